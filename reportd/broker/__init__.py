@@ -1,0 +1,1 @@
+"""Topics, consumer, producer, admin: a thin typed layer. Only here: confluent_kafka."""

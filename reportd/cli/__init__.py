@@ -1,0 +1,1 @@
+"""reportd, reportctl, reportd-enqueue: parse arguments, choose, print; nothing else."""

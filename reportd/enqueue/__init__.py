@@ -1,0 +1,1 @@
+"""Accounts x reports x dates become messages; plan is pure, spark.py does. Only here: pyspark."""

@@ -1,0 +1,1 @@
+"""Buckets, windows, daily quotas: plain objects of the worker that owns the key."""

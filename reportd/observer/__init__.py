@@ -1,0 +1,1 @@
+"""One process a VM: open requests, ETA, run completion, /metrics, /healthz, /status."""

@@ -1,0 +1,1 @@
+"""Arrow batches become complete files: formats, staging, receipts, publish. Only here: pyarrow."""

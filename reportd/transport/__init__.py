@@ -1,0 +1,1 @@
+"""One guarded HTTP client and the credentials it needs. Only here: urllib3."""

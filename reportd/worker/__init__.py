@@ -1,0 +1,1 @@
+"""One consumer process: loop, ledger, scheduler, executor, recovery."""
