@@ -1,0 +1,1 @@
+"""The commands of ``reportctl``, one module each: ``add_parser(subparsers)`` and ``run(args)``."""

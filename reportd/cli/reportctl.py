@@ -1,0 +1,67 @@
+"""``reportctl``: look at and steer what is there. A thin parser; each command is a module.
+
+A new command is a module of `reportd.cli.commands` with ``add_parser(subparsers)`` and
+``run(args)``, named in `COMMANDS`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from reportd.cli.commands import check
+from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, ConfigError, ReportdError
+from reportd.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from reportd.cli.options import Subparsers
+
+
+class Command(Protocol):
+    """What a module of `reportd.cli.commands` offers."""
+
+    def add_parser(self, subparsers: "Subparsers") -> argparse.ArgumentParser:
+        """Add the command's own parser, and return it."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it and return the exit status; may raise `ReportdError`."""
+        ...
+
+
+COMMANDS: tuple[Command, ...] = (check,)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the whole command line."""
+    root = argparse.ArgumentParser(prog="reportctl", description="Look at and steer reportd.")
+    subparsers = root.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers).set_defaults(run=command.run)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status: 78 configuration, 75 not there yet, else 1."""
+    args = parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+    except ConfigError as error:
+        return _say(error, EXIT_CONFIG)
+    except UnavailableError as error:
+        return _say(error, EXIT_UNAVAILABLE)
+    except ReportdError as error:
+        return _say(error, 1)
+    except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
+        sys.stderr.close()
+        return 1
+    return status
+
+
+def _say(error: ReportdError, status: int) -> int:
+    print(error, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
