@@ -1,0 +1,357 @@
+"""Every metric of reportd: names, labels, and what to do with the number.
+
+Declarations are plain values; nothing is counted before a child calls `Metrics.of_process` right
+after its fork. Counters and histograms live in files, one set a *slot* (``worker-0``), not a pid:
+a respawned worker goes on with its slot's files, so no counter goes backwards, and whatever a
+killed worker had counted stays counted. The observer reads all the files (`read_files`).
+
+Gauges hold no values here: the observer makes them anew at each scrape from the board and the
+broker, so those of a dead worker vanish. Labels are bounded (a partner, an outcome, a slot; never
+an account or an id): beyond `MAX_SERIES` of one metric everything is counted as ``other``.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess, values
+from prometheus_client.registry import Collector
+
+MAX_SERIES = 500
+OTHER = "other"
+
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_LONG_SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 14400.0, 86400.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One metric: its name, what kind it is, what it tells whoever looks at it, its labels."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+# Counted by workers.
+
+CALLS = Declared(
+    "reportd_calls_total",
+    "counter",
+    "HTTP calls to partners by outcome. Many throttled: lower the limit in the partner file; "
+    "many transient or auth: look at the partner or the credential.",
+    ("partner", "outcome"),
+)
+CALL_SECONDS = Declared(
+    "reportd_call_duration_seconds",
+    "histogram",
+    "From sending a call to the last byte of its answer. Slow and below the limit: give the "
+    "workers more threads.",
+    ("partner",),
+    _SECONDS,
+)
+ANSWER_BYTES = Declared(
+    "reportd_answer_bytes_total",
+    "counter",
+    "Bytes of answers after decompression: what the network and the parser have to carry.",
+    ("partner",),
+)
+REQUESTS_ENDED = Declared(
+    "reportd_requests_ended_total",
+    "counter",
+    "Requests that reached a terminal state: result, dead, superseded, cancelled. Any dead ones: "
+    "see `reportctl dead list`.",
+    ("partner", "state"),
+)
+REQUEST_SECONDS = Declared(
+    "reportd_request_duration_seconds",
+    "histogram",
+    "From a request's first call to its confirmed end, waiting for limits included.",
+    ("partner",),
+    _LONG_SECONDS,
+)
+ROWS = Declared(
+    "reportd_rows_total",
+    "counter",
+    "Rows published. None for a day although requests end: ask the partner why reports are empty.",
+    ("partner",),
+)
+FILES = Declared(
+    "reportd_files_total", "counter", "Files published, by format.", ("partner", "format")
+)
+FILE_BYTES = Declared(
+    "reportd_file_bytes_total",
+    "counter",
+    "Bytes of published files: how fast the output grows.",
+    ("partner",),
+)
+PUBLISH_SECONDS = Declared(
+    "reportd_publish_duration_seconds",
+    "histogram",
+    "Parsing, writing, fsync and rename of one request's files. Rising: the output's disk is slow.",
+    ("partner",),
+    _SECONDS,
+)
+COMMITS = Declared(
+    "reportd_commits_total",
+    "counter",
+    "Commits of offsets by outcome: accepted or failed. Failing for long: the lease runs out and "
+    "the worker stops calling; look at the broker.",
+    ("outcome",),
+)
+FORWARDED = Declared(
+    "reportd_forwarded_total",
+    "counter",
+    "Messages found in another partition than their key's, and sent there. Rising: a producer "
+    "does not partition by murmur2, or a topic was grown by hand (use `reportctl topics grow`).",
+    ("partner",),
+)
+RECEIPTS = Declared(
+    "reportd_receipts_found_total",
+    "counter",
+    "Requests in doubt after a crash that ended by their receipt, without a call. Not a fault: "
+    "it is how many calls were not repeated.",
+    ("partner",),
+)
+FENCED = Declared(
+    "reportd_fenced_total",
+    "counter",
+    "Times a worker's lease ran out and it stopped calling and publishing. More than a few: the "
+    "VM is suspended or starved, or the broker is away.",
+)
+REBALANCES = Declared(
+    "reportd_rebalances_total",
+    "counter",
+    "Rebalance events of workers: assigned, revoked, lost. Lost ones: workers were away for "
+    "longer than session_timeout_seconds.",
+    ("event",),
+)
+
+# Told by the observer from the board, the supervisor and the broker.
+
+OPEN_REQUESTS = Declared(
+    "reportd_open_requests",
+    "gauge",
+    "Requests read by this VM's workers and not ended, by state: ready, in_flight, limit, backoff, "
+    "quota, scheduled, held, parked. Sum over VMs. Held: a partner refuses; parked: read again "
+    "later.",
+    ("partner", "state"),
+)
+OLDEST_OPEN = Declared(
+    "reportd_oldest_open_request_timestamp_seconds",
+    "gauge",
+    "When the oldest open request of this VM was enqueued (epoch). Alert on time() minus it: "
+    "something is stuck.",
+    ("partner",),
+)
+OFFSET_LAG = Declared(
+    "reportd_offset_lag",
+    "gauge",
+    "End minus commit. It counts finished requests behind an open one and scheduled ones too: "
+    "judge by reportd_open_requests. The same on every VM: take the max, not the sum.",
+    ("topic", "partition"),
+)
+COMMIT_AGE = Declared(
+    "reportd_commit_age_seconds",
+    "gauge",
+    "Since a worker of this VM last had a commit accepted for the partition. Over 30: look at "
+    "the broker; nothing is published once the lease is out.",
+    ("topic", "partition"),
+)
+LIMIT_SHARE = Declared(
+    "reportd_limit_share",
+    "gauge",
+    "Share of the busiest scope's limit in use, 0 to 1. At 1: the limit is the bottleneck, not "
+    "reportd. Low with many ready: more threads or workers.",
+    ("partner", "per"),
+)
+ETA = Declared(
+    "reportd_eta_seconds",
+    "gauge",
+    "Time until the open requests are done at the rate of the last minutes; absent while "
+    "nothing ends. Compare it with the schedule's deadline.",
+    ("partner",),
+)
+ENDED_RATE = Declared(
+    "reportd_ended_per_second",
+    "gauge",
+    "Requests ended a second over the last minutes; what the ETA is made from.",
+    ("partner",),
+)
+CIRCUIT_OPEN = Declared(
+    "reportd_circuit_open",
+    "gauge",
+    "1 while calls are held back because a partner or credential fails for everyone. kind is "
+    "outage, auth or the like: look there first.",
+    ("partner", "kind"),
+)
+PARTITIONS_OWNED = Declared(
+    "reportd_partitions_owned",
+    "gauge",
+    "Partitions that a worker owns. 0 on a worker: more workers than partitions.",
+    ("slot",),
+)
+CHILD_UP = Declared(
+    "reportd_child_up",
+    "gauge",
+    "1 while the child lives and beats, 0 while it is down, starting or silent.",
+    ("slot",),
+)
+WORKER_RESTARTS = Declared(
+    "reportd_worker_restarts_total",
+    "counter",
+    "Times a child was started again after a death nobody asked for. Rising: see the log for how "
+    "it dies; after three deaths a request that kills its worker is a dead letter.",
+    ("slot",),
+)
+PRIVATE_BYTES = Declared(
+    "reportd_private_memory_bytes",
+    "gauge",
+    "Private dirty memory of a child: what it costs beyond the shared pages of the supervisor.",
+    ("slot",),
+)
+RELOAD_OK = Declared(
+    "reportd_config_last_reload_successful",
+    "gauge",
+    "0: the configuration on disk is wrong and the one before still runs; the log names every "
+    "problem.",
+)
+CONFIG_AGREES = Declared(
+    "reportd_config_agrees",
+    "gauge",
+    "0: a live VM of the group runs another configuration than this one; roll it out everywhere.",
+)
+BROKER_AGE = Declared(
+    "reportd_broker_answer_age_seconds",
+    "gauge",
+    "Age of the offsets that lag and ETA are made from. Growing: the broker does not answer.",
+)
+VMS_LIVE = Declared("reportd_vms_live", "gauge", "VMs of the group that are alive, this one too.")
+
+COUNTED: tuple[Declared, ...] = (
+    CALLS, CALL_SECONDS, ANSWER_BYTES, REQUESTS_ENDED, REQUEST_SECONDS, ROWS, FILES, FILE_BYTES,
+    PUBLISH_SECONDS, COMMITS, FORWARDED, RECEIPTS, FENCED, REBALANCES,
+)  # fmt: skip
+OBSERVED: tuple[Declared, ...] = (
+    OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
+    PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
+    BROKER_AGE, VMS_LIVE,
+)  # fmt: skip
+ALL: tuple[Declared, ...] = COUNTED + OBSERVED
+
+
+class CounterOf:
+    """A counter with its label sets kept at hand: an increment is about a microsecond."""
+
+    def __init__(self, declared: Declared, registry: CollectorRegistry) -> None:
+        """Make it; label sets come into being with their first increment."""
+        self._width = len(declared.labels)
+        self._family = Counter(
+            declared.name.removesuffix("_total"), declared.help, declared.labels, registry=registry
+        )
+        self._series: dict[tuple[str, ...], Counter] = {}
+
+    def inc(self, *labels: str, by: float = 1.0) -> None:
+        """Count; ``labels`` in the declared order."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._add(labels)
+        series.inc(by)
+
+    def _add(self, labels: tuple[str, ...]) -> Counter:
+        if len(self._series) >= MAX_SERIES:
+            labels = (OTHER,) * self._width
+        series = self._family.labels(*labels) if labels else self._family
+        self._series[labels] = series
+        return series
+
+
+class HistogramOf:
+    """A histogram with its label sets kept at hand."""
+
+    def __init__(self, declared: Declared, registry: CollectorRegistry) -> None:
+        """Make it; label sets come into being with their first observation."""
+        self._width = len(declared.labels)
+        self._family = Histogram(
+            declared.name,
+            declared.help,
+            declared.labels,
+            buckets=declared.buckets,
+            registry=registry,
+        )
+        self._series: dict[tuple[str, ...], Histogram] = {}
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Count one value; ``labels`` in the declared order."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._add(labels)
+        series.observe(value)
+
+    def _add(self, labels: tuple[str, ...]) -> Histogram:
+        if len(self._series) >= MAX_SERIES:
+            labels = (OTHER,) * self._width
+        series = self._family.labels(*labels) if labels else self._family
+        self._series[labels] = series
+        return series
+
+
+class Metrics:
+    """What one worker counts. Threads may share it; processes may not."""
+
+    def __init__(self) -> None:
+        """Make every counter; use `of_process` or `in_memory`, which choose where they live."""
+        self.registry = CollectorRegistry()
+        self.calls = CounterOf(CALLS, self.registry)
+        self.call_seconds = HistogramOf(CALL_SECONDS, self.registry)
+        self.answer_bytes = CounterOf(ANSWER_BYTES, self.registry)
+        self.requests_ended = CounterOf(REQUESTS_ENDED, self.registry)
+        self.request_seconds = HistogramOf(REQUEST_SECONDS, self.registry)
+        self.rows = CounterOf(ROWS, self.registry)
+        self.files = CounterOf(FILES, self.registry)
+        self.file_bytes = CounterOf(FILE_BYTES, self.registry)
+        self.publish_seconds = HistogramOf(PUBLISH_SECONDS, self.registry)
+        self.commits = CounterOf(COMMITS, self.registry)
+        self.forwarded = CounterOf(FORWARDED, self.registry)
+        self.receipts_found = CounterOf(RECEIPTS, self.registry)
+        self.fenced = CounterOf(FENCED, self.registry)
+        self.rebalances = CounterOf(REBALANCES, self.registry)
+
+    @classmethod
+    def of_process(cls, folder: Path, slot: str) -> "Metrics":
+        """Count into the slot's files from here on; call it in the child, after the fork.
+
+        ``slot`` has no underscore (the files' names are split at it).
+        """
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        values.ValueClass = values.MultiProcessValue(  # type: ignore[no-untyped-call]  # theirs
+            process_identifier=lambda: slot
+        )
+        return cls()
+
+    @classmethod
+    def in_memory(cls) -> "Metrics":
+        """Count in this process's memory alone: tests and simulations."""
+        values.ValueClass = values.MutexValue
+        return cls()
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return one sample as this process knows it; 0 if it was never counted."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+def empty_folder(folder: Path) -> None:
+    """Make the folder of the counters' files, or empty it: once, before the first fork."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
+
+
+def read_files(folder: Path) -> Collector:
+    """Return what reads the counters of all slots, dead or alive, at each scrape."""
+    return multiprocess.MultiProcessCollector(  # type: ignore[no-untyped-call]  # theirs
+        None, path=str(folder)
+    )

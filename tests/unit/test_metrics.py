@@ -1,0 +1,93 @@
+"""Metrics: names, labels, and counters that go on with their slot's files."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from reportd import metrics
+from reportd.metrics import ALL, COUNTED, MAX_SERIES, Declared, Metrics
+
+SUFFIXES = {"counter": "_total", "histogram": "_seconds"}
+
+
+def exposed(folder: Path, name: str, **labels: str) -> float | None:
+    """Return what a scrape shows for one sample."""
+    registry = CollectorRegistry()
+    registry.register(metrics.read_files(folder))
+    return registry.get_sample_value(name, labels)
+
+
+@pytest.mark.parametrize("declared", ALL, ids=lambda declared: declared.name)
+def test_names_and_help(declared: Declared) -> None:
+    """Names follow Prometheus' rules, and the help says something."""
+    assert re.fullmatch(r"reportd_[a-z_]+", declared.name)
+    assert declared.name.endswith(SUFFIXES.get(declared.kind, ""))
+    assert len(declared.help) > 20
+    assert bool(declared.buckets) == (declared.kind == "histogram")
+    assert not {"account", "id", "run"} & set(declared.labels)
+
+
+def test_names_are_unique() -> None:
+    """No metric is declared twice."""
+    assert len({declared.name for declared in ALL}) == len(ALL)
+
+
+def test_every_counted_metric_is_made() -> None:
+    """A worker's book holds exactly what is declared as counted."""
+    made = {family.name for family in Metrics.in_memory().registry.collect()}
+
+    assert made == {declared.name.removesuffix("_total") for declared in COUNTED}
+
+
+def test_counts_in_memory() -> None:
+    """Counters and histograms count by their labels."""
+    book = Metrics.in_memory()
+    book.calls.inc("acme", "ok")
+    book.rows.inc("acme", by=41)
+    book.fenced.inc()
+    book.call_seconds.observe(0.2, "acme")
+
+    assert book.value("reportd_calls_total", partner="acme", outcome="ok") == 1
+    assert book.value("reportd_rows_total", partner="acme") == 41
+    assert book.value("reportd_fenced_total") == 1
+    assert book.value("reportd_call_duration_seconds_sum", partner="acme") == 0.2
+
+
+def test_next_process_of_a_slot_goes_on(tmp_path: Path) -> None:
+    """A respawned worker adds to what its slot had counted; others keep theirs."""
+    metrics.empty_folder(tmp_path)
+    Metrics.of_process(tmp_path, "worker-0").rows.inc("acme", by=5)
+    Metrics.of_process(tmp_path, "worker-1").rows.inc("acme", by=100)
+    Metrics.of_process(tmp_path, "worker-0").rows.inc("acme", by=2)
+
+    assert exposed(tmp_path, "reportd_rows_total", partner="acme") == 107
+
+
+def test_untouched_counters_stay_exposed(tmp_path: Path) -> None:
+    """What a dead worker counted and its successor never touches does not go backwards."""
+    metrics.empty_folder(tmp_path)
+    Metrics.of_process(tmp_path, "worker-0").rows.inc("acme", by=5)
+    Metrics.of_process(tmp_path, "worker-0")
+
+    assert exposed(tmp_path, "reportd_rows_total", partner="acme") == 5
+
+
+def test_folder_is_emptied(tmp_path: Path) -> None:
+    """A new daemon starts from zero."""
+    metrics.empty_folder(tmp_path / "new")
+    Metrics.of_process(tmp_path / "new", "worker-0").rows.inc("acme")
+
+    metrics.empty_folder(tmp_path / "new")
+
+    assert exposed(tmp_path / "new", "reportd_rows_total", partner="acme") is None
+
+
+def test_labels_are_bounded() -> None:
+    """However many values a label takes, the series stay bounded and nothing is uncounted."""
+    book = Metrics.in_memory()
+    for n in range(MAX_SERIES + 50):
+        book.rows.inc(f"p{n}")
+
+    assert book.value("reportd_rows_total", partner=metrics.OTHER) == 50
