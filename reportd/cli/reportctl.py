@@ -10,8 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from reportd.cli.commands import check
-from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, ConfigError, ReportdError
-from reportd.errors import UnavailableError
+from reportd.errors import (
+    EXIT_CONFIG,
+    EXIT_UNAVAILABLE,
+    ConfigError,
+    ReportdError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers

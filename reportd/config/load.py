@@ -1,0 +1,145 @@
+"""Read ``reportd.toml`` and what lies in ``conf.d`` beside it; all or nothing.
+
+Called by the daemon at start and at reload, and by the tools. Reads files, changes nothing.
+"""
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from reportd.config.base import Origin
+from reportd.config.problems import Location, problems_of
+from reportd.config.secrets import SecretsFolder
+from reportd.config.settings import Settings
+from reportd.errors import ConfigError
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A loaded configuration."""
+
+    settings: Settings
+    path: Path
+    """The file it was loaded from."""
+    config_hash: str
+    """16 hex digits: equal on VMs that would do the same (settings but machine_id, partners)."""
+    secrets: SecretsFolder = field(repr=False)
+
+    @property
+    def base(self) -> Path:
+        """The folder of the file: relative paths start there."""
+        return self.path.parent
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Load a configuration.
+
+    Raises `ConfigError` with every problem of every file, each as ``file: section.key: ...``.
+    """
+    path = path.absolute()
+    merged = _Merged(path)
+    problems: list[str] = []
+    for each in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
+        try:
+            merged.add(each, read_toml(each))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    secrets = _secrets_folder(merged.data, path.parent, environ)
+    try:
+        settings = Settings.model_validate(merged.data, context=Origin(path.parent, secrets))
+    except ValidationError as error:
+        raise ConfigError(*problems_of(error, Settings, merged.file_of)) from None
+    return Config(settings, path, _hash(merged.data, settings.partners_folder), secrets)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read one TOML file; raises `ConfigError` naming the file, the line, and what to do."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes; split or shorten it")
+        return tomllib.loads(content.decode())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; create it or name another") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not TOML: nested too deeply") from None
+
+
+class _Merged:
+    """Several files as one table, and which file each key came from."""
+
+    def __init__(self, first: Path) -> None:
+        self.data: dict[str, Any] = {}
+        self._first = first
+        self._files: dict[Location, Path] = {}
+
+    def add(self, path: Path, data: Mapping[str, Any]) -> None:
+        """Lay a file over what is there: tables are merged, anything else is replaced."""
+        self._lay(self.data, data, path, ())
+
+    def file_of(self, location: Location) -> Path:
+        """Return the file that a location, or the nearest thing around it, stands in."""
+        for length in range(len(location), 0, -1):
+            if location[:length] in self._files:
+                return self._files[location[:length]]
+        return self._first
+
+    def _lay(self, onto: dict[str, Any], data: Mapping[str, Any], path: Path, at: Location) -> None:
+        for key, value in data.items():
+            here: Location = (*at, key)
+            self._files[here] = path
+            there = onto.get(key)
+            if isinstance(value, dict) and not ({"secret"} & (value.keys() | _keys(there))):
+                onto[key] = there if isinstance(there, dict) else {}
+                self._lay(onto[key], value, path, here)
+            else:
+                onto[key] = value
+
+
+def _keys(value: Any) -> set[str]:
+    return set(value) if isinstance(value, dict) else set()
+
+
+def _secrets_folder(
+    data: Mapping[str, Any], base: Path, environ: Mapping[str, str]
+) -> SecretsFolder:
+    """Return where secrets are read, before the settings that need them are checked."""
+    named = data.get("secrets_folder")
+    return SecretsFolder.of(base / (named if isinstance(named, str) else "secrets"), environ)
+
+
+def _hash(data: Mapping[str, Any], partners_folder: Path) -> str:
+    shared = dict(data)
+    if isinstance(shared.get("workers"), dict):
+        shared["workers"] = {k: v for k, v in shared["workers"].items() if k != "machine_id"}
+    digest = hashlib.sha256(orjson.dumps(shared, option=orjson.OPT_SORT_KEYS))
+    for part in _partner_files(partners_folder):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]
+
+
+def _partner_files(folder: Path) -> Iterator[bytes]:
+    for path in sorted(folder.glob("*.toml")):
+        yield path.name.encode(errors="surrogateescape")
+        try:
+            yield path.read_bytes()
+        except OSError:
+            yield b""  # loading the partners says what is wrong with it

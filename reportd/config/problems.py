@@ -1,0 +1,154 @@
+"""What is wrong with a file, for the person who wrote it: ``file: section.key: what to do``.
+
+Used for settings, schedules and partner files. Values are never shown: one may be a secret.
+"""
+
+import difflib
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+Location: TypeAlias = tuple[str | int, ...]
+
+
+class FieldProblems(ValueError):  # noqa: N818  it is a bundle of problems
+    """Raised by a validator that finds several problems, or knows better where they stand."""
+
+    def __init__(self, problems: Mapping[str, str], above: int = 0) -> None:
+        """Take what is wrong by dotted key; ``above``: levels to go up from the validator."""
+        super().__init__("; ".join(f"{key}: {what}" for key, what in problems.items()))
+        self.problems = problems
+        self.above = above
+
+
+_TEXTS = {
+    "string_type": "must be text in quotes",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "tuple_type": "must be a list: [ ... ]",
+    "list_type": "must be a list: [ ... ]",
+    "dict_type": "must be a table: { key = ... }",
+    "model_type": "must be a table: { key = ... }",
+    "model_attributes_type": "must be a table: { key = ... }",
+    "date_type": "must be a date like 2026-11-22",
+}
+
+
+def problems_of(
+    error: ValidationError,
+    model: type[BaseModel],
+    file_of: Callable[[Location], object],
+) -> tuple[str, ...]:
+    """Return every problem as one line; ``file_of`` says which file a location stands in."""
+    found = error.errors(include_url=False, include_input=False)
+    lines = []
+    for item in found:
+        for location, what in _each(item, model):
+            lines.append(f"{file_of(location)}: {dotted(location)}: {what}")
+    return tuple(dict.fromkeys(lines))
+
+
+def _each(item: Any, model: type[BaseModel]) -> Iterator[tuple[Location, str]]:
+    location: Location = item["loc"]
+    context = item.get("ctx", {})
+    bundle = context.get("error")
+    if not isinstance(bundle, FieldProblems):
+        yield location, _what(item["type"], context, item["msg"], location, model)
+        return
+    base = location[: len(location) - bundle.above]
+    for key, what in bundle.problems.items():
+        yield (*base, key), what
+
+
+def dotted(location: Location) -> str:
+    """Return a location as a reader finds it: ``ask[2].days``; lists count from 1."""
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part + 1}]"
+        else:
+            shown = part if part.replace("_", "").replace("-", "").isalnum() else f'"{part[:80]}"'
+            text += f".{shown}" if text else shown
+    return text or "file"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint for a word that is not known: the nearest one, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known are {', '.join(names)}" if names else "nothing is known here"
+
+
+def _what(kind: str, context: dict[str, Any], text: str, at: Location, model: type) -> str:
+    match kind:
+        case "missing":
+            return "is missing; add it"
+        case "extra_forbidden":
+            return f"unknown setting; {did_you_mean(str(at[-1]), _known(model, at[:-1]))}"
+        case "value_error":
+            return str(context["error"])
+        case "literal_error" | "enum":
+            return f"must be one of {context['expected']}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "greater_than":
+            return f"must be more than {context['gt']}"
+        case "less_than":
+            return f"must be less than {context['lt']}"
+        case "string_pattern_mismatch":
+            return f"must match {context['pattern']}"
+        case "too_short" | "string_too_short":
+            return f"must have at least {context['min_length']}"
+        case "too_long" | "string_too_long":
+            return f"must have at most {context['max_length']}"
+    return _TEXTS.get(kind, text[:1].lower() + text[1:])
+
+
+def _known(model: type, location: Sequence[str | int]) -> set[str]:
+    """Return the keys that the table at a location may have."""
+    here: list[Any] = [model]
+    for part in location:
+        here = [inner for each in here for inner in _step(each, part)]
+    return {
+        field.alias or name
+        for each in here
+        for found in _models(each)
+        for name, field in found.model_fields.items()
+    }
+
+
+def _step(annotation: Any, part: str | int) -> Iterator[Any]:
+    for model in _models(annotation):
+        for name, field in model.model_fields.items():
+            if part in {name, field.alias}:
+                yield field.annotation
+    if get_origin(annotation) in {list, tuple, dict, Union, types.UnionType} or (
+        hasattr(annotation, "__metadata__")
+    ):
+        for inner in get_args(annotation):
+            if get_origin(annotation) in {list, tuple, dict}:
+                yield inner
+            else:
+                yield from _step(inner, part)
+    elif isinstance(part, str) and not any(_models(annotation)):
+        yield annotation  # a tag of a union stands in the location too
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in {Union, types.UnionType} or hasattr(annotation, "__metadata__"):
+        for inner in get_args(annotation):
+            yield from _models(inner)

@@ -1,0 +1,112 @@
+"""Secrets: files of one folder, read by name; values that never show themselves.
+
+Used wherever a credential is needed, in every process. Reading is done again on every call, so a
+rotated file is seen at the next reload or refresh.
+"""
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from reportd.errors import ConfigError
+
+NAME = re.compile(r"^[A-Za-z0-9._-]{1,255}$")
+MAX_BYTES = 64 * 1024
+
+
+class Secret:
+    """A text that only `reveal` shows: not ``str``, not ``repr``, not a format, not a pickle."""
+
+    __slots__ = ("_value", "name")
+
+    def __init__(self, value: str, name: str = "") -> None:
+        """Hold the value; ``name`` is what errors and reprs may say."""
+        self._value = value
+        self.name = name
+
+    def reveal(self) -> str:
+        """Return the value: only at the place that sends it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        """Name it, never show it."""
+        return f"Secret({self.name!r})"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        """Compare values in constant time."""
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        """Hash like the value it equals by."""
+        return hash((Secret, self._value))
+
+    def __copy__(self) -> "Secret":
+        """Return itself: it is immutable."""
+        return self
+
+    def __deepcopy__(self, _memo: object) -> "Secret":
+        """Return itself: it is immutable."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: a pickle would show it."""
+        message = f"{self!r} is not to be pickled"
+        raise TypeError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsFolder:
+    """Where secrets lie: systemd's credentials first, when there are any, then the folder."""
+
+    folder: Path
+    credentials: Path | None = None
+    """``$CREDENTIALS_DIRECTORY``, as systemd sets it for ``LoadCredential=``."""
+
+    @classmethod
+    def of(cls, folder: Path, environ: Mapping[str, str]) -> "SecretsFolder":
+        """Return the folder, with what systemd put into the environment before it."""
+        credentials = environ.get("CREDENTIALS_DIRECTORY")
+        return cls(folder, Path(credentials) if credentials else None)
+
+    def read(self, name: str) -> Secret:
+        """Read one secret; one newline at its end is not part of it.
+
+        Raises `ConfigError`, never with the content: the name is no plain file name, or the file
+        is missing, unreadable, empty, not UTF-8 or larger than 64 KiB.
+        """
+        if not NAME.match(name) or name in {".", ".."}:
+            raise ConfigError(f"secret {name[:100]!r}: not a plain file name (A-Z a-z 0-9 . _ -)")
+        path = self._path(name)
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            raise ConfigError(f"secret {name!r}: there is no file {path}; put it there") from None
+        except OSError as error:
+            raise ConfigError(f"secret {name!r}: {path}: {error.strerror}") from None
+        if len(content) > MAX_BYTES:
+            raise ConfigError(f"secret {name!r}: {path} is larger than {MAX_BYTES} bytes")
+        return Secret(self._text(name, path, content), name)
+
+    def _path(self, name: str) -> Path:
+        if self.credentials is not None and (self.credentials / name).exists():
+            return self.credentials / name
+        return self.folder / name
+
+    @staticmethod
+    def _text(name: str, path: Path, content: bytes) -> str:
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            raise ConfigError(f"secret {name!r}: {path} is not UTF-8 text") from None
+        text = text.removesuffix("\n").removesuffix("\r")
+        if not text:
+            raise ConfigError(f"secret {name!r}: {path} is empty")
+        return text

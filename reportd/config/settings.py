@@ -1,0 +1,252 @@
+"""The settings of ``reportd.toml``: one declaration for checks, sample file and docs page.
+
+Plain frozen values, made by `reportd.config.load` in the supervisor and by the tools; workers
+and the observer get them through the fork.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from reportd.config.base import FilePath, Origin, SecretValue, Section, read_secret
+from reportd.config.kafka import REFUSED, SECRET, WITHOUT_DOT, flatten
+from reportd.config.problems import FieldProblems, did_you_mean
+from reportd.config.secrets import Secret
+
+PER_PARTITION: Final = "per-partition"
+
+_HOST_AND_PORT = re.compile(r"^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")
+
+
+class KafkaSettings(Section):
+    """Where Kafka is, and how to talk to it."""
+
+    servers: str = Field(examples=["localhost:9092"])
+    """Brokers to start from: ``host:port``, several with commas."""
+    prefix: str = Field("reportd", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")
+    """What all topics' names start with; the consumer group is called the same."""
+    librdkafka: Mapping[str, str | Secret] = Field({}, json_schema_extra={"inline": True})
+    """Any other setting of librdkafka, as librdkafka names it, written beside ``servers``
+    (``"security.protocol" = "SASL_SSL"``). Those that would break a promise are refused."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        """Take what is not declared here for settings of librdkafka."""
+        if not isinstance(data, Mapping):
+            return data
+        own = {name: data[name] for name in ("servers", "prefix") if name in data}
+        given = data.get("librdkafka")
+        passed = dict(given) if isinstance(given, Mapping) else {}
+        passed |= flatten({k: v for k, v in data.items() if k not in {*own, "librdkafka"}})
+        return own | {"librdkafka": passed}
+
+    @field_validator("servers")
+    @classmethod
+    def _servers(cls, servers: str) -> str:
+        for server in servers.split(","):
+            if not _HOST_AND_PORT.match(server.strip()):
+                raise ValueError("must be host:port, several with commas")
+        return servers
+
+    @field_validator("librdkafka", mode="before")
+    @classmethod
+    def _passed(cls, passed: Mapping[str, Any], info: ValidationInfo) -> dict[str, str | Secret]:
+        problems: dict[str, str] = {}
+        taken: dict[str, str | Secret] = {}
+        for name, value in passed.items():
+            try:
+                taken[name] = _librdkafka_value(name, value, info)
+            except ValueError as error:
+                problems[name] = str(error)
+        if problems:
+            raise FieldProblems(problems, above=1)
+        return taken
+
+
+def _librdkafka_value(name: str, value: Any, info: ValidationInfo) -> str | Secret:
+    if name in REFUSED:
+        raise ValueError(f"is not yours to set: {REFUSED[name]}; remove it")
+    if "." not in name and name not in WITHOUT_DOT:
+        hint = did_you_mean(name, ("servers", "prefix"))
+        raise ValueError(f"unknown setting; {hint} (librdkafka's names have dots, in quotes)")
+    if isinstance(value, Secret):
+        return value
+    if isinstance(value, Mapping):
+        return read_secret(value, info)
+    if name in SECRET:
+        raise ValueError('a secret does not stand here; write { secret = "name" }')
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ValueError('must be text, a number, true, false or { secret = "name" }')
+
+
+def _processes(value: Any) -> Any:
+    if isinstance(value, bool) or not (
+        value == PER_PARTITION or (isinstance(value, int) and 1 <= value <= 1024)
+    ):
+        raise ValueError(f'must be "{PER_PARTITION}" or a number from 1 to 1024')
+    return value
+
+
+class WorkerSettings(Section):
+    """The consumer processes of this VM."""
+
+    processes: Annotated[int | Literal["per-partition"], BeforeValidator(_processes)] = (
+        "per-partition"
+    )
+    """How many to fork: ``"per-partition"`` asks the broker for the partitions of all partners'
+    request topics and takes this VM's part of them; a number is taken as it is."""
+    max_processes: int = Field(16, ge=1, le=1024)
+    """The most to fork on this VM, whatever the partitions."""
+    vms: int = Field(1, ge=1, le=1000)
+    """How many VMs run reportd; each forks its part. More than one needs ``output.shared``."""
+    threads: int = Field(16, ge=1, le=1024)
+    """Calls in flight at once in each process. None of them waits for a limit or a back-off."""
+    window_requests: int = Field(5000, ge=1, le=1_000_000)
+    """Open requests that a process holds in memory; the others stay in Kafka."""
+    drain_seconds: float = Field(60.0, ge=0, le=3600)
+    """Time that calls in flight get to finish at stop, reload and rebalance."""
+    heartbeat_limit_seconds: float = Field(30.0, ge=1, le=3600)
+    """A worker that is silent for longer is wedged: it is aborted with a trace and replaced."""
+    session_timeout_seconds: float = Field(45.0, ge=6, le=1800)
+    """After this silence Kafka gives a worker's partitions to others; within it a restart moves
+    nothing. Between the broker's ``group.min.session.timeout.ms`` and its maximum."""
+    machine_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,100}$", examples=["vm-1"])
+    """This VM's name in the consumer group, different on each; unset: ``/etc/machine-id``."""
+
+
+class TlsSettings(Section):
+    """A certificate to serve with."""
+
+    certificate: FilePath = Field(examples=["/etc/reportd/metrics.crt"])
+    """PEM file with the certificate and its chain."""
+    key: FilePath = Field(examples=["/etc/reportd/metrics.key"])
+    """PEM file with the private key."""
+
+
+class MetricsSettings(Section):
+    """Where the observer answers /metrics, /healthz, /readyz and /status."""
+
+    listen: str = "127.0.0.1:9477"
+    """``address:port``. One that others can reach asks for ``token`` or ``tls``."""
+    token: SecretValue | None = Field(None, examples=[{"secret": "metrics"}])
+    """Askers have to send it: ``Authorization: Bearer ...``."""
+    tls: TlsSettings | None = None
+    """Serve HTTPS with this certificate."""
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, listen: str) -> str:
+        if not _HOST_AND_PORT.match(listen) or int(listen.rpartition(":")[2]) > 65535:
+            raise ValueError("must be address:port, like 127.0.0.1:9477 or [::1]:9477")
+        return listen
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not self.is_local and self.token is None and self.tls is None:
+            raise FieldProblems(
+                {
+                    "listen": f"{self.listen} can be reached by others; set token ="
+                    ' { secret = "name" } or tls, or listen on 127.0.0.1'
+                }
+            )
+        return self
+
+    @property
+    def host(self) -> str:
+        """The address to bind, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port to bind; 0: any."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class OutputSettings(Section):
+    """Where the files go."""
+
+    root: str = Field(min_length=1, examples=["/var/lib/reportd/output"])
+    """The folder of the finished files: local or mounted."""
+    shared: bool = False
+    """Whether every VM sees the same folder (NFS ...). If not, a second VM is refused."""
+    path: str = Field("{partner}/{report}/date={date}/{account}.{ext}", min_length=1)
+    """A file's place below ``root``. It must name everything that varies: ``{partner}``,
+    ``{report}``, ``{account}``, ``{date}``, ``{ext}`` and each parameter that requests carry."""
+    mode: str = Field("0640", pattern=r"^0?[0-7]{3}$")
+    """The files' permissions, octal; folders get ``x`` wherever files have ``r``."""
+
+    @field_validator("root")
+    @classmethod
+    def _root(cls, root: str, info: ValidationInfo) -> str:
+        if "://" in root:
+            raise ValueError("must be a local or mounted folder; object stores are not there yet")
+        if "\0" in root:
+            raise ValueError("must be a path")
+        return str(info.context.folder / root) if isinstance(info.context, Origin) else root
+
+    @field_validator("mode")
+    @classmethod
+    def _mode(cls, mode: str) -> str:
+        if int(mode, 8) & 0o600 != 0o600:
+            raise ValueError("must let the owner read and write (06..)")
+        if int(mode, 8) & 0o002:
+            raise ValueError("must not let everybody write (.. 2, 3, 6, 7 at the end)")
+        return mode
+
+    @property
+    def mode_bits(self) -> int:
+        """The mode as a number."""
+        return int(self.mode, 8)
+
+
+class LogSettings(Section):
+    """What is said on standard error (the journal)."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is said."""
+
+
+class Settings(Section):
+    """Everything in ``reportd.toml`` and ``conf.d/*.toml``."""
+
+    kafka: KafkaSettings
+    output: OutputSettings
+    workers: WorkerSettings = WorkerSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+    secrets_folder: FilePath = Field(Path("secrets"), validate_default=True)
+    """Each secret is a file of this folder; ``{ secret = "name" }`` reads it. Credentials that
+    systemd hands over (``LoadCredential=``) come first."""
+    partners_folder: FilePath = Field(Path("partners"), validate_default=True)
+    """One file a partner, ``<partner>.toml``."""
+    schedules_folder: FilePath = Field(Path("schedules"), validate_default=True)
+    """One file a schedule, ``<schedule>.toml``."""
+
+    @model_validator(mode="after")
+    def _shared(self) -> Self:
+        if self.workers.vms > 1 and not self.output.shared:
+            raise FieldProblems(
+                {
+                    "output.shared": f"workers.vms = {self.workers.vms} needs an output that all"
+                    " VMs see; set true if they do, or vms = 1"
+                }
+            )
+        return self
