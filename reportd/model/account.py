@@ -18,3 +18,5 @@ class Account(Record):
     credential: Text = ""
     active: bool = True
     attributes: Annotated[dict[str, Text], Field(max_length=64)] = {}
+    schedule: str = ""
+    """Whose table it was last seen in: only that one's absence makes the account inactive."""

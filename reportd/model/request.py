@@ -51,7 +51,7 @@ class Request(Record):
     formats: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)]
     class_: RequestClass = Field("daily", alias="class")
     not_before: float | None = None
-    """Epoch seconds before which the data cannot be complete; the request waits as ``scheduled``."""
+    """Epoch seconds before which the data cannot be complete: until then it is ``scheduled``."""
     timezone: Text = "UTC"
     currency: Text = ""
     credential: Text = ""
@@ -61,11 +61,13 @@ class Request(Record):
     @classmethod
     def _fill_id(cls, data: Any) -> Any:
         if isinstance(data, dict) and not data.get("id"):
-            fields = [data.get(n) for n in ("run", "partner", "report", "account")]
-            days = [data.get(n) for n in ("first_day", "last_day")]
-            params = data.get("params", {})
-            if all(isinstance(field, str) for field in [*fields, *days]):
-                data = {**data, "id": request_id(*fields, *days, canonical_params(params))}  # type: ignore[misc,arg-type]
+            names = ("run", "partner", "report", "account", "first_day", "last_day")
+            run, partner, report, account, first, last = (str(data.get(name)) for name in names)
+            try:
+                params = canonical_params(data.get("params", {}))
+            except TypeError:
+                return data
+            data = {**data, "id": request_id(run, partner, report, account, first, last, params)}
         return data
 
     @model_validator(mode="after")
@@ -85,6 +87,22 @@ class Request(Record):
         ):
             raise ValueError("id is not the hash of the request's fields")
         return self
+
+    @classmethod
+    def unreadable(cls, identity: str, partner: str) -> "Request":
+        """Return what stands for a message that does not validate; it is never called."""
+        day = date(1970, 1, 1)
+        return Request.model_construct(
+            v=1,
+            id=identity,
+            run="",
+            partner=partner,
+            report="",
+            account="",
+            first_day=day,
+            last_day=day,
+            formats=(),
+        )
 
     def days(self) -> list[date]:
         """Return every day asked for, in order."""

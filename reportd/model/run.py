@@ -58,6 +58,10 @@ class Claim(Record):
     machine: str
     claimed_at: float
     expires_at: float
+    holder: str = ""
+    """Which process of the machine: a claim whose process is gone is free before its lease ends."""
+    starts: dict[str, dict[int, int]] = {}
+    """Topic and partition -> the offset before which nothing of this run can lie."""
 
 
 class TopicSpan(Record):
@@ -82,3 +86,5 @@ class Manifest(Record):
     """``partner.report`` -> account-days expected."""
     deadline: float | None = None
     enqueued_at: float
+    starts: dict[str, dict[int, int]] = {}
+    """Topic and partition -> the offset before which nothing of this run can lie."""

@@ -1,0 +1,135 @@
+"""All limits of one key's partition: a call takes from every one of its scopes, or from none.
+
+Owned by one partition of one worker; made anew when the partition is assigned, so every meter
+starts spent. Not thread-safe: the worker's loop alone uses it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from reportd.limits.meters import Bucket, FixedWindow, Meter, SlidingWindow
+
+MeterName = Literal["bucket", "fixed", "sliding"]
+
+
+class Now(NamedTuple):
+    """One instant on the clocks that deciding code needs; in seconds."""
+
+    mono: float
+    wall: float
+    boot: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRule:
+    """One limit as the partner file states it, for every value of its scope."""
+
+    per: str
+    calls: int
+    seconds: float
+    meter: MeterName = "bucket"
+    burst: float = 1.0
+    margin_seconds: float = 0.0
+
+    def meter_at(self, now: Now) -> Meter:
+        """Return a new meter, spent."""
+        if self.meter == "sliding":
+            return SlidingWindow(self.calls, self.seconds, self.margin_seconds, now.mono)
+        if self.meter == "fixed":
+            return FixedWindow(self.calls, self.seconds, self.margin_seconds, now.wall)
+        return Bucket(self.calls, self.seconds, self.burst, now.mono)
+
+
+class Scope(NamedTuple):
+    """Whom a limit counts: ``("account", "123")``, ``("partner", "acme")``."""
+
+    per: str
+    value: str
+
+
+class Blocked(NamedTuple):
+    """Why a call may not start: for how long, and which scope says so."""
+
+    wait_seconds: float
+    scope: Scope
+
+
+class Grant(NamedTuple):
+    """What a call took, so that it can be given back unsent."""
+
+    meters: tuple[Meter, ...]
+    at: Now
+
+
+class Limiter:
+    """Meters by scope, made when first met; and what partners said about slowing down."""
+
+    def __init__(self, rules: Sequence[LimitRule]) -> None:
+        """Take the partner's limits."""
+        self._rules: dict[str, list[LimitRule]] = {}
+        for rule in rules:
+            self._rules.setdefault(rule.per, []).append(rule)
+        self._meters: dict[Scope, tuple[Meter, ...]] = {}
+        self._blocked_until: dict[Scope, float] = {}
+        self._born: Now | None = None
+
+    def start(self, now: Now) -> None:
+        """Remember when this owner began: scopes met later were last used before that."""
+        self._born = now
+
+    def blocked(self, scopes: Iterable[Scope], now: Now) -> Blocked | None:
+        """Return what keeps a call of these scopes from starting now: the longest wait."""
+        worst: Blocked | None = None
+        for scope in scopes:
+            wait = self._wait_seconds(scope, now)
+            if wait > 0.0 and (worst is None or wait > worst.wait_seconds):
+                worst = Blocked(wait, scope)
+        return worst
+
+    def take(self, scopes: Iterable[Scope], now: Now) -> Grant:
+        """Charge one call; only after `blocked` returned None for the same ``now``."""
+        meters = tuple(meter for scope in scopes for meter in self._meters_of(scope, now))
+        for meter in meters:
+            meter.take(now.wall if meter.wall else now.mono)
+        return Grant(meters, now)
+
+    def give_back(self, grant: Grant) -> None:
+        """Undo a charge whose call was never sent."""
+        for meter in grant.meters:
+            meter.give_back(grant.at.wall if meter.wall else grant.at.mono)
+
+    def block(self, scope: Scope, seconds: float, now: Now) -> None:
+        """Let a scope wait as its partner said; a shorter wait never shortens a longer one."""
+        until = now.mono + seconds
+        self._blocked_until[scope] = max(until, self._blocked_until.get(scope, until))
+
+    def shares(self, now: Now) -> dict[str, tuple[int, float]]:
+        """Return, per kind of scope, how many are in use and the largest used share."""
+        found: dict[str, tuple[int, float]] = {}
+        for scope, meters in self._meters.items():
+            count, share = found.get(scope.per, (0, 0.0))
+            for meter in meters:
+                share = max(share, meter.share(now.wall if meter.wall else now.mono))
+            found[scope.per] = (count + 1, share)
+        return found
+
+    def _wait_seconds(self, scope: Scope, now: Now) -> float:
+        wait = 0.0
+        for meter in self._meters_of(scope, now):
+            wait = max(wait, meter.wait_seconds(now.wall if meter.wall else now.mono))
+        until = self._blocked_until.get(scope)
+        if until is not None:
+            if until > now.mono:
+                wait = max(wait, until - now.mono)
+            else:
+                del self._blocked_until[scope]
+        return wait
+
+    def _meters_of(self, scope: Scope, now: Now) -> tuple[Meter, ...]:
+        meters = self._meters.get(scope)
+        if meters is None:
+            born = self._born or now
+            meters = tuple(rule.meter_at(born) for rule in self._rules.get(scope.per, ()))
+            self._meters[scope] = meters
+        return meters

@@ -1,0 +1,717 @@
+"""The deciding core of one worker: events in, actions out.
+
+It owns every request, limit and offset of the worker's partitions. `reportd.worker.loop` feeds it
+from Kafka, the executor and the finishing thread and carries its actions out; the simulation does
+the same on a virtual clock. No socket, sleep, thread or clock in it.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+
+from reportd.broker.keys import partition_of
+from reportd.broker.message import Message
+from reportd.errors import InvalidMessageError
+from reportd.limits.limiter import Now
+from reportd.model.ledger import End, EndState, PublishedFile, Step
+from reportd.model.request import Request
+from reportd.partners.verdict import Outcome, Verdict
+from reportd.worker.actions import (
+    Action,
+    Commit,
+    Finish,
+    Forward,
+    LookAt,
+    Restore,
+    Spool,
+    StartCall,
+    Sweep,
+    TopicPartition,
+    WriteDead,
+    WriteEnd,
+    WriteStep,
+)
+from reportd.worker.circuits import Circuits
+from reportd.worker.commits import Commits
+from reportd.worker.entry import Entry, State
+from reportd.worker.fence import Fence
+from reportd.worker.judge import DeadError, Judge
+from reportd.worker.ledger import KnownEnd, LedgerImage
+from reportd.worker.partition import Looked, Partition, PartnerRules, RestoredTopic, SpoolLeft
+from reportd.worker.reading import Reading
+from reportd.worker.scheduler import RECHECK_SECONDS
+from reportd.worker.settings import EngineSettings
+from reportd.worker.suspects import STRIKES_MOST, Suspects
+
+FORWARDS_MOST = 3
+"""A message forwarded so often stays where it is: the partition count must be changing."""
+
+SAMPLE_BYTES = 4096
+
+SUSPECTS_SECONDS = 0.05
+"""How often it is looked whether a suspect, or a probe, may go."""
+
+
+class Engine:
+    """Decides for all partitions of one worker."""
+
+    def __init__(
+        self,
+        *,
+        rules: Mapping[str, PartnerRules],
+        settings: EngineSettings,
+        fence: Fence,
+        random: Random,
+        strikes: Mapping[str, int],
+    ) -> None:
+        """Begin without a partition."""
+        self._rules = rules
+        self._settings = settings
+        self._fence = fence
+        self._judge = Judge(random)
+        self._suspects = Suspects(strikes, settings.alone_seconds)
+        self._commits = Commits(settings, fence)
+        self._out: deque[Action] = deque()
+        self._reading = Reading(settings, self._out)
+        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._by_topic: dict[TopicPartition, Partition] = {}
+        self._circuits: dict[str, Circuits] = {}
+        self._turn: deque[Partition] = deque()
+        self._counts: dict[str, int] = {}
+        self._stalled: list[tuple[Partition, Entry, Action]] = []
+        self._stalled_until = 0.0
+        self._stall_seconds = settings.stall_first_seconds
+        self.stall_reason = ""
+        """Why the output does not take files; empty: it does."""
+        self.in_flight = 0
+        self.finishing = 0
+        self.is_stopping = False
+
+    # --- partitions ------------------------------------------------------------------------
+
+    def partitions(self) -> list[Partition]:
+        """Return the partitions that this worker has, restored or not."""
+        return list(self._partitions.values())
+
+    def assigned(self, partner: str, index: int) -> None:
+        """Take a partition; nothing is called before it is restored."""
+        self.drop([(partner, index)])
+        rules = self._rules[partner]
+        circuits = self._circuits.setdefault(partner, Circuits())
+        partition = Partition(rules, index, circuits)
+        self._partitions[(partner, index)] = partition
+        self._out.append(Restore(partner, index))
+
+    def restored(
+        self,
+        partner: str,
+        index: int,
+        *,
+        topics: Sequence[RestoredTopic],
+        image: LedgerImage,
+        partition_count: int,
+        now: Now,
+    ) -> None:
+        """Take what the broker knows of a partition, and begin to read it."""
+        partition = self._partitions.get((partner, index))
+        if partition is None or partition.is_active:
+            return
+        self._counts[partner] = partition_count
+        partition.restored(topics, image, now)
+        for topic in topics:
+            self._by_topic[(topic.topic, index)] = partition
+        self._turn.append(partition)
+        self._commits.hurry()
+
+    def revoking(self, keys: Iterable[tuple[str, int]]) -> list[Partition]:
+        """Start nothing more for these partitions; return them, to be drained and dropped."""
+        found = [self._partitions[key] for key in keys if key in self._partitions]
+        for partition in found:
+            partition.is_closing = True
+        return found
+
+    def offsets_of(self, partitions: Iterable[Partition]) -> Commit:
+        """Return the last commit of partitions that are given away."""
+        return Commit(self._commits.offsets(partitions, everything=True))
+
+    def drop(self, keys: Iterable[tuple[str, int]]) -> None:
+        """Forget partitions: they were given away or lost; late events of theirs are ignored."""
+        for key in keys:
+            partition = self._partitions.pop(key, None)
+            if partition is None:
+                continue
+            partition.is_alive = False
+            for topic in partition.books:
+                self._by_topic.pop((topic, partition.index), None)
+            if partition in self._turn:
+                self._turn.remove(partition)
+            self._suspects.drop(partition)
+            self._stalled = [one for one in self._stalled if one[0] is not partition]
+
+    def stop(self) -> None:
+        """Start nothing more at all: the worker drains."""
+        self.is_stopping = True
+        self.revoking(list(self._partitions))
+
+    def is_drained(self, partitions: Iterable[Partition]) -> bool:
+        """Say whether nothing of these partitions is under way any more."""
+        return not any(partition.busy for partition in partitions)
+
+    # --- messages --------------------------------------------------------------------------
+
+    def message(self, message: Message, now: Now) -> None:
+        """Take one message of a topic, whatever it holds."""
+        partition = self._by_topic.get(message.part)
+        if partition is None:
+            return
+        book = partition.books[message.topic]
+        if not book.deliver(message.offset):
+            return
+        replay = _replay_of(message)
+        try:
+            request = Request.from_json(message.value)
+            if request.partner != partition.partner:
+                raise InvalidMessageError("partner: not the one of this topic")
+            partition.rules.check(request)
+        except InvalidMessageError as error:
+            self._poison(partition, message, replay, str(error), now)
+            return
+        key = partition.rules.key_of(request)
+        if (
+            partition_of(key.encode(), self._counts[partition.partner]) != partition.index
+            and _forwards_of(message) < FORWARDS_MOST
+        ):
+            self._out.append(Forward(message, key))
+            return
+        self._admit(partition, message, request, replay, now)
+
+    def _admit(
+        self, partition: Partition, message: Message, request: Request, replay: int, now: Now
+    ) -> None:
+        book = partition.books[message.topic]
+        identity = (request.id, replay)
+        known = partition.image.end_of(identity)
+        if known is not None:
+            book.unpark(message.offset, request.account)
+            same = (known.end.topic, known.end.offset) == (message.topic, message.offset)
+            if known.end.state == "dead" and same:
+                entry = self._entry(partition, message, request, replay)
+                entry.state = State.ENDING
+                self._write_dead(partition, entry, known)
+            else:
+                self._close(partition, message, known)
+            return
+        twin = partition.entries.get(identity)
+        if twin is not None:
+            if twin.message.offset != message.offset or twin.message.topic != message.topic:
+                book.unpark(message.offset, request.account)
+                twin.copies.append(message)
+            return
+        if not self._reading.admits(partition, request.account):
+            book.park(message.offset, request.account)
+            return
+        book.unpark(message.offset, request.account)
+        entry = self._entry(partition, message, request, replay)
+        if entry.strikes >= STRIKES_MOST:
+            reason = f"{entry.strikes} workers died with it in hand"
+            self._end(partition, entry, "dead", now, reason=f"crash: {reason}")
+            return
+        steps = partition.image.steps_of(identity)
+        if steps:
+            entry.steps = [step for _, step in steps]
+            entry.generation = entry.steps[-1].attempt
+        if request.not_before is not None and request.not_before > now.wall:
+            self._schedule(partition, entry, now)
+        else:
+            self._out.append(LookAt(entry))
+
+    def _entry(
+        self, partition: Partition, message: Message, request: Request, replay: int
+    ) -> Entry:
+        entry = Entry(
+            message=message,
+            request=request,
+            replay=replay,
+            alive=partition.alive,
+            scopes=partition.rules.scopes_of(request),
+            strikes=self._suspects.strikes_of(request.id),
+        )
+        partition.entries[entry.identity] = entry
+        partition.window_bytes += len(message.value)
+        return entry
+
+    def _poison(
+        self, partition: Partition, message: Message, replay: int, reason: str, now: Now
+    ) -> None:
+        identity = (f"poison-{message.topic}-{message.partition}-{message.offset}", replay)
+        known = partition.image.end_of(identity)
+        if identity in partition.entries:
+            return
+        request = Request.unreadable(identity[0], partition.partner)
+        entry = self._entry(partition, message, request, replay)
+        if known is not None:
+            entry.state = State.ENDING
+            self._write_dead(partition, entry, known)
+        else:
+            self._end(partition, entry, "dead", now, reason=f"poison: {reason}")
+
+    def forwarded(self, message: Message) -> None:
+        """Take note that a message stands in its own partition now; it is closed here."""
+        partition = self._by_topic.get(message.part)
+        if partition is not None:
+            partition.books[message.topic].close(message.offset)
+
+    def looked(self, entry: Entry, looked: Looked, now: Now) -> None:
+        """Take what stands at the output for a request: finished, superseded, or to be done."""
+        partition = self._partition_of(entry)
+        if partition is None:
+            return
+        if looked.files:
+            self._end(partition, entry, "result", now, files=looked.files)
+        elif looked.newer_run:
+            self._end(partition, entry, "superseded", now, reason=f"by {looked.newer_run}")
+        else:
+            if entry.steps and not looked.spool_fits:
+                self._start_over(entry)
+            elif entry.steps:
+                entry.cursor = dict(entry.steps[-1].cursor)
+                entry.calls = entry.steps[-1].calls
+            self._ready(partition, entry)
+
+    # --- calls -----------------------------------------------------------------------------
+
+    def step(self, now: Now) -> None:
+        """Do what time asks for: ends of waits, commits, reading, and the next calls."""
+        for partition in self._turn:
+            for entry in partition.scheduler.due(now):
+                self._wake(partition, entry, now)
+            stopped = self.is_stopping or partition.is_closing or bool(self.stall_reason)
+            self._reading.steer(partition, stopped=stopped)
+        if self._stalled and now.mono >= self._stalled_until:
+            self._resume_stalled()
+        commit = self._commits.due(self._partitions.values(), now)
+        if commit is not None:
+            self._out.append(commit)
+        if self._may_start(now):
+            self._start_calls(now)
+
+    def take_actions(self) -> list[Action]:
+        """Return what is to be done, in order, and forget it."""
+        actions = list(self._out)
+        self._out.clear()
+        return actions
+
+    def next_wake(self, now: Now) -> float:
+        """Return the monotonic time at which `step` has something to do by itself."""
+        wake = self._commits.next_wake()
+        if self._stalled:
+            wake = min(wake, self._stalled_until)
+        may_start = self._may_start(now) and self.in_flight < self._settings.threads
+        if may_start and self._suspects.waiting():
+            return min(wake, now.mono + SUSPECTS_SECONDS)
+        for partition in self._turn:
+            wake = min(wake, partition.scheduler.next_due())
+            if may_start and self._in_flight_of(partition.partner) < self._partner_most():
+                at = partition.scheduler.next_turn()
+                if at <= now.mono and not partition.circuits.outage.lets_through(now.mono):
+                    at = max(partition.circuits.outage.probe_at, now.mono + SUSPECTS_SECONDS)
+                wake = min(wake, at)
+        return wake
+
+    def _may_start(self, now: Now) -> bool:
+        return (
+            not self.is_stopping
+            and not self.stall_reason
+            and self._fence.is_open(now.boot)
+            and self.finishing < self._settings.finishing_most
+        )
+
+    def _start_calls(self, now: Now) -> None:
+        if self._suspects.holds_others_back(now):
+            if self._suspects.alone is None and self.in_flight + self.finishing == 0:
+                found = self._suspects.next(now)
+                if found is not None:
+                    self._start(*found, now)
+            return
+        idle = 0
+        partner_most = self._partner_most()
+        while self.in_flight < self._settings.threads and idle < len(self._turn):
+            partition = self._turn[0]
+            self._turn.rotate(-1)
+            entry = None
+            if (
+                not partition.is_closing
+                and partition.circuits.outage.lets_through(now.mono)
+                and self._in_flight_of(partition.partner) < partner_most
+            ):
+                entry = self._next_of(partition, now)
+            if entry is None:
+                idle += 1
+            else:
+                idle = 0
+                self._start(partition, entry, now)
+
+    def _partner_most(self) -> int:
+        """Return how many calls one partner may have under way: a slow one leaves some threads."""
+        if len({partition.partner for partition in self._turn}) > 1:
+            return max(1, self._settings.threads * 3 // 4)
+        return self._settings.threads
+
+    def _next_of(self, partition: Partition, now: Now) -> Entry | None:
+        account_most = max(1, self._settings.threads // 2)
+        while True:
+            entry = partition.scheduler.next(now, account_most)
+            if entry is None or partition.circuits.lets_through(entry.request, now.mono):
+                return entry
+            self._give_back(partition, entry)
+            partition.scheduler.call_over(entry)
+            at = partition.circuits.opens_at(entry.request)
+            partition.scheduler.add_later(entry, State.HELD, max(at, now.mono + 0.1))
+
+    def _start(self, partition: Partition, entry: Entry, now: Now) -> None:
+        partition.circuits.started(entry.request)
+        entry.state = State.IN_FLIGHT
+        if not entry.started_at:
+            entry.started_at = now.wall
+        self.in_flight += 1
+        partition.calls_under_way += 1
+        partition.busy.add(entry)
+        self._out.append(StartCall(entry))
+
+    def not_sent(self, entry: Entry, now: Now) -> None:
+        """Take a call back that was not sent in time, or found the fence closed."""
+        partition = self._call_over(entry)
+        if partition is None:
+            return
+        partition.circuits.abandoned(entry.request)
+        self._give_back(partition, entry)
+        self._waits(partition, entry)
+        self._ready(partition, entry, first=True)
+
+    def answered(self, entry: Entry, verdict: Verdict, body: bytes, now: Now) -> None:
+        """Take a judged answer."""
+        partition = self._call_over(entry)
+        entry.calls += 1
+        entry.grant = None
+        if partition is None:
+            return
+        if verdict.outcome is not Outcome.OK:
+            self._waits(partition, entry)
+            try:
+                self._judge.refused(partition, entry, verdict, now)
+            except DeadError as dead:
+                self._dead(partition, entry, dead, now)
+            self._wake_early(partition, entry, now)
+            return
+        self._succeeded(partition, entry, now)
+        entry.body = body
+        self.finishing += 1
+        entry.state = State.FINISHING
+        if verdict.next_cursor is None:
+            self._out.append(Finish(entry, body))
+        else:
+            entry.next_cursor = verdict.next_cursor
+            self._out.append(Spool(entry, body))
+
+    def _succeeded(self, partition: Partition, entry: Entry, now: Now) -> None:
+        entry.attempts = entry.holds = 0
+        entry.first_failed_at = None
+        for scope in entry.scopes:
+            partition.throttled_times.pop(scope, None)
+        if partition.circuits.succeeded(entry.request, now.mono):
+            self._outage_over(partition.partner)
+        for held in list(partition.held):
+            reason = self._judge.proven(partition, held)
+            if reason is not None:
+                error, _, text = reason.partition(": ")
+                self._dead(partition, held, DeadError(error, text), now)
+
+    def _outage_over(self, partner: str) -> None:
+        for partition in self._turn:
+            if partition.partner == partner:
+                for entry in partition.entries.values():
+                    entry.attempts = 0
+
+    # --- files and records -----------------------------------------------------------------
+
+    def spooled(self, entry: Entry, file: str, size: int, checksum: str, now: Now) -> None:
+        """Take note that an answer is durable; its step record goes into the ledger."""
+        self.finishing -= 1
+        self._stored()
+        partition = self._partition_of(entry)
+        if partition is None or entry.next_cursor is None:
+            return
+        entry.body = b""
+        step = Step(
+            id=entry.request.id,
+            replay=entry.replay,
+            topic=entry.message.topic,
+            offset=entry.message.offset,
+            attempt=entry.generation,
+            step=len(entry.steps) + 1,
+            cursor=entry.next_cursor,
+            file=file,
+            bytes=size,
+            checksum=checksum,
+            calls=entry.calls,
+        )
+        entry.state = State.ENDING
+        self._out.append(WriteStep(entry, step))
+
+    def step_confirmed(self, entry: Entry, step: Step, position: int, now: Now) -> None:
+        """Go on with the next call: the last answer and where to go on are in the ledger."""
+        partition = self._partition_of(entry)
+        if partition is None:
+            return
+        partition.image.confirmed(position)
+        book = partition.books[entry.message.topic]
+        partition.image.need(position, book, entry.message.offset)
+        entry.steps.append(step)
+        entry.cursor = dict(step.cursor)
+        entry.next_cursor = None
+        self._waits(partition, entry)
+        self._ready(partition, entry, first=True)
+
+    def published(
+        self, entry: Entry, files: tuple[PublishedFile, ...], newer_run: str, now: Now
+    ) -> None:
+        """Take note that a request's files stand; ``newer_run``: all of them were newer ones."""
+        self.finishing -= 1
+        self._stored()
+        partition = self._partition_of(entry)
+        if partition is None:
+            return
+        entry.body = b""
+        if files or not newer_run:
+            self._end(partition, entry, "result", now, files=files)
+        else:
+            self._end(partition, entry, "superseded", now, reason=f"by {newer_run}")
+
+    def unparsable(self, entry: Entry, reason: str, now: Now) -> None:
+        """Take note that the answers do not parse or break the declared columns."""
+        self.finishing -= 1
+        self._stored()
+        partition = self._partition_of(entry)
+        if partition is None:
+            return
+        entry.sample = entry.body[:SAMPLE_BYTES]
+        entry.body = b""
+        self._start_over(entry)
+        self._waits(partition, entry)
+        try:
+            self._judge.unexpected(partition, entry, reason, now)
+        except DeadError as dead:
+            self._dead(partition, entry, dead, now)
+        self._wake_early(partition, entry, now)
+
+    def not_stored(self, entry: Entry, action: Action, reason: str, now: Now) -> None:
+        """Keep what the output did not take, or did not show; nothing new starts until it does."""
+        if not isinstance(action, LookAt):
+            self.finishing -= 1
+        self.stall_reason = reason
+        self._stall(entry, action, self._stall_seconds, now)
+
+    def fenced(self, entry: Entry, action: Action, now: Now) -> None:
+        """Keep an answer that met a closed fence; it is published if the fence opens again."""
+        if not isinstance(action, LookAt):
+            self.finishing -= 1
+        self._stall(entry, action, self._settings.stall_first_seconds, now)
+
+    def _stall(self, entry: Entry, action: Action, seconds: float, now: Now) -> None:
+        partition = self._partition_of(entry)
+        if partition is None:
+            return
+        if not self._stalled:
+            self._stalled_until = now.mono + seconds
+        self._stalled.append((partition, entry, action))
+
+    def _resume_stalled(self) -> None:
+        stalled, self._stalled = self._stalled, []
+        for partition, _, action in stalled:
+            if partition.is_alive:
+                if not isinstance(action, LookAt):
+                    self.finishing += 1
+                self._out.append(action)
+        most = self._settings.stall_most_seconds
+        self._stall_seconds = min(2 * self._stall_seconds, most)
+
+    def _stored(self) -> None:
+        self.stall_reason = ""
+        self._stall_seconds = self._settings.stall_first_seconds
+
+    def end_confirmed(self, entry: Entry, end: End, position: int, now: Now) -> None:
+        """Close what has ended: its end stands in the ledger."""
+        partition = self._partition_of(entry)
+        if partition is None:
+            return
+        known = KnownEnd(end, position)
+        partition.image.ended(known)
+        if end.state == "dead":
+            self._write_dead(partition, entry, known)
+        else:
+            self._close_entry(partition, entry, known)
+
+    def dead_confirmed(self, entry: Entry) -> None:
+        """Close a dead letter: end and copy both stand."""
+        partition = self._partition_of(entry)
+        if partition is None:
+            return
+        known = partition.image.end_of(entry.identity)
+        if known is not None:
+            self._close_entry(partition, entry, known)
+
+    def committed(self, results: Iterable[tuple[str, int, str | None]]) -> None:
+        """Take the broker's answer to the last commit: (topic, partition, error or None)."""
+        for partition in self._commits.answered(self._by_topic, results):
+            self._sweep(partition)
+
+    # --- inside ----------------------------------------------------------------------------
+
+    def _partition_of(self, entry: Entry) -> Partition | None:
+        if not entry.alive():
+            return None
+        return self._by_topic.get(entry.message.part)
+
+    def _in_flight_of(self, partner: str) -> int:
+        return sum(p.calls_under_way for p in self._turn if p.partner == partner)
+
+    def _call_over(self, entry: Entry) -> Partition | None:
+        self.in_flight -= 1
+        partition = self._partition_of(entry)
+        if partition is not None:
+            partition.calls_under_way -= 1
+            partition.scheduler.call_over(entry)
+        return partition
+
+    def _give_back(self, partition: Partition, entry: Entry) -> None:
+        if entry.grant is not None:
+            partition.limiter.give_back(entry.grant)
+            entry.grant = None
+            partition.scheduler.changed()
+
+    def _ready(self, partition: Partition, entry: Entry, *, first: bool = False) -> None:
+        if entry.strikes:
+            entry.state = State.READY
+            self._suspects.add(partition, entry)
+        else:
+            partition.scheduler.add(entry, first=first)
+
+    def _schedule(self, partition: Partition, entry: Entry, now: Now) -> None:
+        wait = min((entry.request.not_before or 0.0) - now.wall, RECHECK_SECONDS)
+        partition.scheduler.add_later(entry, State.SCHEDULED, now.mono + max(wait, 0.0))
+
+    def _wake(self, partition: Partition, entry: Entry, now: Now) -> None:
+        partition.held.discard(entry)
+        if entry.state is not State.SCHEDULED:
+            self._ready(partition, entry, first=entry.state is State.LIMIT)
+        elif (entry.request.not_before or 0.0) > now.wall:
+            self._schedule(partition, entry, now)
+        else:
+            entry.state = State.LOOKING
+            self._out.append(LookAt(entry))
+
+    def _wake_early(self, partition: Partition, entry: Entry, now: Now) -> None:
+        if entry.state is State.HELD:
+            partition.held.add(entry)
+
+    def _waits(self, partition: Partition, entry: Entry) -> None:
+        partition.busy.discard(entry)
+        self._suspects.over(entry)
+
+    def _start_over(self, entry: Entry) -> None:
+        if entry.steps:
+            entry.generation += 1
+        entry.steps = []
+        entry.cursor = {}
+        entry.next_cursor = None
+
+    def _dead(self, partition: Partition, entry: Entry, dead: DeadError, now: Now) -> None:
+        self._end(partition, entry, "dead", now, reason=f"{dead.error}: {dead.reason}")
+
+    def _end(
+        self,
+        partition: Partition,
+        entry: Entry,
+        state: EndState,
+        now: Now,
+        *,
+        files: tuple[PublishedFile, ...] = (),
+        reason: str = "",
+    ) -> None:
+        entry.ended = True
+        entry.state = State.ENDING
+        partition.held.discard(entry)
+        partition.busy.add(entry)
+        request = entry.request
+        end = End(
+            id=request.id,
+            replay=entry.replay,
+            topic=entry.message.topic,
+            offset=entry.message.offset,
+            state=state,
+            run=request.run,
+            account=request.account,
+            report=request.report,
+            files=files,
+            rows=sum(file.rows for file in files),
+            calls=entry.calls,
+            started_at=entry.started_at or now.wall,
+            ended_at=now.wall,
+            reason=reason[:2000],
+        )
+        self._out.append(WriteEnd(entry, end))
+
+    def _write_dead(self, partition: Partition, entry: Entry, known: KnownEnd) -> None:
+        error, _, reason = known.end.reason.partition(": ")
+        partition.busy.add(entry)
+        entry.ended = True
+        headers = {
+            "error": error.encode(),
+            "reason": reason.encode(),
+            "attempts": str(known.end.calls).encode(),
+            "sample": entry.sample[:SAMPLE_BYTES],
+            "id": known.end.id.encode(),
+            "replay": str(known.end.replay).encode(),
+            "topic": entry.message.topic.encode(),
+            "partition": str(entry.message.partition).encode(),
+            "offset": str(entry.message.offset).encode(),
+            "run": known.end.run.encode(),
+            "account": known.end.account.encode(),
+            "report": known.end.report.encode(),
+        }
+        self._out.append(WriteDead(entry, headers))
+
+    def _close_entry(self, partition: Partition, entry: Entry, known: KnownEnd) -> None:
+        self._waits(partition, entry)
+        partition.entries.pop(entry.identity, None)
+        partition.window_bytes -= len(entry.message.value)
+        if entry.steps or entry.generation:
+            book = partition.books[entry.message.topic]
+            partition.spools.append(SpoolLeft(book, entry.message.offset, entry.identity))
+        self._close(partition, entry.message, known)
+        for copy in entry.copies:
+            self._close(partition, copy, known)
+
+    def _close(self, partition: Partition, message: Message, known: KnownEnd) -> None:
+        book = partition.books[message.topic]
+        partition.image.need(known.position, book, message.offset)
+        book.close(message.offset)
+
+    def _sweep(self, partition: Partition) -> None:
+        left = []
+        for spool in partition.spools:
+            if spool.book.committed > spool.offset:
+                self._out.append(Sweep(*spool.identity))
+            else:
+                left.append(spool)
+        partition.spools = left
+
+
+def _replay_of(message: Message) -> int:
+    value = message.header("replay") if message.headers else None
+    return int(value) if value is not None and value.isdigit() and len(value) < 7 else 0
+
+
+def _forwards_of(message: Message) -> int:
+    value = message.header("forwards") if message.headers else None
+    return int(value) if value is not None and value.isdigit() and len(value) < 4 else 0

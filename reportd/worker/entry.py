@@ -1,0 +1,76 @@
+"""One open request in a worker's memory: what is known, what was done, what it waits for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reportd.broker.message import Message
+from reportd.limits.limiter import Grant, Scope
+from reportd.model.ledger import Step
+from reportd.model.request import Request
+from reportd.partners.verdict import Cursor
+
+
+class State(StrEnum):
+    """What an open request waits for, as metrics and status show it."""
+
+    LOOKING = "looking"
+    READY = "ready"
+    IN_FLIGHT = "in_flight"
+    FINISHING = "finishing"
+    LIMIT = "limit"
+    BACKOFF = "backoff"
+    QUOTA = "quota"
+    SCHEDULED = "scheduled"
+    HELD = "held"
+    ENDING = "ending"
+    PARKED = "parked"
+
+
+Identity = tuple[str, int]
+"""(id, replay): what ends once and runs once at a time."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Entry:
+    """One request between its message and its closed offset. Changed by the engine alone."""
+
+    message: Message
+    request: Request
+    replay: int
+    alive: Callable[[], bool]
+    """False once the partition was lost: nothing may be called or published for it."""
+    scopes: tuple[Scope, ...] = ()
+    state: State = State.LOOKING
+    strikes: int = 0
+    attempts: int = 0
+    """Failed tries since the last outage; a throttled or quota answer is none."""
+    unexpected: int = 0
+    calls: int = 0
+    generation: int = 0
+    """How often the flow was started over; the ``attempt`` of its step records."""
+    cursor: Cursor = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    grant: Grant | None = None
+    granted_at: float = 0.0
+    started_at: float = 0.0
+    """Epoch seconds of the first call; 0.0: none yet."""
+    first_failed_at: float | None = None
+    """Monotonic seconds of the first failure of the present kind."""
+    holds: int = 0
+    """How often it was refused since then."""
+    hold_reason: str = ""
+    body: bytes = field(default=b"", repr=False)
+    """The answer that is being stored; kept while the output is away."""
+    next_cursor: Cursor | None = None
+    sample: bytes = b""
+    due: float = 0.0
+    """Monotonic seconds until which it waits (back-off, quota, schedule, hold)."""
+    ended: bool = False
+    copies: list[Message] = field(default_factory=list)
+    """Other messages of the same identity: they end with this one."""
+
+    @property
+    def identity(self) -> Identity:
+        """(id, replay)."""
+        return (self.request.id, self.replay)

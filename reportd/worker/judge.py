@@ -1,0 +1,176 @@
+"""What follows from an answer's verdict: wait, back off, hold, or end as a dead letter.
+
+Used by the engine in the worker's loop. Decides; changes entries and partitions; does no I/O.
+"""
+
+from random import Random
+
+from reportd.limits.limiter import Now, Scope
+from reportd.partners.verdict import Outcome, Verdict
+from reportd.worker.entry import Entry, State
+from reportd.worker.partition import Partition
+
+THROTTLE_FIRST_SECONDS = 1.0
+"""First wait where a partner said "slow down" and not how long; doubles to the most below."""
+THROTTLE_MOST_SECONDS = 60.0
+
+QUOTA_SECONDS = 900.0
+"""Wait where a quota is spent and the partner did not say until when."""
+
+UNEXPECTED_TRIES = 3
+HOLD_TRIES = 3
+"""A held request is refused that often before missing evidence can count against it."""
+
+
+class DeadError(Exception):
+    """The request is given up: the class of its error, and why."""
+
+    def __init__(self, error: str, reason: str) -> None:
+        """Say both."""
+        super().__init__(error, reason)
+        self.error = error
+        self.reason = reason
+
+
+class Judge:
+    """Applies the table "What can go wrong" of the design."""
+
+    def __init__(self, random: Random) -> None:
+        """Take the source of jitter."""
+        self._random = random
+
+    def refused(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Let the entry wait for what its refusal asks; raises `DeadError` when it is given up."""
+        entry.sample = verdict.sample
+        match verdict.outcome:
+            case Outcome.THROTTLED:
+                self._throttled(partition, entry, verdict, now)
+            case Outcome.QUOTA:
+                self._quota(partition, entry, verdict, now)
+            case Outcome.TRANSIENT:
+                self._transient(partition, entry, verdict, now)
+            case Outcome.AUTH:
+                self._auth(partition, entry, verdict, now)
+            case Outcome.PERMANENT:
+                partition.circuits.abandoned(entry.request)
+                self.hold(partition, entry, "permanent", verdict.reason, now)
+            case Outcome.UNEXPECTED:
+                self.unexpected(partition, entry, verdict.reason, now)
+            case Outcome.OK:
+                raise ValueError("an OK answer is not refused")
+
+    def unexpected(self, partition: Partition, entry: Entry, reason: str, now: Now) -> None:
+        """Start over an answer that does not parse; twice, then as permanent."""
+        partition.circuits.abandoned(entry.request)
+        entry.unexpected += 1
+        if entry.unexpected >= UNEXPECTED_TRIES:
+            self.hold(partition, entry, "unexpected", reason, now)
+            return
+        self._back_off(partition, entry, entry.unexpected, now)
+
+    def hold(self, partition: Partition, entry: Entry, error: str, reason: str, now: Now) -> None:
+        """Keep a request that seems impossible until it is known to be alone with that.
+
+        Raises `DeadError` once another account of the same credential and report has succeeded
+        after its first refusal; or when nobody is left to prove it and it was refused often
+        enough.
+        """
+        if entry.first_failed_at is None:
+            entry.first_failed_at = now.mono
+            entry.holds = 0
+        entry.holds += 1
+        entry.hold_reason = f"{error}: {reason}"
+        retry = partition.rules.retry
+        evidence = partition.circuits.evidence(entry.request)
+        account = entry.request.account
+        if evidence.since(entry.first_failed_at, account):
+            raise DeadError(error, reason)
+        held_seconds = now.mono - entry.first_failed_at
+        if entry.holds >= HOLD_TRIES:
+            if evidence.before(account) and self._nobody_left(partition, entry):
+                raise DeadError(error, reason)
+            if held_seconds >= retry.give_up_seconds and not evidence.before(account):
+                raise DeadError(error, f"{reason} (held for {held_seconds:.0f} s)")
+        wait = min(retry.hold_seconds * 2 ** (entry.holds - 1), retry.max_seconds)
+        partition.scheduler.add_later(entry, State.HELD, now.mono + self._jitter(wait))
+
+    def proven(self, partition: Partition, entry: Entry) -> str | None:
+        """Return why a held entry is now known to be alone with its failure, or None."""
+        if entry.state is not State.HELD or entry.first_failed_at is None:
+            return None
+        evidence = partition.circuits.evidence(entry.request)
+        if evidence.since(entry.first_failed_at, entry.request.account):
+            return entry.hold_reason
+        return None
+
+    def _throttled(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        partition.circuits.abandoned(entry.request)
+        scope = scope_of(entry, verdict.scope)
+        times = partition.throttled_times.get(scope, 0)
+        partition.throttled_times[scope] = min(times + 1, 10)
+        wait = verdict.wait_seconds
+        if wait is None:
+            wait = min(THROTTLE_FIRST_SECONDS * 2**times, THROTTLE_MOST_SECONDS)
+        partition.limiter.block(scope, wait, now)
+        partition.scheduler.add_later(entry, State.LIMIT, now.mono + wait)
+
+    def _quota(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        partition.circuits.abandoned(entry.request)
+        wait = QUOTA_SECONDS if verdict.wait_seconds is None else verdict.wait_seconds
+        partition.limiter.block(scope_of(entry, verdict.scope), wait, now)
+        partition.scheduler.add_later(entry, State.QUOTA, now.mono + wait)
+
+    def _transient(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        outage = partition.circuits.outage
+        outage.failed(entry.request.account, verdict.reason, now.mono)
+        if outage.is_open:
+            entry.attempts = 0
+            entry.first_failed_at = None
+        else:
+            entry.attempts += 1
+        if entry.attempts >= partition.rules.retry.attempts:
+            self.hold(partition, entry, "transient", verdict.reason, now)
+            return
+        self._back_off(partition, entry, max(entry.attempts, 1), now, verdict.wait_seconds)
+
+    def _auth(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        circuits = partition.circuits
+        circuits.outage.abandoned()
+        circuits.credential(entry.request.credential).failed(
+            entry.request.account, verdict.reason, now.mono
+        )
+        self.hold(partition, entry, "auth", verdict.reason, now)
+
+    def _back_off(
+        self,
+        partition: Partition,
+        entry: Entry,
+        times: int,
+        now: Now,
+        told_seconds: float | None = None,
+    ) -> None:
+        retry = partition.rules.retry
+        most = min(retry.base_seconds * 2 ** (times - 1), retry.max_seconds)
+        wait = self._random.uniform(0.0, most) if told_seconds is None else told_seconds
+        partition.scheduler.add_later(entry, State.BACKOFF, now.mono + wait)
+
+    def _jitter(self, seconds: float) -> float:
+        return seconds * self._random.uniform(0.75, 1.0)
+
+    def _nobody_left(self, partition: Partition, entry: Entry) -> bool:
+        request = entry.request
+        return not any(
+            other.request.report == request.report
+            and other.request.credential == request.credential
+            and other.request.account != request.account
+            and other.state is not State.HELD
+            for other in partition.entries.values()
+        )
+
+
+def scope_of(entry: Entry, per: str) -> Scope:
+    """Return the entry's scope of that kind; its account where there is none."""
+    for scope in entry.scopes:
+        if scope.per == per:
+            return scope
+    return Scope("account", entry.request.account)

@@ -1,0 +1,114 @@
+"""The image of one ledger partition: which ends, steps and positions a worker must know.
+
+Filled by `reportd.worker.restore` (in its own thread, before it is handed over), then used by the
+engine in the worker's loop. Pure.
+"""
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reportd.model.ledger import End, Grant, Step
+from reportd.worker.book import OffsetBook
+from reportd.worker.entry import Identity
+
+REMEMBERED_ENDS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEnd:
+    """An end in the ledger."""
+
+    end: End
+    position: int
+    """Its offset in the ledger partition."""
+
+
+class LedgerImage:
+    """The first end of an id wins; of steps the highest (attempt, step) of each id counts."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.next_position = 0
+        """The ledger position after the last record known."""
+        self._ends: OrderedDict[Identity, KnownEnd] = OrderedDict()
+        self._restored: set[Identity] = set()
+        self._steps: dict[Identity, list[tuple[int, Step]]] = {}
+        self._needed: list[tuple[int, int, int]] = []
+        self._books: list[OffsetBook] = []
+
+    def apply(self, position: int, record: End | Step | Grant) -> None:
+        """Take one record as it stands in the ledger."""
+        self.next_position = max(self.next_position, position + 1)
+        if isinstance(record, End):
+            identity = (record.id, record.replay)
+            if identity not in self._ends:
+                self._ends[identity] = KnownEnd(record, position)
+                self._restored.add(identity)
+            self._steps.pop(identity, None)
+        elif isinstance(record, Step):
+            identity = (record.id, record.replay)
+            if identity in self._ends:
+                return
+            steps = self._steps.setdefault(identity, [])
+            if steps and record.attempt > steps[-1][1].attempt:
+                steps.clear()
+            if not steps or (
+                record.attempt == steps[-1][1].attempt and record.step > steps[-1][1].step
+            ):
+                steps.append((position, record))
+
+    def need_restored(self, books: Mapping[str, OffsetBook], ends: Mapping[str, int]) -> None:
+        """Keep in R what was restored and may still be asked for; ``ends``: high watermarks.
+
+        The end of a dead request is kept until everything that was in its topic is committed: a
+        copy of its message may lie there, and nothing at the output says that it was tried.
+        """
+        for known in self._ends.values():
+            book = books.get(known.end.topic)
+            if book is not None:
+                last = ends[known.end.topic] - 1 if known.end.state == "dead" else 0
+                self.need(known.position, book, max(known.end.offset, last))
+        for steps in self._steps.values():
+            for position, step in steps:
+                if step.topic in books:
+                    self.need(position, books[step.topic], step.offset)
+
+    def end_of(self, identity: Identity) -> KnownEnd | None:
+        """Return the end of an identity, if it is known to have one."""
+        return self._ends.get(identity)
+
+    def steps_of(self, identity: Identity) -> list[tuple[int, Step]]:
+        """Return the steps that a request can go on from, with their positions, in order."""
+        steps = self._steps.get(identity, [])
+        whole = [step.step for _, step in steps] == list(range(1, len(steps) + 1))
+        return list(steps) if whole else []
+
+    def ended(self, known: KnownEnd) -> None:
+        """Remember an end of this worker's own; old ones beyond a bound are forgotten."""
+        identity = (known.end.id, known.end.replay)
+        self.next_position = max(self.next_position, known.position + 1)
+        self._ends.setdefault(identity, known)
+        self._steps.pop(identity, None)
+        while len(self._ends) > REMEMBERED_ENDS + len(self._restored):
+            self._ends.popitem(last=False)
+
+    def confirmed(self, position: int) -> None:
+        """Take note of a record of this worker's own that stands in the ledger."""
+        self.next_position = max(self.next_position, position + 1)
+
+    def need(self, position: int, book: OffsetBook, offset: int) -> None:
+        """Keep a ledger position in R until ``offset`` lies before its book's commit."""
+        if book not in self._books:
+            self._books.append(book)
+        heapq.heappush(self._needed, (position, self._books.index(book), offset))
+
+    def first_needed(self) -> int:
+        """Return R: the lowest ledger position that a restore from the next commit needs."""
+        while self._needed:
+            position, book, offset = self._needed[0]
+            if offset >= self._books[book].commit_position():
+                return position
+            heapq.heappop(self._needed)
+        return self.next_position

@@ -1,0 +1,153 @@
+"""What a worker knows of one partition of one partner: books, ledger image, limits, requests.
+
+Made when the partition is assigned, thrown away when it is lost. Used by the engine alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reportd.limits.limiter import Limiter, LimitRule, Now, Scope
+from reportd.model.ledger import PublishedFile
+from reportd.model.request import Request
+from reportd.worker.book import OffsetBook
+from reportd.worker.circuits import Circuits
+from reportd.worker.entry import Entry, Identity
+from reportd.worker.ledger import LedgerImage
+from reportd.worker.scheduler import Scheduler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRules:
+    """How often and how long a partner's requests are tried."""
+
+    attempts: int = 8
+    base_seconds: float = 1.0
+    max_seconds: float = 300.0
+    hold_seconds: float = 60.0
+    """First wait of a request held as a possible outage; grows to ``max_seconds``."""
+    give_up_seconds: float = 6 * 3600.0
+    """How long a request is held where no other account can prove it is alone."""
+
+
+class PartnerRules(Protocol):
+    """What the engine must know of a partner; `reportd.worker.main` adapts the real one."""
+
+    @property
+    def name(self) -> str:
+        """The partner's name."""
+        ...
+
+    @property
+    def limits(self) -> Sequence[LimitRule]:
+        """Its limits."""
+        ...
+
+    @property
+    def retry(self) -> RetryRules:
+        """Its patience."""
+        ...
+
+    def check(self, request: Request) -> None:
+        """Raise `InvalidMessageError` for a request that this partner's file does not allow."""
+        ...
+
+    def key_of(self, request: Request) -> str:
+        """Return the message key that carries the request's limits."""
+        ...
+
+    def scopes_of(self, request: Request) -> tuple[Scope, ...]:
+        """Return every scope a call of the request counts in, or may be told to wait in."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What stands at the output for a request before its first call."""
+
+    files: tuple[PublishedFile, ...] = ()
+    """Its own, whole: the request was finished."""
+    newer_run: str = ""
+    """The run that has published all its files since."""
+    spool_fits: bool = True
+    """Whether every spool file of its steps is there and whole."""
+
+
+@dataclass(slots=True)
+class SpoolLeft:
+    """A finished request's spool, to be deleted once its offset is committed."""
+
+    book: OffsetBook
+    offset: int
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredTopic:
+    """Where one topic of a new partition stands."""
+
+    topic: str
+    start: int
+    """The committed offset, or the low watermark where nothing was committed."""
+    end: int
+    """The high watermark when it was restored."""
+
+
+class Partition:
+    """``requests.P[i]``, ``backfill.P[i]`` and ``ledger.P[i]`` in one worker's hands."""
+
+    def __init__(self, rules: PartnerRules, index: int, circuits: Circuits) -> None:
+        """Begin unread: `restored` makes it ready."""
+        self.rules = rules
+        self.index = index
+        self.circuits = circuits
+        self.limiter = Limiter(rules.limits)
+        self.scheduler = Scheduler(self.limiter)
+        self.image = LedgerImage()
+        self.books: dict[str, OffsetBook] = {}
+        self.reading: set[str] = set()
+        self.entries: dict[Identity, Entry] = {}
+        self.spools: list[SpoolLeft] = []
+        self.throttled_times: dict[Scope, int] = {}
+        self.is_alive = True
+        self.is_active = False
+        self.is_closing = False
+        self.window_bytes = 0
+        self.accepted: dict[str, tuple[int, str]] = {}
+        self.busy: set[Entry] = set()
+        """Requests under way: called, stored or ending; a drain waits for them."""
+        self.held: set[Entry] = set()
+        """Requests held as possibly part of an outage."""
+        self.calls_under_way = 0
+
+    @property
+    def partner(self) -> str:
+        """The partner's name."""
+        return self.rules.name
+
+    def alive(self) -> bool:
+        """Say whether this worker still owns the partition; asked from every thread."""
+        return self.is_alive
+
+    def restored(self, topics: Sequence[RestoredTopic], image: LedgerImage, now: Now) -> None:
+        """Take the books and the ledger's image as they were read."""
+        self.image = image
+        for topic in topics:
+            self.books[topic.topic] = OffsetBook(topic.start)
+        ends = {topic.topic: topic.end for topic in topics}
+        image.need_restored(self.books, ends)
+        self.limiter.start(now)
+        self.is_active = True
+
+    def offsets(self, store_id: str) -> dict[str, tuple[int, str]]:
+        """Return what to commit now: offset and metadata (R and the store's id) by topic."""
+        metadata = f"1 {self.image.first_needed()} {store_id}"
+        return {topic: (book.commit_position(), metadata) for topic, book in self.books.items()}
+
+
+def parse_metadata(metadata: str) -> tuple[int | None, str]:
+    """Return R and the store's id from a commit's metadata; (None, "") if it is not ours."""
+    parts = metadata.split(" ")
+    if len(parts) == 3 and parts[0] == "1" and parts[1].isdigit():
+        return int(parts[1]), parts[2]
+    return None, ""

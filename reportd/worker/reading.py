@@ -1,0 +1,94 @@
+"""What to read: a window of requests, never the topic.
+
+Messages are admitted to memory while there is room; behind an account that is blocked they are
+*parked*: the offset is kept, the message is forgotten, and read again when the account's line
+gets short. Used by the engine; pure.
+"""
+
+from collections import deque
+
+from reportd.worker.actions import Action, Pause, Read
+from reportd.worker.book import OffsetBook
+from reportd.worker.partition import Partition
+from reportd.worker.settings import EngineSettings
+
+LINE_LEAST = 8
+"""An account keeps at least so many requests in memory, if it has them."""
+
+REREAD_BELOW = 4
+"""An account with parked messages and fewer than this in memory is read again."""
+
+
+class Reading:
+    """Admission and the position of each book's reader."""
+
+    def __init__(self, settings: EngineSettings, out: deque[Action]) -> None:
+        """Share the engine's outbox."""
+        self._settings = settings
+        self._out = out
+
+    def admits(self, partition: Partition, account: str) -> bool:
+        """Say whether a message of this account may be kept in memory."""
+        total = len(partition.entries)
+        if total < self._settings.window_requests // 2:
+            return partition.window_bytes < self._settings.window_bytes
+        lines = max(1, partition.scheduler.lines_count())
+        most = max(LINE_LEAST, self._settings.window_requests // (2 * lines))
+        return (
+            partition.scheduler.length_of(account) < most
+            and total < 2 * self._settings.window_requests
+            and partition.window_bytes < self._settings.window_bytes
+        )
+
+    def steer(self, partition: Partition, *, stopped: bool) -> None:
+        """Decide for each book whether to read on, to read parked messages again, or to pause."""
+        for topic, book in partition.books.items():
+            wants = not stopped and self._wants_more(partition, book)
+            moved = False
+            if book.cursor < book.position:
+                if not stopped and self._wants_parked(partition, book):
+                    continue
+                book.cursor = book.position
+                moved = True
+            target = None if stopped else self._parked_target(partition, book)
+            if target is not None:
+                book.cursor = target
+                moved = wants = True
+            if wants and (moved or topic not in partition.reading):
+                partition.reading.add(topic)
+                self._out.append(Read((topic, partition.index), book.cursor))
+            elif not wants and topic in partition.reading:
+                partition.reading.discard(topic)
+                self._out.append(Pause((topic, partition.index)))
+
+    def _wants_more(self, partition: Partition, book: OffsetBook) -> bool:
+        settings = self._settings
+        total = len(partition.entries)
+        if partition.window_bytes >= settings.window_bytes:
+            return False
+        if total < settings.window_requests // 2:
+            return book.parked_count < settings.parked_most
+        enough = 2 * settings.threads
+        return (
+            total < 2 * settings.window_requests
+            and book.parked_count < settings.parked_most
+            and partition.scheduler.startable_count(enough) < enough
+        )
+
+    def _wants_parked(self, partition: Partition, book: OffsetBook) -> bool:
+        return any(
+            partition.scheduler.length_of(account) < LINE_LEAST and self.admits(partition, account)
+            for account, first in book.parked_accounts().items()
+            if first >= book.cursor
+        )
+
+    def _parked_target(self, partition: Partition, book: OffsetBook) -> int | None:
+        if not book.parked_count:
+            return None
+        targets = [
+            first
+            for account, first in book.parked_accounts().items()
+            if partition.scheduler.length_of(account) < REREAD_BELOW
+            and self.admits(partition, account)
+        ]
+        return min(targets, default=None)

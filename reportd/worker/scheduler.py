@@ -1,0 +1,206 @@
+"""Who is next: fair turns among accounts, weighted turns among classes, as the limits allow.
+
+One scheduler a partition, used by the engine in the worker's loop. Pure; not thread-safe.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+
+from reportd.limits.limiter import Limiter, Now
+from reportd.model.request import CLASSES, RequestClass
+from reportd.worker.entry import Entry, State
+
+CLASS_WEIGHTS: dict[RequestClass, float] = {"daily": 16.0, "restatement": 4.0, "backfill": 1.0}
+"""Turns of each class while all have work; what one leaves the others use."""
+
+RECHECK_SECONDS = 30.0
+"""A wait for the wall clock is looked at again this often: the clock may be set."""
+
+
+class Line:
+    """The requests of one account and class that could start, oldest first."""
+
+    __slots__ = ("account", "class_", "delayed_until", "entries", "in_flight", "queued")
+
+    def __init__(self, account: str, class_: RequestClass) -> None:
+        """Begin empty."""
+        self.account = account
+        self.class_ = class_
+        self.entries: deque[Entry] = deque()
+        self.queued = False
+        self.delayed_until = 0.0
+        self.in_flight = 0
+
+
+class Scheduler:
+    """Lines take turns within their class, classes by weight; nobody waits behind a blocked one."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        """Use the partition's limiter."""
+        self._limiter = limiter
+        self._lines: dict[tuple[RequestClass, str], Line] = {}
+        self._turns: dict[RequestClass, deque[Line]] = {name: deque() for name in CLASSES}
+        self._passes: dict[RequestClass, float] = dict.fromkeys(CLASSES, 0.0)
+        self._delayed: list[tuple[float, int, Line]] = []
+        self._later: list[tuple[float, int, Entry]] = []
+        self._number = 0
+        self.blocked_until = 0.0
+        """Monotonic seconds until which the limits block everything here."""
+        self.ready_count = 0
+        """Requests in lines, blocked by a limit or not."""
+
+    def add(self, entry: Entry, *, first: bool = False) -> None:
+        """Let a request wait for its turn; ``first``: before its account's others."""
+        entry.state = State.READY
+        key = (entry.request.class_, entry.request.account)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(entry.request.account, entry.request.class_)
+        if first:
+            line.entries.appendleft(entry)
+        else:
+            line.entries.append(entry)
+        self.ready_count += 1
+        self._queue(line)
+
+    def add_later(self, entry: Entry, state: State, due: float) -> None:
+        """Let a request wait until ``due`` (monotonic seconds), shown as ``state``."""
+        entry.state = state
+        entry.due = due
+        self._number += 1
+        heapq.heappush(self._later, (due, self._number, entry))
+
+    def due(self, now: Now) -> Iterator[Entry]:
+        """Yield the requests whose wait is over; the caller adds them again."""
+        while self._later and self._later[0][0] <= now.mono:
+            _, _, entry = heapq.heappop(self._later)
+            if entry.due <= now.mono and not entry.ended:
+                yield entry
+
+    def length_of(self, account: str) -> int:
+        """Return how many requests of an account wait in lines, of all classes."""
+        lines = (self._lines.get((name, account)) for name in CLASSES)
+        return sum(len(line.entries) for line in lines if line)
+
+    def lines_count(self) -> int:
+        """Return how many accounts and classes have work."""
+        return len(self._lines)
+
+    def startable_count(self, enough: int) -> int:
+        """Count the requests that no limit is known to block, up to ``enough``."""
+        count = 0
+        for turns in self._turns.values():
+            for line in turns:
+                count += len(line.entries)
+                if count >= enough:
+                    return count
+        return count
+
+    def next(self, now: Now, most_in_flight: int) -> Entry | None:
+        """Take the next request that may start now, its limits charged; None: nobody may.
+
+        ``most_in_flight``: how many calls one account may have under way, so that a slow one
+        leaves threads to the others.
+        """
+        if now.mono < self.blocked_until:
+            return None
+        while self._delayed and self._delayed[0][0] <= now.mono:
+            _, _, line = heapq.heappop(self._delayed)
+            line.delayed_until = 0.0
+            self._queue(line)
+        for name in sorted(CLASSES, key=self._passes.__getitem__):
+            entry = self._next_of(name, now, most_in_flight)
+            if entry is not None:
+                floor = min(self._passes[c] for c in CLASSES if self._turns[c] or c == name)
+                self._passes[name] = max(self._passes[name], floor) + 1.0 / CLASS_WEIGHTS[name]
+                for idle in CLASSES:
+                    if not self._turns[idle]:
+                        self._passes[idle] = max(self._passes[idle], floor)
+                return entry
+            if now.mono < self.blocked_until:
+                return None
+        return None
+
+    def _next_of(self, name: RequestClass, now: Now, most_in_flight: int) -> Entry | None:
+        turns = self._turns[name]
+        for _ in range(len(turns)):
+            line = turns.popleft()
+            line.queued = False
+            if not line.entries:
+                self._forget(line)
+                continue
+            if line.in_flight >= most_in_flight:
+                continue  # queued again when one of its calls is over
+            entry = line.entries[0]
+            blocked = self._limiter.blocked(entry.scopes, now)
+            if blocked is None:
+                line.entries.popleft()
+                line.in_flight += 1
+                self.ready_count -= 1
+                entry.grant = self._limiter.take(entry.scopes, now)
+                entry.granted_at = now.mono
+                self._queue(line)
+                return entry
+            until = now.mono + blocked.wait_seconds
+            if blocked.scope.per == "partner":
+                self.blocked_until = until
+                line.queued = True
+                turns.appendleft(line)
+                return None
+            self._number += 1
+            line.delayed_until = until
+            heapq.heappush(self._delayed, (until, self._number, line))
+        return None
+
+    def call_over(self, entry: Entry) -> None:
+        """Take note that a call of this request's account is not under way any more."""
+        line = self._lines.get((entry.request.class_, entry.request.account))
+        if line is not None:
+            line.in_flight -= 1
+            if line.entries:
+                self._queue(line)
+            elif not line.queued:
+                self._forget(line)
+
+    def next_due(self) -> float:
+        """Return the monotonic time at which the next wait is over."""
+        return self._later[0][0] if self._later else float("inf")
+
+    def next_turn(self) -> float:
+        """Return the monotonic time from which `next` may find a request."""
+        if any(self._turns.values()):
+            return self.blocked_until
+        if self._delayed:
+            return max(self._delayed[0][0], self.blocked_until)
+        return float("inf")
+
+    def changed(self) -> None:
+        """Look at the limits again: a grant was given back, or a block was lifted."""
+        self.blocked_until = 0.0
+
+    def count_states(self, now: Now, counts: dict[str, int]) -> None:
+        """Add how many requests wait for what."""
+        for line in self._lines.values():
+            blocked = now.mono < self.blocked_until or now.mono < line.delayed_until
+            name = State.LIMIT if blocked else State.READY
+            counts[name] = counts.get(name, 0) + len(line.entries)
+        for _, _, entry in self._later:
+            if not entry.ended:
+                counts[entry.state] = counts.get(entry.state, 0) + 1
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every request that waits here."""
+        for line in self._lines.values():
+            yield from line.entries
+        for _, _, entry in self._later:
+            yield entry
+
+    def _queue(self, line: Line) -> None:
+        if not line.queued and line.delayed_until == 0.0 and line.entries:
+            line.queued = True
+            self._turns[line.class_].append(line)
+
+    def _forget(self, line: Line) -> None:
+        if not line.entries and line.in_flight <= 0 and not line.queued:
+            self._lines.pop((line.class_, line.account), None)
