@@ -1,0 +1,1 @@
+"""A server on loopback that plays partners: limits, faults, formats, pages; and writes it down."""
