@@ -1,1 +1,21 @@
 """What every test may use."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from reportd.demo.kafka import EmbeddedKafka
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """Give a real broker, one a test process; who stops or kills one starts one of its own."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Give a prefix for topics and groups that no other test has."""
+    return f"test-{uuid.uuid4().hex[:12]}"
