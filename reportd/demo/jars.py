@@ -191,6 +191,14 @@ def _run(command: list[str], work: Path, environment: Mapping[str, str] | None =
         raise UnavailableError(f"could not fetch jars: {error}") from error
 
 
+def main() -> None:
+    """Fetch what is missing and print the folders, one a line."""
+    try:
+        print(kafka_jars())
+        print(spark_connector())
+    except UnavailableError as error:
+        sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    print(kafka_jars())
-    print(spark_connector())
+    main()

@@ -1,0 +1,53 @@
+# What people run here; every target sets itself up first (nothing to do: a few milliseconds).
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format simulate soak bench lock
+
+RUN := . .venv/bin/activate &&
+PYTEST ?= -n 2 --dist loadfile
+SEEDS ?= 1000
+
+help:
+	@echo 'make demo      broker, partners, Spark, daemon and two kills in 90 s'
+	@echo 'make test      all tests, a real broker included'
+	@echo 'make check     lint, format, layers, types'
+	@echo 'make format    mend what check finds, as far as tools can'
+	@echo 'make simulate  the deciding core under random crashes: SEEDS=$(SEEDS) [SEED=first]'
+	@echo 'make soak      the tests that take longer than make test may'
+	@echo 'make bench     against a plain asyncio consumer'
+	@echo 'make lock      pin the newest versions of everything'
+
+setup:
+	@packaging/bootstrap
+
+demo: setup
+	@$(RUN) python -m reportd.demo
+
+test: setup
+	@$(RUN) pytest -m 'not soak' $(PYTEST)
+
+check: setup
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) lint-imports
+	@$(RUN) mypy
+
+format: setup
+	@$(RUN) ruff check --fix --quiet . ; ruff format .
+
+simulate: setup
+	@$(RUN) python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--first $(SEED))
+
+soak: setup
+	@$(RUN) pytest -m soak
+
+bench: setup
+	@$(RUN) python -m bench
+
+LOCK := pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
+
+lock: setup
+	@$(RUN) cd packaging && \
+	printf 'setuptools\nwheel\n' | $(LOCK) --output-file requirements-build.txt - && \
+	$(LOCK) --extra enqueue,test,bench,dev --output-file requirements-dev.txt ../setup.cfg && \
+	$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt ../setup.cfg
