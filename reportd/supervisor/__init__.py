@@ -1,1 +1,4 @@
-"""Forks, watches, respawns, drains, reloads. No Kafka, threads or HTTP. Only here: os.fork, signal."""
+"""Forks, watches, respawns, drains, reloads. No Kafka, no threads, no HTTP.
+
+Only here: os.fork, signal.
+"""

@@ -1,0 +1,131 @@
+"""What the supervisor tells: systemd by notify, the observer by the board.
+
+READY once, after every child's first heartbeat; WATCHDOG while the supervisor's own loop turns;
+STATUS in one line; the children's states as a snapshot that /status and the metrics show.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from reportd.board import Slot
+from reportd.supervisor.reload import Reload
+from reportd.supervisor.seat import Seat, SeatState
+
+STATUS_SECONDS = 5.0
+SNAPSHOT_SECONDS = 1.0
+
+
+class Notifier(Protocol):
+    """The line to systemd (`reportd.notify.Notifier`)."""
+
+    def ready(self, status: str = "") -> None: ...  # noqa: D102  # see reportd.notify
+    def reloading(self) -> None: ...  # noqa: D102
+    def stopping(self, status: str = "") -> None: ...  # noqa: D102
+    def status(self, text: str) -> None: ...  # noqa: D102
+    def watchdog(self) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Where the daemon stands."""
+
+    phase: str
+    """starting, running, reloading or stopping."""
+    seats: Sequence[Seat]
+    reload: Reload
+    strikes: int
+
+
+class Herald:
+    """Tells each thing when it changed or is due; times are monotonic seconds."""
+
+    def __init__(
+        self,
+        notifier: Notifier,
+        slot: Slot,
+        summary: Callable[[], str],
+        watchdog_seconds: float,
+    ) -> None:
+        """Tell systemd through ``notifier``, the observer through ``slot``.
+
+        ``summary`` says in a few words how the work goes; it stands in the status line.
+        """
+        self._notifier = notifier
+        self._slot = slot
+        self._summary = summary
+        self._watchdog_seconds = watchdog_seconds
+        self._watchdog_due = 0.0
+        self._status_due = 0.0
+        self._snapshot_due = 0.0
+        self._told: tuple[str, ...] = ()
+
+    def tell(self, state: State, now: float, boottime: float) -> None:
+        """Tell what is new or due."""
+        if self._watchdog_seconds and now >= self._watchdog_due:
+            self._watchdog_due = now + self._watchdog_seconds
+            self._notifier.watchdog()
+        marks = (state.phase, *(f"{seat.name} {seat.state} {seat.pid}" for seat in state.seats))
+        changed = marks != self._told
+        if changed or now >= self._snapshot_due:
+            self._snapshot_due = now + SNAPSHOT_SECONDS
+            self._slot.beat(boottime)
+            self._slot.publish(_snapshot(state))
+        if changed or now >= self._status_due:
+            self._status_due = now + STATUS_SECONDS
+            self._tell_status(state)
+        self._told = marks
+
+    def _tell_status(self, state: State) -> None:
+        before = self._told[0] if self._told else "starting"
+        text = self._line(state)
+        if state.phase == before:
+            self._notifier.status(text)
+        elif state.phase == "running":
+            self._notifier.ready(text)
+        elif state.phase == "reloading":
+            self._notifier.reloading()
+            self._notifier.status(text)
+        elif state.phase == "stopping":
+            self._notifier.stopping(text)
+
+    def _line(self, state: State) -> str:
+        alive = sum(seat.alive for seat in state.seats)
+        if state.phase == "stopping":
+            return f"draining: {alive} of {len(state.seats)} processes left"
+        parts = [f"{state.phase}: {alive} of {len(state.seats)} processes"]
+        if not state.reload.ok:
+            parts.append("configuration on disk refused (see the log), the one before runs on")
+        if summary := self._summary():
+            parts.append(summary)
+        return "; ".join(parts)
+
+
+def _snapshot(state: State) -> bytes:
+    return orjson.dumps(
+        {
+            "phase": state.phase,
+            "children": [_child(seat) for seat in state.seats],
+            "reload": {
+                "ok": state.reload.ok,
+                "at": state.reload.at,
+                "problems": state.reload.problems[:20],
+            },
+            "strikes": state.strikes,
+        }
+    )
+
+
+def _child(seat: Seat) -> dict[str, object]:
+    return {
+        "name": seat.name,
+        "slot": seat.spec.slot_index,
+        "pid": seat.pid,
+        "state": str(seat.state),
+        "up": seat.state is SeatState.RUNNING,
+        "started_at": seat.started_wall,
+        "restarts": seat.restarts,
+        "last_exit": seat.last_exit,
+    }
