@@ -41,5 +41,7 @@ class Verdict:
     narrowest limit that the call needs, or the account."""
     next_cursor: Cursor | None = None
     """OK: the next call's cursor; None: that was the last answer."""
+    empty: bool = False
+    """OK: the answer says that there is no data; keep ``b""`` instead of its body."""
     sample: bytes = field(default=b"", repr=False)
     """The beginning of a refused answer, redacted, for the dead letter; at most 4 KiB."""

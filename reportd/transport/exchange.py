@@ -15,10 +15,15 @@ class Call:
     hosts: tuple[str, ...]
     """The hosts that the partner file names, e.g. ``api.acme.com``, ``*.acme.com``."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Headers that hold secrets: a redirect to another host drops them."""
     secret_query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Query parameters that hold secrets: added when sending, in no log and no sample."""
     body: bytes | None = field(default=None, repr=False)
     timeout_seconds: float = 60.0
+    """For the whole call: connecting, sending, redirects, the last byte."""
+    allow_private: bool = False
+    """Whether private and loopback addresses, and plain http, are fine."""
     max_answer_bytes: int = 256 * 1024 * 1024
     """After decompression; a longer answer is a `Failure` of kind TOO_LARGE."""
 

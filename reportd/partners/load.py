@@ -1,0 +1,54 @@
+"""Read partner files: all problems at once, each with its path.
+
+Called at start and reload and by the tools; reads files, changes nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reportd.config.load import read_toml
+from reportd.config.problems import problems_of
+from reportd.errors import ConfigError
+from reportd.partners.partner import Partner
+from reportd.partners.spec import PartnerSpec
+
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+
+
+def load_partner(path: Path) -> Partner:
+    """Load ``<name>.toml``; raises `ConfigError` with every problem found."""
+    name = path.stem
+    if not _NAME.match(name):
+        raise ConfigError(
+            f"{path}: the file's name is the partner's: a-z, 0-9 and _, a letter first"
+        )
+    return Partner(name, parse_spec(read_toml(path), str(path)))
+
+
+def parse_spec(data: Mapping[str, Any], where: str) -> PartnerSpec:
+    """Check what a partner file says; raises `ConfigError`, each problem begins with ``where``."""
+    try:
+        return PartnerSpec.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(*problems_of(error, PartnerSpec, lambda _at: where)) from None
+
+
+def load_partners(folder: Path) -> dict[str, Partner]:
+    """Load every ``*.toml`` of a folder by name; raises `ConfigError` with all problems of all."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: there is no such folder; create it, one file a partner")
+    partners = {}
+    problems: list[str] = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            partner = load_partner(path)
+            partners[partner.name] = partner
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    return partners

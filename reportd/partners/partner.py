@@ -1,0 +1,309 @@
+"""A partner, compiled from its file: what it can be asked, which key and which limits count.
+
+Made at start and reload, read by every process; immutable and thread-safe.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from reportd.config.secrets import NAME as SECRET_NAME
+from reportd.errors import InvalidMessageError
+from reportd.model.request import Request
+from reportd.partners.paging import Pager, compile_pager
+from reportd.partners.picking import Pick, compile_pick
+from reportd.partners.rules import Rule, compile_rule
+from reportd.partners.spec import LimitSpec, PartnerSpec, ReportSpec, SecretName
+from reportd.partners.templates import (
+    Builder,
+    Template,
+    Values,
+    compile_json,
+    compile_template,
+    in_header,
+    in_url,
+    suspicious,
+)
+from reportd.transport.credentials import AuthPlan
+from reportd.transport.exchange import Call
+from reportd.transport.guard import split_pattern
+
+KeyScope = Literal["partner", "credential", "account"]
+FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst")
+DEFAULT_PARTITIONS = 12
+_AUTHORITY = re.compile(r"^(https?)://([^/?#{}]+)(?:[/?#]|$)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One report, compiled."""
+
+    name: str
+    spec: ReportSpec
+    url: Template
+    query: tuple[tuple[str, Template], ...]
+    """Names are encoded, values are not."""
+    headers: tuple[tuple[str, Template], ...]
+    json: Builder | None
+    rows: Pick
+    pager: Pager | None
+
+    @property
+    def max_answer_bytes(self) -> int:
+        """Return how large an answer may be, decompressed."""
+        return self.spec.max_answer_mib * 1024 * 1024
+
+
+class Partner:
+    """One partner. Methods that take a request are pure and cheap."""
+
+    def __init__(self, name: str, spec: PartnerSpec) -> None:
+        """Compile a checked spec."""
+        self.name = name
+        self.spec = spec
+        self.key_scope: KeyScope = key_scope(spec.limits)
+        self.reports: Mapping[str, Report] = {
+            key: _compile_report(key, report) for key, report in spec.reports.items()
+        }
+        self.hosts = _hosts_with_ports(spec)
+        self._rules = tuple(compile_rule(*each) for each in spec.rules())
+        self._rules_of: dict[int, tuple[Rule, ...]] = {}
+        self._auth = _compile_auth(spec)
+
+    @property
+    def partitions(self) -> int:
+        """Return how many partitions the partner's topics have."""
+        return self.spec.partitions or (1 if self.key_scope == "partner" else DEFAULT_PARTITIONS)
+
+    def key_of(self, request: Request) -> str:
+        """Return the message's key: the value of the widest scope that has a limit."""
+        return scope_value(self.name, self.key_scope, request)
+
+    def scopes(self, request: Request) -> tuple[tuple[int, str], ...]:
+        """Return which limits each call of a request needs: index in ``spec.limits``, value."""
+        return tuple(
+            (index, scope_value(self.name, limit.per, request))
+            for index, limit in enumerate(self.spec.limits)
+            if not limit.reports or request.report in limit.reports
+        )
+
+    def rules_for(self, status: int) -> tuple[Rule, ...]:
+        """Return the rules that an answer of this status may match, in the file's order."""
+        found = self._rules_of.get(status)
+        if found is None:
+            found = tuple(rule for rule in self._rules if rule.may_match(status))
+            self._rules_of[status] = found
+        return found
+
+    def check_request(self, request: Request) -> None:
+        """Look whether a message can be worked on at all; raises `InvalidMessageError`."""
+        report = self.reports.get(request.report)
+        if request.partner != self.name or report is None:
+            raise InvalidMessageError("report: this partner has no such report")
+        unknown = [name for name in request.formats if name not in FORMATS]
+        if unknown or len(set(request.formats)) != len(request.formats):
+            raise InvalidMessageError(f"formats: each once, of {', '.join(FORMATS)}")
+        days = (request.last_day - request.first_day).days + 1
+        longest = report.spec.max_days if report.spec.day_column else 1
+        if days > longest:
+            raise InvalidMessageError(f"days: {days}, but this report gives at most {longest}")
+        self._check_texts(request)
+        self._check_params(report, request)
+        values = self.values(request)
+        self.auth_plan(request)
+        render_call(self, report, values)
+
+    @staticmethod
+    def _check_texts(request: Request) -> None:
+        texts = {
+            "account": request.account,
+            "credential": request.credential,
+            "currency": request.currency,
+            "timezone": request.timezone,
+        }
+        for kind, table in (("params", request.params), ("attributes", request.attributes)):
+            for key, value in table.items():
+                texts[f"{kind}: a value"] = value
+                if suspicious(value) or suspicious(key):
+                    raise InvalidMessageError(f"{kind}: control characters")
+        for name, text in texts.items():
+            if suspicious(text):
+                raise InvalidMessageError(f"{name}: control characters")
+        in_url(request.account)
+        for value in request.params.values():
+            in_url(value)
+        try:
+            ZoneInfo(request.timezone)
+        except (KeyError, ValueError, OSError):
+            raise InvalidMessageError("timezone: not an IANA time zone") from None
+
+    @staticmethod
+    def _check_params(report: Report, request: Request) -> None:
+        for name in request.params:
+            if name not in report.spec.params:
+                raise InvalidMessageError("params: one that the report does not declare")
+        for name, declared in report.spec.params.items():
+            value = request.params.get(name, declared.default)
+            if value is None:
+                raise InvalidMessageError(f"params: {name} is missing")
+            if declared.one_of and value not in declared.one_of:
+                raise InvalidMessageError(f"params: {name} is none of those allowed")
+
+    def params_of(self, request: Request) -> dict[str, str]:
+        """Return a request's parameters, defaults filled in: what paths and templates see."""
+        report = self.reports[request.report]
+        filled = {
+            name: declared.default
+            for name, declared in report.spec.params.items()
+            if declared.default is not None
+        }
+        return {**filled, **request.params}
+
+    def values(self, request: Request) -> Values:
+        """Return what templates may speak of."""
+        return {
+            "account": {
+                **request.attributes,
+                "id": request.account,
+                "credential": request.credential,
+                "currency": request.currency,
+                "timezone": request.timezone,
+                "attributes": request.attributes,
+            },
+            "params": self.params_of(request),
+            "from": request.first_day.isoformat(),
+            "to": request.last_day.isoformat(),
+            "request": {
+                "id": request.id,
+                "run": request.run,
+                "report": request.report,
+                "class": request.class_,
+            },
+        }
+
+    def auth_plan(self, request: Request) -> AuthPlan:
+        """Return the names of the secrets that a request's calls need.
+
+        For `reportd.transport.credentials.Credentials`. Raises `InvalidMessageError` when the
+        account's credential makes no plain file name.
+        """
+        return self._auth(self.values(request))
+
+
+def key_scope(limits: tuple[LimitSpec, ...]) -> KeyScope:
+    """Return the widest scope that has a limit; a report's limit counts over all accounts."""
+    scopes = {limit.per for limit in limits}
+    if scopes & {"partner", "report"}:
+        return "partner"
+    return "credential" if "credential" in scopes else "account"
+
+
+def scope_value(partner: str, per: str, request: Request) -> str:
+    """Return whom a limit counts for a request."""
+    match per:
+        case "account":
+            return request.account
+        case "credential":
+            return request.credential
+        case "report":
+            return request.report
+    return partner
+
+
+def render_call(partner: Partner, report: Report, values: Values, **rest: Any) -> Call:
+    """Render a report's first call, without auth; raises `InvalidMessageError`."""
+    url = report.url(values)
+    query = [f"{name}={quote(template(values), safe='')}" for name, template in report.query]
+    if query:
+        url += ("&" if "?" in url else "?") + "&".join(query)
+    return Call(
+        method="GET" if report.spec.get is not None else "POST",
+        url=url,
+        hosts=partner.hosts,
+        headers={name: template(values) for name, template in report.headers},
+        timeout_seconds=report.spec.timeout_seconds,
+        max_answer_bytes=report.max_answer_bytes,
+        allow_private=partner.spec.allow_private,
+        **rest,
+    )
+
+
+def _compile_report(name: str, spec: ReportSpec) -> Report:
+    rows = compile_pick(spec.rows)
+    query = [
+        (quote(key, safe=""), compile_template(_literal(value)))
+        for key, values in spec.query.items()
+        for value in (values if isinstance(values, tuple) else (values,))
+    ]
+    return Report(
+        name=name,
+        spec=spec,
+        url=compile_template(spec.url, in_url),
+        query=tuple(query),
+        headers=tuple(
+            (header, compile_template(text, in_header)) for header, text in spec.headers.items()
+        ),
+        json=None if spec.json_ is None else compile_json(spec.json_),
+        rows=rows,
+        pager=compile_pager(spec.next_, rows) if spec.next_ else None,
+    )
+
+
+def _literal(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def authority(url: str) -> tuple[str, str]:
+    """Return scheme and authority of a URL's template; empty when the host is templated."""
+    found = _AUTHORITY.match(url)
+    return (found[1], found[2].lower()) if found else ("", "")
+
+
+def _hosts_with_ports(spec: PartnerSpec) -> tuple[str, ...]:
+    """Return the hosts, and the ports that the file's own URLs name for them."""
+    names = {split_pattern(host)[0] for host in spec.hosts}
+    hosts = list(spec.hosts)
+    for report in spec.reports.values():
+        _, own = authority(report.url)
+        if own and own not in hosts and split_pattern(own)[1] and split_pattern(own)[0] in names:
+            hosts.append(own)
+    return tuple(hosts)
+
+
+def _compile_auth(spec: PartnerSpec) -> Callable[[Values], AuthPlan]:
+    auth = spec.auth
+
+    def secret(name: SecretName | None) -> Template:
+        template = compile_template(name.secret if name else "")
+
+        def render(values: Values) -> str:
+            text = template(values)
+            if name and (not SECRET_NAME.match(text) or text in (".", "..")):
+                raise InvalidMessageError("credential: it makes no plain name of a secret")
+            return text
+
+        return render
+
+    bearer = secret(auth.bearer)
+    user = auth.basic.user if auth.basic else ""
+    user_secret = secret(user if isinstance(user, SecretName) else None)
+    password = secret(auth.basic.password if auth.basic else None)
+    headers = [(name, secret(value)) for name, value in auth.headers.items()]
+    query = [(name, secret(value)) for name, value in auth.query.items()]
+
+    def plan(values: Values) -> AuthPlan:
+        return AuthPlan(
+            bearer=bearer(values),
+            basic_user=user if isinstance(user, str) else "",
+            basic_user_secret=user_secret(values),
+            basic_password=password(values),
+            headers=tuple((name, render(values)) for name, render in headers),
+            query=tuple((name, render(values)) for name, render in query),
+        )
+
+    return plan

@@ -1,0 +1,44 @@
+"""Taking secrets out of what people will read. Pure."""
+
+import base64
+from collections.abc import Collection
+from urllib.parse import quote, quote_plus
+
+import orjson
+
+MAX_SAMPLE_BYTES = 4096
+HIDDEN = "[secret]"
+_MIN_PART = 4
+
+
+def redacted(text: str, secrets: Collection[str]) -> bytes:
+    """Return the beginning of a text, at most 4 KiB, without secrets in any usual spelling.
+
+    Spellings: as it is, percent-encoded, inside JSON, Base64. A secret cut in half by the end of
+    the text is hidden, too.
+    """
+    for secret in secrets:
+        for spelling in _spellings(secret):
+            text = text.replace(spelling, HIDDEN)
+            text = _without_half(text, spelling)
+    return text.encode("utf-8", "replace")[:MAX_SAMPLE_BYTES]
+
+
+def _spellings(secret: str) -> list[str]:
+    found = {
+        secret,
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        orjson.dumps(secret).decode()[1:-1],
+        base64.b64encode(secret.encode()).decode(),
+        base64.urlsafe_b64encode(secret.encode()).decode(),
+    }
+    return sorted((text for text in found if text), key=len, reverse=True)
+
+
+def _without_half(text: str, spelling: str) -> str:
+    for length in range(min(len(spelling) - 1, len(text)), _MIN_PART - 1, -1):
+        if text.endswith(spelling[:length]):
+            return text[:-length] + HIDDEN
+    return text

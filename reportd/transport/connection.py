@@ -1,0 +1,126 @@
+"""Connections that go only where they may, and never outlive their call's deadline.
+
+Used by `reportd.transport.client` alone. The address that was checked is the address that is
+connected to: a name that changes in between (DNS rebinding) changes nothing.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+)
+from urllib3.response import HTTPResponse
+
+from reportd.transport.guard import is_public
+
+Address = tuple[int, tuple[Any, ...]]
+"""Address family, and what ``socket.connect`` takes."""
+Resolver = Callable[[str, int], list[Address]]
+
+
+class PrivateAddressError(HTTPError):
+    """The host's address is private: nothing was sent."""
+
+
+def resolve(host: str, port: int) -> list[Address]:
+    """Ask the system's resolver; raises ``OSError``."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+class _Expiring:
+    """What both kinds of sockets get: receiving ends at ``expires`` (monotonic seconds)."""
+
+    expires = float("inf")
+
+    def recv_into(self, *arguments: Any) -> int:
+        """Receive, within what is left of the deadline."""
+        if self.expires != float("inf"):
+            left = self.expires - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the deadline of the call has passed")
+            self.settimeout(left)  # type: ignore[attr-defined]
+        return super().recv_into(*arguments)  # type: ignore[misc,no-any-return]
+
+
+class _PlainSocket(_Expiring, socket.socket):
+    pass
+
+
+class _TLSSocket(_Expiring, ssl.SSLSocket):
+    pass
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return a context that verifies against the system's authorities."""
+    context = ssl.create_default_context()
+    context.sslsocket_class = _TLSSocket
+    return context
+
+
+class _Guarded:
+    """What both kinds of connections get: the address check, and the deadline."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._resolver: Resolver = options.pop("resolver")
+        self._allow_private: bool = options.pop("allow_private")
+        super().__init__(*arguments, **options)
+
+    def _new_conn(self) -> socket.socket:
+        host: str = self._dns_host  # type: ignore[attr-defined]
+        deadline = time.monotonic() + float(self.timeout)  # type: ignore[attr-defined]
+        try:
+            addresses = self._resolver(host, self.port)  # type: ignore[attr-defined]
+        except (OSError, UnicodeError) as error:
+            reason = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise NameResolutionError(host, self, reason) from error  # type: ignore[arg-type]
+        allowed = [one for one in addresses if self._allow_private or is_public(one[1][0])]
+        if addresses and not allowed:
+            raise PrivateAddressError(f"{host} has a private address")
+        last: OSError = OSError("the name has no address")
+        for family, address in allowed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            sock = _PlainSocket(family, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(left)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                last = error
+            else:
+                return sock
+        if isinstance(last, TimeoutError) or deadline <= time.monotonic():
+            raise ConnectTimeoutError(self, "connecting timed out") from last
+        raise NewConnectionError(self, str(last)) from last  # type: ignore[arg-type]
+
+    def getresponse(self) -> Any:
+        # What is left of the call's time, for the head and the whole body.
+        sock = self.sock  # type: ignore[attr-defined]
+        if sock is not None:
+            sock.expires = time.monotonic() + float(self.timeout)  # type: ignore[attr-defined]
+        return super().getresponse()  # type: ignore[misc]
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        sock = self.sock  # type: ignore[attr-defined]
+        if sock is not None:
+            sock.expires = float("inf")
+        super().request(*arguments, **options)  # type: ignore[misc]
+
+
+class GuardedHTTPConnection(_Guarded, HTTPConnection):
+    """Plain http, where a partner file allows it."""
+
+
+class GuardedHTTPSConnection(_Guarded, HTTPSConnection):
+    """TLS, verified."""
