@@ -1,0 +1,270 @@
+"""Looking at the cluster and changing it: topics, groups' commits, offsets, trimming.
+
+Tools, the daemon's pre-flight (in a short-lived child), the observer, and workers when they trim.
+Every call blocks for at most its timeout and raises `BrokerError`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but not in __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from reportd.broker.errors import translate, translate_exception
+from reportd.broker.library_log import LibraryLog
+from reportd.broker.message import Part
+from reportd.broker.reader import Committed
+from reportd.broker.settings import ClientSettings
+from reportd.broker.topics import TopicPlan
+from reportd.errors import BrokerError
+
+# The library's makers of these have no types
+_EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+ChangeKind: TypeAlias = Literal["create", "repair", "keep", "differs"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicChange:
+    """What was done to a topic, or would be."""
+
+    plan: TopicPlan
+    kind: ChangeKind
+    differences: tuple[str, ...] = ()
+    """``retention.ms is 604800000, not -1``; for ``repair`` and ``differs``."""
+
+
+class Admin:
+    """One client; make it in the process that uses it."""
+
+    def __init__(self, settings: ClientSettings, *, timeout_seconds: float = 30.0) -> None:
+        """Make the client; ``timeout_seconds`` bounds each call."""
+        self._timeout_seconds = timeout_seconds
+        self._client = AdminClient(dict(settings), logger=LibraryLog())
+
+    def topics(self) -> dict[str, int]:
+        """Return every topic with its partition count."""
+        found = self._metadata()
+        return {
+            name: len(topic.partitions)
+            for name, topic in found.topics.items()
+            if topic.error is None
+        }
+
+    def brokers(self) -> int:
+        """Return how many brokers there are now."""
+        return len(self._metadata().brokers)
+
+    def create(
+        self, plans: Sequence[TopicPlan], *, dry_run: bool = False, repair: bool = False
+    ) -> list[TopicChange]:
+        """Make the topics that are not there; leave the others, and say how they differ.
+
+        ``repair`` sets what differs (never the partitions or the replication). A dry run asks the
+        broker to check without doing it.
+        """
+        changes = self._changes(plans, repair=repair)
+        new = [change.plan for change in changes if change.kind == "create"]
+        if new:
+            wanted = [
+                NewTopic(plan.name, plan.partitions, plan.replication, config=dict(plan.config))
+                for plan in new
+            ]
+            futures = self._start(
+                "create topics",
+                lambda: self._client.create_topics(
+                    wanted,
+                    validate_only=dry_run,
+                    operation_timeout=self._timeout_seconds,
+                    request_timeout=self._timeout_seconds,
+                ),
+            )
+            for name, future in futures.items():
+                self._wait(future, f"create {name}", KafkaError.TOPIC_ALREADY_EXISTS)
+        repairs = [change.plan for change in changes if change.kind == "repair"]
+        if repairs and not dry_run:
+            self._set_configs(repairs)
+        return changes
+
+    def grow(self, topic: str, partitions: int, *, dry_run: bool = False) -> None:
+        """Raise a topic's partition count."""
+        futures = self._start(
+            f"grow {topic}",
+            lambda: self._client.create_partitions(
+                [NewPartitions(topic, partitions)],
+                validate_only=dry_run,
+                request_timeout=self._timeout_seconds,
+            ),
+        )
+        for future in futures.values():
+            self._wait(future, f"grow {topic} to {partitions} partitions")
+
+    def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return each topic's settings, defaults included."""
+        asked = [ConfigResource(ResourceType.TOPIC, name) for name in topics]
+        if not asked:
+            return {}
+        futures = self._start(
+            "describe topics",
+            lambda: self._client.describe_configs(asked, request_timeout=self._timeout_seconds),
+        )
+        return {
+            resource.name: {
+                name: entry.value or "" for name, entry in self._wait(future, "describe").items()
+            }
+            for resource, future in futures.items()
+        }
+
+    def delete_records(self, before: Mapping[Part, int]) -> dict[Part, int]:
+        """Delete everything before the given offsets; return each partition's new first offset."""
+        asked = [TopicPartition(*part, offset) for part, offset in before.items()]
+        if not asked:
+            return {}
+        futures = self._start(
+            "delete records",
+            lambda: self._client.delete_records(
+                asked,
+                request_timeout=self._timeout_seconds,
+                operation_timeout=self._timeout_seconds,
+            ),
+        )
+        return {
+            (part.topic, part.partition): self._wait(
+                future, f"delete records of {part.topic}[{part.partition}]"
+            ).low_watermark
+            for part, future in futures.items()
+        }
+
+    def group_offsets(self, group: str) -> dict[Part, Committed]:
+        """Return every commit of a group, of whatever topics; none if there is no such group."""
+        futures = self._start(
+            f"offsets of {group}",
+            lambda: self._client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=self._timeout_seconds
+            ),
+        )
+        found = self._wait(futures[group], f"offsets of {group}")
+        answer = {}
+        for part in found.topic_partitions or []:
+            if part.error:
+                raise translate(part.error, f"offsets of {group}")
+            if part.offset >= 0:
+                answer[part.topic, part.partition] = Committed(part.offset, part.metadata or "")
+        return answer
+
+    def begin_offsets(self, parts: Iterable[Part]) -> dict[Part, int]:
+        """Return the first offset kept of each partition."""
+        return self._offsets(dict.fromkeys(parts, _EARLIEST))
+
+    def end_offsets(self, parts: Iterable[Part]) -> dict[Part, int]:
+        """Return where the next record of each partition will lie."""
+        return self._offsets(dict.fromkeys(parts, _LATEST))
+
+    def offsets_for_times(self, times: Mapping[Part, float]) -> dict[Part, int | None]:
+        """Return the first offset of each partition at or after an instant (epoch seconds).
+
+        None: everything is older.
+        """
+        specs = {
+            part: OffsetSpec.for_timestamp(max(0, math.floor(at * 1000)))
+            for part, at in times.items()
+        }
+        return {
+            part: offset if offset >= 0 else None for part, offset in self._offsets(specs).items()
+        }
+
+    def _offsets(self, specs: Mapping[Part, OffsetSpec]) -> dict[Part, int]:
+        if not specs:
+            return {}
+        asked = {TopicPartition(*part): spec for part, spec in specs.items()}
+        futures = self._start(
+            "list offsets",
+            lambda: self._client.list_offsets(asked, request_timeout=self._timeout_seconds),
+        )
+        return {
+            (part.topic, part.partition): self._wait(
+                future, f"offsets of {part.topic}[{part.partition}]"
+            ).offset
+            for part, future in futures.items()
+        }
+
+    def _changes(self, plans: Sequence[TopicPlan], *, repair: bool) -> list[TopicChange]:
+        present = self.topics()
+        configs = self.configs(plan.name for plan in plans if plan.name in present)
+        return [
+            _change(plan, present.get(plan.name), configs.get(plan.name, {}), repair=repair)
+            for plan in plans
+        ]
+
+    def _set_configs(self, plans: Sequence[TopicPlan]) -> None:
+        resources = [
+            ConfigResource(
+                ResourceType.TOPIC,
+                plan.name,
+                incremental_configs=[
+                    ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                    for name, value in plan.config.items()
+                ],
+            )
+            for plan in plans
+        ]
+        futures = self._start(
+            "repair topics",
+            lambda: self._client.incremental_alter_configs(
+                resources, request_timeout=self._timeout_seconds
+            ),
+        )
+        for resource, future in futures.items():
+            self._wait(future, f"repair {resource.name}")
+
+    def _metadata(self) -> Any:
+        return self._start(
+            "ask for the topics", lambda: self._client.list_topics(timeout=self._timeout_seconds)
+        )
+
+    def _start(self, what: str, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except KafkaException as error:
+            raise translate_exception(error, what) from error
+
+    def _wait(self, future: Future[Any], what: str, fine: int | None = None) -> Any:
+        try:
+            return future.result(self._timeout_seconds + 5)
+        except KafkaException as error:
+            if fine is not None and error.args[0].code() == fine:
+                return None
+            raise translate_exception(error, what) from error
+        except TimeoutError:
+            raise BrokerError(f"{what}: no answer") from None
+
+
+def _change(
+    plan: TopicPlan, partitions: int | None, config: Mapping[str, str], *, repair: bool
+) -> TopicChange:
+    if partitions is None:
+        return TopicChange(plan, "create")
+    wrong = [
+        f"{name} is {config.get(name, 'not set')}, not {value}"
+        for name, value in sorted(plan.config.items())
+        if config.get(name) != value
+    ]
+    if partitions < plan.partitions:
+        fewer = f"{partitions} partitions, not {plan.partitions}: see 'reportctl topics grow'"
+        return TopicChange(plan, "differs", (*wrong, fewer))
+    if wrong:
+        return TopicChange(plan, "repair" if repair else "differs", tuple(wrong))
+    return TopicChange(plan, "keep")
