@@ -4,13 +4,21 @@ Relative paths and secrets need to know where they come from: `Origin`, handed t
 validation's context. Without one (a test that builds settings itself), paths stay as they are.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    ValidationInfo,
+)
 
 from reportd.config.secrets import Secret, SecretsFolder
 from reportd.errors import ConfigError
@@ -104,6 +112,17 @@ def parsed_by(parse: Callable[[str], T]) -> BeforeValidator:
         return parse(value) if isinstance(value, str) else value
 
     return BeforeValidator(validate)
+
+
+def matching(pattern: re.Pattern[str], says: str) -> AfterValidator:
+    """Return a validator for text that has to match; ``says`` is for people."""
+
+    def validate(value: str) -> str:
+        if not pattern.match(value):
+            raise ValueError(says)
+        return value
+
+    return AfterValidator(validate)
 
 
 def as_tuple(value: Any) -> Any:

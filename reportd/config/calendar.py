@@ -43,15 +43,15 @@ _LONGEST_MONTH = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 class Calendar:
     """A parsed calendar; equal ones have equal slots."""
 
-    weekdays: tuple[int, ...]
+    weekdays: tuple[int, ...] = field(repr=False)
     """0 is Monday."""
-    years: tuple[int, ...]
-    months: tuple[int, ...]
-    days: tuple[int, ...]
-    hours: tuple[int, ...]
-    minutes: tuple[int, ...]
-    seconds: tuple[int, ...]
-    zone: str
+    years: tuple[int, ...] = field(repr=False)
+    months: tuple[int, ...] = field(repr=False)
+    days: tuple[int, ...] = field(repr=False)
+    hours: tuple[int, ...] = field(repr=False)
+    minutes: tuple[int, ...] = field(repr=False)
+    seconds: tuple[int, ...] = field(repr=False)
+    zone: str = field(repr=False)
     text: str = field(compare=False)
     """In full, with the zone, as ``OnCalendar=`` takes it."""
 

@@ -16,11 +16,12 @@ Location: TypeAlias = tuple[str | int, ...]
 class FieldProblems(ValueError):  # noqa: N818  it is a bundle of problems
     """Raised by a validator that finds several problems, or knows better where they stand."""
 
-    def __init__(self, problems: Mapping[str, str], above: int = 0) -> None:
-        """Take what is wrong by dotted key; ``above``: levels to go up from the validator."""
+    def __init__(self, problems: Mapping[str, str], above: int = 0, inside: Location = ()) -> None:
+        """Take what is wrong by key; from the validator go so many levels up, then inside."""
         super().__init__("; ".join(f"{key}: {what}" for key, what in problems.items()))
         self.problems = problems
         self.above = above
+        self.inside = inside
 
 
 _TEXTS = {
@@ -63,7 +64,7 @@ def _each(item: Any, model: type[BaseModel]) -> Iterator[tuple[Location, str]]:
     if not isinstance(bundle, FieldProblems):
         yield location, _what(item["type"], context, item["msg"], location, model)
         return
-    base = location[: len(location) - bundle.above]
+    base = (*location[: len(location) - bundle.above], *bundle.inside)
     for key, what in bundle.problems.items():
         yield (*base, key), what
 

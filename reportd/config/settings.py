@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from reportd.config.base import FilePath, Origin, SecretValue, Section, read_secret
+from reportd.config.base import FilePath, Origin, SecretValue, Section, matching
 from reportd.config.kafka import REFUSED, SECRET, WITHOUT_DOT, flatten
+from reportd.config.passed import plain
 from reportd.config.problems import FieldProblems, did_you_mean
 from reportd.config.secrets import Secret
 
@@ -21,13 +22,18 @@ PER_PARTITION: Final = "per-partition"
 
 _HOST_AND_PORT = re.compile(r"^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")
 
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+_MODE = re.compile(r"^0?[0-7]{3}$")
+
 
 class KafkaSettings(Section):
     """Where Kafka is, and how to talk to it."""
 
     servers: str = Field(examples=["localhost:9092"])
     """Brokers to start from: ``host:port``, several with commas."""
-    prefix: str = Field("reportd", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")
+    prefix: Annotated[str, matching(_NAME, "must be letters, digits, . _ -, at most 100")] = (
+        "reportd"
+    )
     """What all topics' names start with; the consumer group is called the same."""
     librdkafka: Mapping[str, str | Secret] = Field({}, json_schema_extra={"inline": True})
     """Any other setting of librdkafka, as librdkafka names it, written beside ``servers``
@@ -74,17 +80,9 @@ def _librdkafka_value(name: str, value: Any, info: ValidationInfo) -> str | Secr
     if "." not in name and name not in WITHOUT_DOT:
         hint = did_you_mean(name, ("servers", "prefix"))
         raise ValueError(f"unknown setting; {hint} (librdkafka's names have dots, in quotes)")
-    if isinstance(value, Secret):
-        return value
-    if isinstance(value, Mapping):
-        return read_secret(value, info)
-    if name in SECRET:
+    if name in SECRET and not isinstance(value, Secret | Mapping):
         raise ValueError('a secret does not stand here; write { secret = "name" }')
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise ValueError('must be text, a number, true, false or { secret = "name" }')
+    return plain(value, info)
 
 
 def _processes(value: Any) -> Any:
@@ -118,7 +116,9 @@ class WorkerSettings(Section):
     session_timeout_seconds: float = Field(45.0, ge=6, le=1800)
     """After this silence Kafka gives a worker's partitions to others; within it a restart moves
     nothing. Between the broker's ``group.min.session.timeout.ms`` and its maximum."""
-    machine_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,100}$", examples=["vm-1"])
+    machine_id: (
+        Annotated[str, matching(_NAME, "must be letters, digits, . _ -, at most 100")] | None
+    ) = Field(None, examples=["vm-1"])
     """This VM's name in the consumer group, different on each; unset: ``/etc/machine-id``."""
 
 
@@ -190,7 +190,7 @@ class OutputSettings(Section):
     path: str = Field("{partner}/{report}/date={date}/{account}.{ext}", min_length=1)
     """A file's place below ``root``. It must name everything that varies: ``{partner}``,
     ``{report}``, ``{account}``, ``{date}``, ``{ext}`` and each parameter that requests carry."""
-    mode: str = Field("0640", pattern=r"^0?[0-7]{3}$")
+    mode: Annotated[str, matching(_MODE, 'must be octal and in quotes, like "0640"')] = "0640"
     """The files' permissions, octal; folders get ``x`` wherever files have ``r``."""
 
     @field_validator("root")
@@ -245,8 +245,9 @@ class Settings(Section):
         if self.workers.vms > 1 and not self.output.shared:
             raise FieldProblems(
                 {
-                    "output.shared": f"workers.vms = {self.workers.vms} needs an output that all"
-                    " VMs see; set true if they do, or vms = 1"
-                }
+                    "shared": f"workers.vms = {self.workers.vms} needs an output that all VMs"
+                    " see; set true if they do, or vms = 1"
+                },
+                inside=("output",),
             )
         return self
