@@ -1,0 +1,136 @@
+"""Folders under the output root, walked without ever following a link out of it.
+
+Used by `reportd.sinks.local` and `reportd.sinks.spool`. Everything works relative to a folder's
+descriptor; permissions do not depend on the umask.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reportd.errors import OutputError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_KNOWN_LIMIT = 20_000
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+
+
+@contextmanager
+def output_errors(what: str) -> Iterator[None]:
+    """Translate an OSError: full, read-only, away, not permitted, ..."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{what}: {error.strerror or type(error).__name__}") from error
+
+
+class Folders:
+    """Opens and makes folders of one root. Thread-safe; one a process."""
+
+    def __init__(self, root: Path, file_mode: int) -> None:
+        """Take the root, and the files' mode: folders get ``x`` where files have ``r``."""
+        self.root = root
+        self.file_mode = file_mode
+        self._mode = file_mode | 0o700 | (file_mode & 0o444) >> 2
+        self._durable: set[tuple[str, ...]] = set()
+
+    def open(self, *parts: str, make: bool = False) -> int:
+        """Return a descriptor of a folder; the caller closes it. Raises OSError.
+
+        Links are not followed (they may lead out of the root). With ``make``, what is missing
+        is made, and the parent of every folder is fsynced before this process first uses it,
+        whoever made it.
+        """
+        here = os.open(self.root, _FOLDER)
+        for depth, part in enumerate(parts, 1):
+            try:
+                there = self._enter(here, parts[:depth], part) if make else _enter(here, part)
+            finally:
+                os.close(here)
+            here = there
+        return here
+
+    def _enter(self, here: int, path: tuple[str, ...], part: str) -> int:
+        made = False
+        try:
+            there = _enter(here, part)
+        except FileNotFoundError:
+            made = _made(here, part, self._mode)
+            there = _enter(here, part)
+        try:
+            if made:
+                inherited = os.fstat(there).st_mode & stat.S_ISGID
+                os.fchmod(there, self._mode | inherited)
+            if made or path not in self._durable:
+                os.fsync(here)
+        except OSError:
+            os.close(there)
+            raise
+        if len(self._durable) > _KNOWN_LIMIT:
+            self._durable.clear()
+        self._durable.add(path)
+        return there
+
+    def create(self, folder: int, name: str) -> int:
+        """Create a file that is not there yet, with the files' mode; returns its descriptor."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+        os.fchmod(descriptor, self.file_mode)
+        return descriptor
+
+
+def _enter(here: int, part: str) -> int:
+    return os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=here)
+
+
+def _made(here: int, part: str, mode: int) -> bool:
+    try:
+        os.mkdir(part, mode, dir_fd=here)
+    except FileExistsError:
+        return False
+    return True
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte: a write may take a part only."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def open_to_read(name: str | Path, folder: int | None = None) -> int | None:
+    """Return a descriptor of a plain file, or None when there is none. Raises OSError."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def remove(folder: int, name: str) -> None:
+    """Remove a file that may be gone already. Raises OSError."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return
+
+
+def names_in(folder: int) -> list[str]:
+    """Return the names in a folder. Raises OSError."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+def read_small(descriptor: int, limit_bytes: int = 64 * 1024) -> bytes:
+    """Read a small file, at most the limit, and close it. Raises OSError."""
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(limit_bytes)

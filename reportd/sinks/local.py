@@ -1,0 +1,238 @@
+"""The store in a local or mounted folder: temp file, fsync, rename, fsync of the folder.
+
+Beside the partners' folders lies ``_reportd/``, where no name ends like data does (DuckDB's
+globs read names with ``_``)::
+
+    _reportd/store                                       the root's id, made once
+    _reportd/staging/<ab>/<key>.<try>.<path hash>.tmp    complete or half files, not yet published
+    _reportd/staging/<ab>/<key>.<try>.<path hash>.receipt
+    _reportd/receipts/<cd>/<path hash>.receipt           of published files that are not Parquet
+
+Every try has names of its own: a process that was stopped and wakes cannot write into what its
+successor stages. Used by workers.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from reportd.errors import OutputError
+from reportd.sinks.folders import (
+    Folders,
+    names_in,
+    open_to_read,
+    output_errors,
+    read_small,
+    remove,
+    write_all,
+)
+from reportd.sinks.formats import read_footer
+from reportd.sinks.receipts import Receipt
+from reportd.sinks.staging import OWN, RECEIPTS, STAGING, LocalStage, fitting, path_digest
+
+_KEY = re.compile(r"^[0-9a-z]{2,64}(?:-\d{1,9})?$")
+_IDENTITY = re.compile(r"^[0-9a-f]{32}$")
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+
+
+class LocalStore:
+    """An output root in a folder that exists. Thread-safe; one a process."""
+
+    def __init__(self, root: Path, mode: int = 0o640) -> None:
+        """Open the root; the first one ever gives it its identity. ``mode`` is the files'.
+
+        Raises `OutputError` when the folder is not there (not mounted?) or not writable.
+        """
+        with output_errors(f"output root {root}"):
+            self.root = root.resolve(strict=True)
+            self.folders = Folders(self.root, mode)
+            for parts in (STAGING, RECEIPTS):
+                os.close(self.folders.open(*parts, make=True))
+            self._identity = self._make_identity()
+
+    @property
+    def identity(self) -> str:
+        """Return the root's id as it was when this process opened it."""
+        return self._identity
+
+    def _make_identity(self) -> str:
+        folder = self.folders.open(OWN)
+        try:
+            found = open_to_read("store", folder)
+            if found is None:
+                temp = f"store.{secrets.token_hex(4)}.tmp"
+                _write_file(self.folders, folder, temp, f"{secrets.token_hex(16)}\n".encode())
+                _give_name_once(folder, temp, "store")
+                remove(folder, temp)
+                os.fsync(folder)
+                found = open_to_read("store", folder)
+            text = "" if found is None else read_small(found).decode("ascii", "replace").strip()
+        finally:
+            os.close(folder)
+        if not _IDENTITY.match(text):
+            raise OutputError(f"output root {self.root}: {OWN}/store does not hold an id")
+        return text
+
+    def probe(self) -> None:
+        """Write and remove a small file, durably, and see that the root is still the same."""
+        with output_errors(f"output root {self.root}"):
+            folder = self.folders.open(*STAGING)
+            try:
+                name = f"probe.{secrets.token_hex(4)}.tmp"
+                try:
+                    _write_file(self.folders, folder, name, b"reportd\n" * 512)
+                finally:
+                    remove(folder, name)
+            finally:
+                os.close(folder)
+            found = open_to_read(self.root / OWN / "store")
+            text = b"" if found is None else read_small(found)
+        if text.strip() != self._identity.encode():
+            raise OutputError(f"output root {self.root}: its id has changed (another mount?)")
+
+    def receipt_of(self, path: str, file_format: str) -> Receipt | None:
+        """See `Store.receipt_of`: one open when there is no file."""
+        with output_errors(path):
+            descriptor = open_to_read(self.root / path)
+            if descriptor is None:
+                return None
+            if file_format == "parquet":
+                with os.fdopen(descriptor, "rb", buffering=0) as file:
+                    receipt = read_footer(file)
+            else:
+                os.close(descriptor)
+                receipt = self.receipt_beside(path)
+        return receipt if receipt is not None and receipt.path == path else None
+
+    def receipt_beside(self, path: str) -> Receipt | None:
+        """Return the receipt in its final place of a file that is not Parquet."""
+        digest = path_digest(path)
+        name = self.root.joinpath(*RECEIPTS, digest[:2], f"{digest}.receipt")
+        found = open_to_read(name)
+        return None if found is None else Receipt.from_json(read_small(found))
+
+    def verified(self, receipt: Receipt) -> Receipt | None:
+        """See `Store.verified`: reads the file once."""
+        with output_errors(receipt.path):
+            descriptor = open_to_read(self.root / receipt.path)
+            if descriptor is None:
+                return None
+            try:
+                return fitting(receipt, descriptor)
+            finally:
+                os.close(descriptor)
+
+    def stage(self, key: str) -> LocalStage:
+        """See `Store.stage`."""
+        shard = _shard(key)
+        with output_errors("staging"):
+            try:
+                folder = self.folders.open(*shard)
+            except FileNotFoundError:
+                os.close(self.folders.open(*STAGING))  # never made here: it may be unmounted
+                folder = self.folders.open(*shard, make=True)
+        return self._stage(folder, f"{key}.{secrets.token_hex(4)}", ())
+
+    def _stage(self, folder: int, prefix: str, names: Iterable[str]) -> LocalStage:
+        return LocalStage(self.folders, folder, prefix, names, self.receipt_beside)
+
+    def stages(self, key: str) -> list[LocalStage]:
+        """See `Store.stages`: one open when nothing was ever staged beside the key."""
+        with output_errors("staging"):
+            try:
+                folder = self.folders.open(*_shard(key))
+            except FileNotFoundError:
+                return []
+            try:
+                tries: dict[str, set[str]] = {}
+                for name in names_in(folder):
+                    owner, _, rest = name.partition(".")
+                    if owner == key:
+                        prefix = f"{key}.{rest.partition('.')[0]}"
+                        tries.setdefault(prefix, set()).add(name)
+                ages = {prefix: _newest(folder, names) for prefix, names in tries.items()}
+                newest = sorted(tries, key=lambda prefix: ages[prefix], reverse=True)
+                return [self._stage(os.dup(folder), name, tries[name]) for name in newest]
+            finally:
+                os.close(folder)
+
+    def make_durable(self, paths: Iterable[str]) -> None:
+        """See `Store.make_durable`: fsyncs their folders."""
+        with output_errors("output"):
+            for parts in sorted({tuple(path.split("/")[:-1]) for path in paths}):
+                folder = self.folders.open(*parts)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+
+    def sweep(self, older_than_seconds: float, now: float, is_open: Callable[[str], bool]) -> int:
+        """See `Store.sweep`; ``now`` is the epoch's. Raises nothing for files just gone."""
+        removed = 0
+        with output_errors("staging"):
+            staging = self.folders.open(*STAGING)
+            try:
+                removed += _sweep(staging, now - older_than_seconds, is_open)
+                shards = [name for name in names_in(staging) if len(name) == 2]
+            finally:
+                os.close(staging)
+            for shard in shards:
+                folder = self.folders.open(*STAGING, shard)
+                try:
+                    removed += _sweep(folder, now - older_than_seconds, is_open)
+                finally:
+                    os.close(folder)
+        return removed
+
+
+def _give_name_once(folder: int, temp: str, name: str) -> None:
+    try:
+        os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except FileExistsError:
+        return  # another process was first
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _newest(folder: int, names: Iterable[str]) -> int:
+    """Return when the last of the files was written; some may be gone by now."""
+    written = 0
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            written = max(written, found.st_mtime_ns)
+    return written
+
+
+def _shard(key: str) -> tuple[str, ...]:
+    if not _KEY.match(key):
+        raise ValueError(f"not a stage's key: {key[:80]!r}")
+    return (*STAGING, key[:2])
+
+
+def _write_file(folders: Folders, folder: int, name: str, data: bytes) -> None:
+    descriptor = folders.create(folder, name)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: int, before: float, is_open: Callable[[str], bool]) -> int:
+    removed = 0
+    for name in names_in(folder):
+        if not name.endswith((".tmp", ".receipt")):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            written = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+            if written < before and not is_open(name.partition(".")[0]):
+                os.unlink(name, dir_fd=folder)
+                removed += 1
+    return removed

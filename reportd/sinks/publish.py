@@ -1,0 +1,234 @@
+"""Publishing what a request made, and finding what an earlier life of it has published.
+
+Used by a worker: `Publisher.publish` in its finishing thread, `Publisher.look` before the first
+call of a request in doubt. The order of the writes is DESIGN.md's: every file of the request is
+staged and durable, then the guard, then the final names, then their folders.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+import pyarrow as pa
+
+from reportd.model.ledger import PublishedFile
+from reportd.model.request import Request
+from reportd.model.run import RunId
+from reportd.sinks.formats import encode
+from reportd.sinks.paths import PathTemplate
+from reportd.sinks.receipts import Receipt
+from reportd.sinks.schema import COLUMNS_HASH
+from reportd.sinks.store import Stage, Store, stage_key
+
+Guard = Callable[[], None]
+"""Raises `FencedError` when nothing may be published any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One file that a request publishes."""
+
+    path: str
+    """Relative to the root, as on disk."""
+    day: date
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What of a request's targets stands there now."""
+
+    files: tuple[PublishedFile, ...] = ()
+    """Those that this request made, in the targets' order."""
+    superseded: tuple[Target, ...] = ()
+    """Those where a newer run's file stands: they were left alone."""
+    run: str = ""
+    """The newest of those runs."""
+
+    @property
+    def all_superseded(self) -> bool:
+        """Say whether nothing of it is this request's: its state is ``superseded``."""
+        return not self.files
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a request's targets found."""
+
+    kind: Literal["none", "mine", "newer"]
+    """``none``: ask again, everything. ``mine``: it is finished. ``newer``: superseded."""
+    published: Published = Published()
+
+
+class Publisher:
+    """Publishes into one store. Thread-safe as long as one request is in one thread."""
+
+    def __init__(self, store: Store, template: PathTemplate) -> None:
+        """Take an open store and a template without problems."""
+        self._store = store
+        self._template = template
+
+    def targets(self, request: Request) -> tuple[Target, ...]:
+        """Return what a request publishes: its days, each in its formats."""
+        return tuple(
+            Target(
+                self._template.render(
+                    request.partner, request.report, request.account, day, request.params, ext
+                ),
+                day,
+                ext,
+            )
+            for day in request.days()
+            for ext in dict.fromkeys(request.formats)
+        )
+
+    def look(
+        self, request: Request, targets: Iterable[Target], guard: Guard, *, replay: int = 0
+    ) -> Look:
+        """Find out, without any call to the partner, whether the request is finished.
+
+        Complete staged files of a life that was killed between staging and publishing are
+        published here and now; ``guard`` is asked before each. When a single target is neither
+        this request's, nor a newer run's, nor staged, everything is asked again. Costs two opens
+        when nothing was ever published. Raises `OutputError`, and what ``guard`` raises.
+        """
+        targets = tuple(targets)
+        stages = self._store.stages(stage_key(request.id, replay))
+        try:
+            standing: dict[str, Receipt] = {}
+            for target in targets:
+                receipt = self._standing(target, request, replay)
+                if receipt is not None:
+                    standing[target.path] = receipt
+                elif not stages:
+                    return Look("none")
+            missing = [target for target in targets if target.path not in standing]
+            if missing:
+                staged = _first_complete(stages, missing, request, replay)
+                if staged is None:
+                    return Look("none")
+                stage, receipts = staged
+                self._rename(stage, receipts, guard)
+                standing |= {receipt.path: receipt for receipt in receipts}
+            for stage in stages:
+                stage.discard()
+        finally:
+            for stage in stages:
+                stage.close()
+        published = _published(targets, standing, request, replay)
+        self._store.make_durable(file.path for file in published.files)
+        return Look("newer" if published.all_superseded else "mine", published)
+
+    def _standing(self, target: Target, request: Request, replay: int) -> Receipt | None:
+        """Return the fitting receipt of a final file that is ours or a newer run's."""
+        receipt = self._store.receipt_of(target.path, target.format)
+        if receipt is None:
+            return None
+        if receipt.made_by(request.id, replay) or receipt.order > RunId.parse(request.run).order:
+            return self._store.verified(receipt)
+        return None
+
+    def publish(
+        self,
+        request: Request,
+        targets: Iterable[Target],
+        tables: Mapping[date, pa.Table],
+        guard: Guard,
+        *,
+        replay: int = 0,
+        provisional: Collection[date] = (),
+    ) -> Published:
+        """Publish a table a day, in every format asked for; blocks on the disk.
+
+        When it returns, everything is durable. Where a newer run's file stands, it is left
+        alone. Raises `OutputError`: nothing or a part was published, try `look` or this again;
+        and what ``guard`` raises: whoever owns the request now finds the staged files.
+        """
+        targets = tuple(targets)
+        stage = self._store.stage(stage_key(request.id, replay))
+        try:
+            receipts = []
+            for target in targets:
+                table = tables[target.day]
+                receipt = Receipt(
+                    id=request.id,
+                    replay=replay,
+                    run=request.run,
+                    path=target.path,
+                    day=target.day.isoformat(),
+                    format=target.format,
+                    rows=table.num_rows,
+                    columns=(table.schema.metadata or {}).get(COLUMNS_HASH, b"").decode(),
+                    provisional=target.day in provisional,
+                )
+                chunks = encode(table, target.format, receipt.to_json())
+                receipts.append(stage.write(receipt, chunks))
+            stage.seal()
+        except BaseException:
+            stage.discard()
+            raise
+        try:
+            standing = self._rename(stage, receipts, guard)
+        finally:
+            stage.close()
+        return _published(targets, standing, request, replay)
+
+    def _rename(
+        self, stage: Stage, receipts: Iterable[Receipt], guard: Guard
+    ) -> dict[str, Receipt]:
+        """Give staged files their final names; return what stands under those names then."""
+        standing = {}
+        for receipt in receipts:
+            there = self._store.receipt_of(receipt.path, receipt.format)
+            if there is not None and there.order > receipt.order:
+                standing[receipt.path] = there
+                continue
+            guard()
+            stage.publish(receipt)
+            standing[receipt.path] = receipt
+        stage.settle()
+        return standing
+
+
+def _first_complete(
+    stages: Iterable[Stage], missing: Iterable[Target], request: Request, replay: int
+) -> tuple[Stage, list[Receipt]] | None:
+    """Return the newest try whose staged files are all that is missing."""
+    for stage in stages:
+        receipts = []
+        for target in missing:
+            receipt = stage.found(target.path, target.format)
+            if receipt is None or not receipt.made_by(request.id, replay):
+                break
+            receipts.append(receipt)
+        else:
+            return stage, receipts
+    return None
+
+
+def _published(
+    targets: Iterable[Target], standing: Mapping[str, Receipt], request: Request, replay: int
+) -> Published:
+    files, superseded, newest = [], [], None
+    for target in targets:
+        receipt = standing[target.path]
+        if receipt.made_by(request.id, replay):
+            files.append(_file(receipt))
+        else:
+            superseded.append(target)
+            if newest is None or receipt.order > newest.order:
+                newest = receipt
+    return Published(tuple(files), tuple(superseded), newest.run if newest else "")
+
+
+def _file(receipt: Receipt) -> PublishedFile:
+    return PublishedFile(
+        path=receipt.path,
+        day=receipt.day,
+        format=receipt.format,
+        rows=receipt.rows,
+        bytes=receipt.size_bytes,
+        checksum=receipt.checksum,
+        provisional=receipt.provisional,
+    )

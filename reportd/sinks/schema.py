@@ -1,0 +1,54 @@
+"""A report's columns, compiled for Arrow once per partner file.
+
+Used by `reportd.sinks.records` and `reportd.sinks.delimited`, in whichever thread parses.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from reportd.sinks.columns import ColumnSpec
+from reportd.sinks.plaintext import JSON_FIELD
+
+COLUMNS_HASH = b"reportd.columns"
+"""Metadata of a table's schema: a short hash of its columns, for receipts."""
+
+_TYPES = {
+    "string": pa.string(),
+    "json": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Columns in the order of declaration, with their Arrow types."""
+
+    columns: Mapping[str, ColumnSpec]
+    arrow: pa.Schema
+
+    @classmethod
+    def compile(cls, columns: Mapping[str, ColumnSpec]) -> "Schema":
+        """Compile columns that have no problems (`column_problems`)."""
+        fields = [
+            pa.field(
+                name, arrow_type(spec), metadata={JSON_FIELD: b""} if spec.kind == "json" else None
+            )
+            for name, spec in columns.items()
+        ]
+        text = "\n".join(f"{item.name} {item.type}" for item in fields)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return cls(columns, pa.schema(fields, metadata={COLUMNS_HASH: digest.encode()}))
+
+
+def arrow_type(spec: ColumnSpec) -> pa.DataType:
+    """Return the Arrow type of a column."""
+    if spec.kind == "decimal":
+        return pa.decimal128(*spec.precision_scale)
+    return _TYPES[spec.kind]
