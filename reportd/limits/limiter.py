@@ -99,6 +99,12 @@ class Limiter:
         for meter in grant.meters:
             meter.give_back(grant.at.wall if meter.wall else grant.at.mono)
 
+    def sent(self, grant: Grant, sent_at: float) -> None:
+        """Correct a charge by when its call really left, in monotonic seconds."""
+        for meter in grant.meters:
+            if not meter.wall:
+                meter.sent(grant.at.mono, sent_at)
+
     def block(self, scope: Scope, seconds: float, now: Now) -> None:
         """Let a scope wait as its partner said; a shorter wait never shortens a longer one."""
         until = now.mono + seconds

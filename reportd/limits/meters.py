@@ -26,6 +26,10 @@ class Meter(Protocol):
         """Undo the charge made at ``taken_at``: the call was never sent."""
         ...
 
+    def sent(self, taken_at: float, sent_at: float) -> None:
+        """Correct a charge: the call of ``taken_at`` left at ``sent_at``."""
+        ...
+
     def share(self, now: float) -> float:
         """Return which part of the limit is in use, 0 to 1."""
         ...
@@ -56,6 +60,9 @@ class Bucket:
     def give_back(self, taken_at: float) -> None:
         """Move it back by one interval."""
         self._arrival -= self._interval_seconds
+
+    def sent(self, taken_at: float, sent_at: float) -> None:
+        """Do nothing: a call that left late is what the burst is for."""
 
     def share(self, now: float) -> float:
         """Return the spent part of the burst."""
@@ -92,6 +99,13 @@ class SlidingWindow:
         """Forget the call; its place is free as if it had been over long ago."""
         try:
             self._taken.remove(taken_at)
+        except ValueError:
+            return
+
+    def sent(self, taken_at: float, sent_at: float) -> None:
+        """Count the call from when it left, not from when it was allowed to."""
+        try:
+            self._taken[self._taken.index(taken_at)] = sent_at
         except ValueError:
             return
 
@@ -142,6 +156,9 @@ class FixedWindow:
         """Uncount the call if its window is still the current one."""
         if int(taken_at // self._seconds) == self._window and self._used > 0:
             self._used -= 1
+
+    def sent(self, taken_at: float, sent_at: float) -> None:
+        """Do nothing: the margin at the window's end is for that."""
 
     def share(self, now: float) -> float:
         """Return the used part of the current window."""

@@ -232,6 +232,10 @@ class RetrySpec(Section):
     base_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     """The first back-off's limit; each next one's is twice that (full jitter)."""
     max_seconds: Annotated[float, Field(gt=0, le=86400)] = 300.0
+    hold_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
+    """First wait of a request that may be part of an outage; each next one is twice that."""
+    give_up_seconds: Annotated[float, Field(gt=0, le=31 * 86400)] = 6 * 3600.0
+    """How long a request is held where no other account can show that it alone fails."""
 
 
 class RuleSpec(Section):

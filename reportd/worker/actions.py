@@ -110,6 +110,13 @@ class Sweep:
     replay: int
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A request is no longer in hand: it ended, or waits again."""
+
+    request_id: str
+
+
 Action = (
     Restore
     | Read
@@ -124,4 +131,5 @@ Action = (
     | Forward
     | Commit
     | Sweep
+    | Release
 )

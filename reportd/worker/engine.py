@@ -22,6 +22,7 @@ from reportd.worker.actions import (
     Finish,
     Forward,
     LookAt,
+    Release,
     Restore,
     Spool,
     StartCall,
@@ -146,6 +147,7 @@ class Engine:
             if partition in self._turn:
                 self._turn.remove(partition)
             self._suspects.drop(partition)
+            self._out.extend(Release(entry.request.id) for entry in partition.busy)
             self._stalled = [one for one in self._stalled if one[0] is not partition]
 
     def stop(self) -> None:
@@ -156,6 +158,12 @@ class Engine:
     def is_drained(self, partitions: Iterable[Partition]) -> bool:
         """Say whether nothing of these partitions is under way any more."""
         return not any(partition.busy for partition in partitions)
+
+    def is_quiet(self) -> bool:
+        """Say whether only a message or a rebalance can bring something to do."""
+        return self.in_flight + self.finishing == 0 and all(
+            partition.is_active and not partition.entries for partition in self.partitions()
+        )
 
     # --- messages --------------------------------------------------------------------------
 
@@ -388,13 +396,17 @@ class Engine:
         self._waits(partition, entry)
         self._ready(partition, entry, first=True)
 
-    def answered(self, entry: Entry, verdict: Verdict, body: bytes, now: Now) -> None:
-        """Take a judged answer."""
+    def answered(
+        self, entry: Entry, verdict: Verdict, body: bytes, sent_at: float, now: Now
+    ) -> None:
+        """Take a judged answer to a call that left at ``sent_at`` (monotonic seconds)."""
         partition = self._call_over(entry)
         entry.calls += 1
-        entry.grant = None
+        grant, entry.grant = entry.grant, None
         if partition is None:
             return
+        if grant is not None:
+            partition.limiter.sent(grant, sent_at)
         if verdict.outcome is not Outcome.OK:
             self._waits(partition, entry)
             try:
@@ -617,6 +629,7 @@ class Engine:
     def _waits(self, partition: Partition, entry: Entry) -> None:
         partition.busy.discard(entry)
         self._suspects.over(entry)
+        self._out.append(Release(entry.request.id))
 
     def _start_over(self, entry: Entry) -> None:
         if entry.steps:

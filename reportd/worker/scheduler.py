@@ -179,22 +179,11 @@ class Scheduler:
         """Look at the limits again: a grant was given back, or a block was lifted."""
         self.blocked_until = 0.0
 
-    def count_states(self, now: Now, counts: dict[str, int]) -> None:
-        """Add how many requests wait for what."""
-        for line in self._lines.values():
-            blocked = now.mono < self.blocked_until or now.mono < line.delayed_until
-            name = State.LIMIT if blocked else State.READY
-            counts[name] = counts.get(name, 0) + len(line.entries)
-        for _, _, entry in self._later:
-            if not entry.ended:
-                counts[entry.state] = counts.get(entry.state, 0) + 1
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield every request that waits here."""
-        for line in self._lines.values():
-            yield from line.entries
-        for _, _, entry in self._later:
-            yield entry
+    def is_blocked(self, class_: RequestClass, account: str, now: Now) -> bool:
+        """Say whether a limit keeps an account's next request from starting."""
+        line = self._lines.get((class_, account))
+        delayed = line is not None and now.mono < line.delayed_until
+        return delayed or now.mono < self.blocked_until
 
     def _queue(self, line: Line) -> None:
         if not line.queued and line.delayed_until == 0.0 and line.entries:

@@ -1,0 +1,136 @@
+"""What the engine and the executor need of a partner's file: rules, limits, one call."""
+
+from collections.abc import Callable, Mapping
+
+from reportd.errors import ConfigError, InvalidMessageError
+from reportd.limits.limiter import LimitRule, Scope
+from reportd.model.request import Request
+from reportd.partners.flow import Flow
+from reportd.partners.partner import Partner
+from reportd.partners.spec import LimitSpec
+from reportd.partners.verdict import Outcome, Verdict
+from reportd.transport.client import Client
+from reportd.transport.credentials import Credentials
+from reportd.transport.exchange import Answer, Failure, FailureKind
+from reportd.worker.entry import Entry
+from reportd.worker.partition import RetryRules
+
+MARGIN_SHARE = 0.02
+MARGIN_MOST_SECONDS = 0.25
+
+
+class Rules:
+    """A partner as the engine sees it: `reportd.worker.partition.PartnerRules`."""
+
+    def __init__(self, partner: Partner) -> None:
+        """Read the limits and the patience off the partner's file."""
+        self._partner = partner
+        self.name = partner.name
+        self.limits = tuple(
+            _limit_rule(limit, index) for index, limit in enumerate(partner.spec.limits)
+        )
+        self._of_reports = [
+            (index, limit) for index, limit in enumerate(partner.spec.limits) if limit.reports
+        ]
+        retry = partner.spec.retry
+        self.retry = RetryRules(
+            attempts=retry.attempts,
+            base_seconds=retry.base_seconds,
+            max_seconds=retry.max_seconds,
+            hold_seconds=retry.hold_seconds,
+            give_up_seconds=retry.give_up_seconds,
+        )
+
+    def check(self, request: Request) -> None:
+        """Raise `InvalidMessageError` for what the partner's file does not allow."""
+        self._partner.check_request(request)
+
+    def key_of(self, request: Request) -> str:
+        """Return the message key that carries the request's limits."""
+        return self._partner.key_of(request)
+
+    def scopes_of(self, request: Request) -> tuple[Scope, ...]:
+        """Return the scopes of a request, the widest first."""
+        scopes = (
+            Scope("partner", self.name),
+            Scope("credential", request.credential),
+            Scope("report", request.report),
+            Scope("account", request.account),
+        )
+        if not self._of_reports:
+            return scopes
+        values = {scope.per: scope.value for scope in scopes}
+        return scopes + tuple(
+            Scope(_kind(limit, index), values[limit.per])
+            for index, limit in self._of_reports
+            if request.report in limit.reports
+        )
+
+
+def _kind(limit: LimitSpec, index: int) -> str:
+    """Return the kind of a limit's scope: its own, where it counts some reports only."""
+    return f"{limit.per}#{index}" if limit.reports else limit.per
+
+
+def _limit_rule(limit: LimitSpec, index: int) -> LimitRule:
+    """Return the limit as reportd keeps it: a bit inside what the partner allows.
+
+    A bucket: half of the partner's burst, the other half absorbs what the network bunches up. A
+    sliding window: a margin for what lies between sending here and counting there. A fixed one:
+    a margin at its edges, for clocks that differ.
+    """
+    margin = limit.margin_seconds
+    if not margin:
+        margin = min(limit.seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+    return LimitRule(
+        per=_kind(limit, index),
+        calls=limit.calls,
+        seconds=limit.seconds,
+        meter=limit.meter,
+        burst=max(1, (limit.burst or 1) // 2),
+        margin_seconds=margin,
+    )
+
+
+class PartnerCaller:
+    """Renders, sends and judges one call of an entry; used by the executor's threads."""
+
+    def __init__(
+        self,
+        partners: Mapping[str, Partner],
+        client: Client,
+        credentials: Credentials,
+        wall: Callable[[], float],
+    ) -> None:
+        """Share the process's client and credentials."""
+        self._partners = partners
+        self._client = client
+        self._credentials = credentials
+        self._wall = wall
+
+    def call(self, entry: Entry) -> tuple[Answer | Failure, Verdict]:
+        """Make one call; a 401 is tried once more with secrets read anew."""
+        partner = self._partners[entry.request.partner]
+        try:
+            plan = partner.auth_plan(entry.request)
+            flow = Flow(partner, entry.request, self._credentials.auth(plan))
+            answer, verdict = self._exchange(flow, entry)
+            if verdict.outcome is Outcome.AUTH:
+                known = self._credentials.auth(plan)
+                fresh = self._credentials.refresh(plan)
+                if fresh != known:
+                    flow = Flow(partner, entry.request, fresh)
+                    answer, verdict = self._exchange(flow, entry)
+        except InvalidMessageError as error:
+            return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
+        except ConfigError as error:
+            return _unsent(str(error)), Verdict(outcome=Outcome.AUTH, reason=str(error))
+        return answer, verdict
+
+    def _exchange(self, flow: Flow, entry: Entry) -> tuple[Answer | Failure, Verdict]:
+        answer = self._client.send(flow.call(entry.cursor))
+        return answer, flow.judge(entry.cursor, answer, self._wall())
+
+
+def _unsent(detail: str) -> Failure:
+    return Failure(kind=FailureKind.REFUSED, detail=detail, seconds=0.0)

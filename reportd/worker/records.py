@@ -1,0 +1,131 @@
+"""Produces what the engine wants written, and tells it when it stands. Used by the loop."""
+
+import functools
+from collections.abc import Callable
+from typing import Protocol
+
+from reportd.broker.message import Message
+from reportd.broker.producer import Producer
+from reportd.broker.topics import Topics
+from reportd.errors import BrokerError
+from reportd.limits.limiter import Now
+from reportd.model.ledger import End, Step
+from reportd.worker.actions import Forward, WriteDead, WriteEnd, WriteStep
+from reportd.worker.engine import Engine
+from reportd.worker.entry import Entry
+from reportd.worker.events import Events
+
+Record = WriteEnd | WriteStep | WriteDead | Forward
+Done = int | BrokerError
+
+
+class RecordTally(Protocol):
+    """Who counts what has been written."""
+
+    def ended(self, entry: Entry, end: End) -> None:
+        """Count a confirmed end."""
+        ...
+
+    def forwarded(self, partner: str) -> None:
+        """Count a forwarded message."""
+        ...
+
+
+class Records:
+    """One producer's records; their confirmations come as events, in the loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        producer: Producer,
+        topics: Topics,
+        engine: Engine,
+        events: Events,
+        tally: RecordTally,
+    ) -> None:
+        """Take the worker's one producer."""
+        self._producer = producer
+        self._topics = topics
+        self._engine = engine
+        self._events = events
+        self._tally = tally
+
+    def write(self, record: Record) -> None:
+        """Produce one record."""
+        match record:
+            case WriteEnd(entry, end):
+                done = functools.partial(self._end_confirmed, entry, end)
+                self._to_ledger(entry, end.to_json(), done)
+            case WriteStep(entry, step):
+                done = functools.partial(self._step_confirmed, entry, step)
+                self._to_ledger(entry, step.to_json(), done)
+            case WriteDead():
+                self._to_dead(record)
+            case Forward():
+                self._forward(record)
+
+    def waiting(self) -> int:
+        """Return how many records are not confirmed yet."""
+        return len(self._producer)
+
+    def flush(self, timeout_seconds: float) -> int:
+        """Wait for confirmations; return how many are still missing."""
+        return self._producer.flush(timeout_seconds)
+
+    def _event(self, done: Callable[[int, Now], None]) -> Callable[[Done], None]:
+        def came(result: Done) -> None:
+            self._events.put(functools.partial(_confirmed, done, result))
+
+        return came
+
+    def _to_ledger(self, entry: Entry, value: bytes, done: Callable[[int, Now], None]) -> None:
+        self._producer.send(
+            self._topics.ledger(entry.request.partner),
+            value,
+            key=entry.message.key,
+            partition=entry.message.partition,
+            on_done=self._event(done),
+        )
+
+    def _to_dead(self, record: WriteDead) -> None:
+        message = record.entry.message
+        self._producer.send(
+            self._topics.dead,
+            message.value,
+            key=message.key,
+            headers=tuple(record.headers.items()),
+            on_done=self._event(functools.partial(self._dead_confirmed, record.entry)),
+        )
+
+    def _forward(self, record: Forward) -> None:
+        message = record.message
+        times = int(message.header("forwards") or b"0") + 1
+        kept = tuple((name, value) for name, value in message.headers if name != "forwards")
+        self._producer.send(
+            message.topic,
+            message.value,
+            key=record.key.encode(),
+            headers=(*kept, ("forwards", str(times).encode())),
+            on_done=self._event(functools.partial(self._forwarded, message)),
+        )
+
+    def _end_confirmed(self, entry: Entry, end: End, position: int, now: Now) -> None:
+        self._tally.ended(entry, end)
+        self._engine.end_confirmed(entry, end, position, now)
+
+    def _step_confirmed(self, entry: Entry, step: Step, position: int, now: Now) -> None:
+        self._engine.step_confirmed(entry, step, position, now)
+
+    def _dead_confirmed(self, entry: Entry, _position: int, _now: Now) -> None:
+        self._engine.dead_confirmed(entry)
+
+    def _forwarded(self, message: Message, _position: int, _now: Now) -> None:
+        parsed = self._topics.parse(message.topic)
+        self._tally.forwarded(parsed[1] if parsed else "")
+        self._engine.forwarded(message)
+
+
+def _confirmed(done: Callable[[int, Now], None], result: Done, now: Now) -> None:
+    if isinstance(result, BrokerError):
+        raise result
+    done(result, now)

@@ -1,0 +1,85 @@
+"""What a worker shows of itself on the board, once a second: open requests, limits, circuits."""
+
+from typing import Any
+
+import orjson
+
+from reportd.limits.limiter import Now
+from reportd.model.request import RequestClass
+from reportd.worker.engine import Engine
+from reportd.worker.entry import State
+from reportd.worker.fence import Fence
+from reportd.worker.partition import Partition
+
+MOST_BYTES = 250_000
+
+
+def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
+    """Return the JSON that the observer reads; docs/processes.rst lists its fields."""
+    partitions = engine.partitions()
+    shown = {
+        "at": now.wall,
+        "fence_open": fence.is_open(now.boot),
+        "output_away": engine.stall_reason,
+        "in_flight": engine.in_flight,
+        "partitions": [one for part in partitions for one in _topics(part, now)],
+        "limits": [one for part in partitions for one in _limits(part, now)],
+        "circuits": [one for part in partitions for one in _circuits(part)],
+    }
+    data = orjson.dumps(shown)
+    if len(data) > MOST_BYTES:
+        data = orjson.dumps({**shown, "limits": [], "circuits": []})
+    return data
+
+
+def _topics(partition: Partition, now: Now) -> list[dict[str, Any]]:
+    states: dict[str, dict[str, int]] = {topic: {} for topic in partition.books}
+    oldest: dict[str, float] = {}
+    for entry in partition.entries.values():
+        topic = entry.message.topic
+        name = _state(partition, entry.state, entry.request.class_, entry.request.account, now)
+        states[topic][name] = states[topic].get(name, 0) + 1
+        oldest[topic] = min(oldest.get(topic, entry.message.timestamp), entry.message.timestamp)
+    shown = []
+    for topic, book in partition.books.items():
+        if book.parked_count:
+            states[topic]["parked"] = book.parked_count
+        shown.append(
+            {
+                "topic": topic,
+                "partition": partition.index,
+                "partner": partition.partner,
+                "position": book.position,
+                "committed": book.committed,
+                "open": book.open_count,
+                "states": states[topic],
+                "oldest_open": oldest.get(topic),
+            }
+        )
+    return shown
+
+
+def _state(partition: Partition, state: State, class_: RequestClass, account: str, now: Now) -> str:
+    if state is State.READY and partition.scheduler.is_blocked(class_, account, now):
+        return State.LIMIT
+    if state in (State.FINISHING, State.ENDING):
+        return State.IN_FLIGHT
+    return State.READY if state is State.LOOKING else state
+
+
+def _limits(partition: Partition, now: Now) -> list[dict[str, Any]]:
+    return [
+        {"partner": partition.partner, "per": per, "scopes": scopes, "share": round(share, 4)}
+        for per, (scopes, share) in partition.limiter.shares(now).items()
+    ]
+
+
+def _circuits(partition: Partition) -> list[dict[str, Any]]:
+    circuits = partition.circuits
+    found = [("outage", "", circuits.outage)]
+    found += [("credential", name, one) for name, one in circuits.credentials.items()]
+    return [
+        {"partner": partition.partner, "kind": kind, "credential": name, "reason": one.reason[:200]}
+        for kind, name, one in found
+        if one.is_open
+    ]
