@@ -4,11 +4,12 @@ Pure and thread-safe.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
 
 Pick = Callable[[Any], Any]
 """Returns what the expression finds, None when nothing; raises `PickError`."""
@@ -28,6 +29,9 @@ def compile_pick(expression: str) -> Pick:
     except JMESPathError as error:
         what = str(error).splitlines()[0]
         raise ValueError(f"not a JMESPath expression: {what}") from None
+    unknown = sorted(set(_functions(compiled.parsed)) - set(Functions.FUNCTION_TABLE))
+    if unknown:
+        raise ValueError(f"not a JMESPath expression: unknown function {unknown[0]}()")
     if _PLAIN.fullmatch(expression):
         return _plain_pick(tuple(_PARTS.findall(expression)))
 
@@ -38,6 +42,14 @@ def compile_pick(expression: str) -> Pick:
             raise PickError(f"{type(error).__name__} in {expression!r}") from None
 
     return pick
+
+
+def _functions(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if node.get("type") == "function_expression":
+            yield node["value"]
+        for child in node.get("children", ()):
+            yield from _functions(child)
 
 
 def _plain_pick(parts: tuple[str, ...]) -> Pick:

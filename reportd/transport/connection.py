@@ -17,7 +17,6 @@ from urllib3.exceptions import (
     NameResolutionError,
     NewConnectionError,
 )
-from urllib3.response import HTTPResponse
 
 from reportd.transport.guard import is_public
 

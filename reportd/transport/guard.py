@@ -3,11 +3,13 @@
 Pure; used by `Client` for every call and redirect, and by ``partners`` for next-URLs.
 """
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -23,7 +25,7 @@ def refusal(url: str, hosts: Iterable[str], *, allow_private: bool) -> str:
         port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     except ValueError:
         return "the URL does not parse"
-    if any(ch <= " " or ch in {"\x7f", "\\"} for ch in url):
+    if _UNSAFE.search(url):
         return "the URL holds a blank, a control character or a backslash"
     host = _plain_host(parts)
     if not host:
