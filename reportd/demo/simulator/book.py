@@ -12,6 +12,9 @@ from typing import Any
 
 import orjson
 
+Question = tuple[str, str, str, str, str]
+"""What a request asks for: partner, report, account, first and last day (ISO)."""
+
 
 @dataclass(slots=True, kw_only=True)
 class SeenCall:
@@ -41,8 +44,8 @@ class SeenCall:
     """When the answer was sent, or given up (monotonic); 0.0: not yet."""
 
     @property
-    def question(self) -> tuple[str, str, str, str, str]:
-        """What a request asks for: partner, report, account, first and last day."""
+    def question(self) -> Question:
+        """What it asks for, its page apart."""
         return (self.partner, self.report, self.account, self.first_day, self.last_day)
 
     @property

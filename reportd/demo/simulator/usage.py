@@ -1,11 +1,13 @@
 """How much of a limit was used while there was demand; pure, from the calls seen."""
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from reportd.demo.simulator.book import SeenCall
+from reportd.demo.simulator.book import Question, SeenCall
 from reportd.demo.simulator.config import Limit
+from reportd.demo.simulator.meters import make_meter
 
 Span = tuple[float, float]
 """From, until; monotonic seconds."""
@@ -25,7 +27,7 @@ class Usage:
 
 
 def limit_usage(
-    limit: Limit, calls: Sequence[SeenCall], excluded: Iterable[Span] = (), least_calls: int = 10
+    limit: Limit, calls: Sequence[SeenCall], excluded: Sequence[Span] = (), least_calls: int = 10
 ) -> Usage:
     """Measure one limit of one partner over that partner's calls.
 
@@ -39,10 +41,17 @@ def limit_usage(
         by_scope["" if limit.per == "partner" else call.account].append(call)
     used = allowed = 0.0
     for found in by_scope.values():
+        away = [*excluded, *(_told_to_wait(found) if limit.per == "account" else ())]
         span = _demand(found)
         if span is None:
             continue
-        counted = sum(1 for call in found if call.charged and span[0] < call.at <= span[1])
+        counted = sum(
+            1
+            for call in found
+            if call.charged
+            and span[0] < call.at <= span[1]
+            and not any(start < call.at <= until for start, until in away)
+        )
         if counted < least_calls:
             continue
         used += counted
@@ -51,7 +60,7 @@ def limit_usage(
 
 
 def _demand(calls: Sequence[SeenCall]) -> Span | None:
-    asked: set[tuple[str, str, str, str, str]] = set()
+    asked: set[Question] = set()
     times = []
     for call in calls:
         if call.charged and call.page == 1 and call.question not in asked:
@@ -60,5 +69,61 @@ def _demand(calls: Sequence[SeenCall]) -> Span | None:
     return (times[0], times[-1]) if times else None
 
 
-def _overlap(span: Span, away: list[Span]) -> float:
-    return sum(max(0.0, min(span[1], until) - max(span[0], start)) for start, until in away)
+def exceeded(limit: Limit, calls: Sequence[SeenCall], slack_seconds: float) -> int:
+    """Return how many calls came above a limit, beyond what a shift of ``slack_seconds`` explains.
+
+    The partner's meter sees arrivals; the promise is about sending. A call that waited for up to
+    the slack on its way (or in this machine's queue for a CPU) breaks no promise.
+    """
+    gentler = _with_slack(limit, slack_seconds)
+    count = 0
+    for found in _by_scope(limit, calls).values():
+        meter = make_meter(gentler, found[0].wall - found[0].at)
+        for call in found:
+            if not (call.charged or call.fault == "limit") or _at_edge(limit, call, slack_seconds):
+                continue
+            if meter.wait(call.at):
+                count += 1
+            else:
+                meter.charge(call.at)
+    return count
+
+
+def _with_slack(limit: Limit, slack_seconds: float) -> Limit:
+    if limit.meter == "sliding":
+        return replace(limit, seconds=limit.seconds - min(slack_seconds, limit.seconds / 2))
+    if limit.meter == "bucket":
+        more = math.ceil(slack_seconds * limit.calls / limit.seconds)
+        return replace(limit, burst=(limit.burst or limit.calls) + more)
+    return limit
+
+
+def _at_edge(limit: Limit, call: SeenCall, slack_seconds: float) -> bool:
+    """Whether a call came so soon after a fixed window's start that it may be the last one's."""
+    if limit.meter != "fixed":
+        return False
+    return (call.wall - limit.phase_seconds) % limit.seconds < slack_seconds
+
+
+def _by_scope(limit: Limit, calls: Sequence[SeenCall]) -> dict[str, list[SeenCall]]:
+    found: dict[str, list[SeenCall]] = defaultdict(list)
+    for call in calls:
+        found["" if limit.per == "partner" else call.account].append(call)
+    return found
+
+
+def _told_to_wait(calls: Sequence[SeenCall]) -> Iterator[Span]:
+    for call in calls:
+        if call.fault == "throttle":
+            yield call.at, call.at + 1.0
+
+
+def _overlap(span: Span, away: Sequence[Span]) -> float:
+    """Return how much of a span lies in any of the others; they may overlap one another."""
+    total, reached = 0.0, span[0]
+    for start, until in sorted(away):
+        end = min(until, span[1])
+        if end > max(start, reached):
+            total += end - max(start, reached)
+            reached = end
+    return total
