@@ -118,7 +118,7 @@ def matching(pattern: re.Pattern[str], says: str) -> AfterValidator:
     """Return a validator for text that has to match; ``says`` is for people."""
 
     def validate(value: str) -> str:
-        if not pattern.match(value):
+        if not pattern.fullmatch(value):
             raise ValueError(says)
         return value
 

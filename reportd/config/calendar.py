@@ -206,7 +206,7 @@ def _values(text: str, what: str, low: int, high: int) -> tuple[int, ...]:
     for part in text.split(","):
         if part.startswith("*"):
             raise ValueError(f"{what}: write {low}{part[1:]}, not {part[:20]!r}")
-        match = _PART.match(part)
+        match = _PART.fullmatch(part)
         if not match:
             raise ValueError(f"{what}: {part[:20]!r} is no number, range (a..b) or step (a/n)")
         start, step = int(match[1]), int(match[3] or 1)

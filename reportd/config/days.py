@@ -73,7 +73,7 @@ class FixedDays:
 
 def parse_days(text: str) -> RelativeDays | FixedDays:
     """Parse; raises `ValueError` saying how to write it."""
-    if found := _RELATIVE.match(text):
+    if found := _RELATIVE.fullmatch(text):
         nearest = int(found[1])
         farthest = int(found[2]) if found[2] else nearest
         if not 1 <= nearest <= farthest <= _FARTHEST:
@@ -81,7 +81,7 @@ def parse_days(text: str) -> RelativeDays | FixedDays:
                 f"must count back from 1 (yesterday) to at most {_FARTHEST}, the nearest day first"
             )
         return RelativeDays(nearest, farthest)
-    if found := _FIXED.match(text):
+    if found := _FIXED.fullmatch(text):
         try:
             first = date.fromisoformat(found[1])
             last = date.fromisoformat(found[2]) if found[2] else first

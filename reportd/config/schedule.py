@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from reportd.config.accounts import AccountsSource
 from reportd.config.base import Origin, Section, as_tuple, known_zone, matching, parsed_by
@@ -36,6 +37,8 @@ MAX_FORMATS = 8
 _NAME = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 _DEADLINE = re.compile(r"^([01][0-9]|2[0-3]):([0-5][0-9])(?:\s+(\S+))?$")
 _REPORT = re.compile(r"^[a-z][a-z0-9_]{0,63}\.[a-z][a-z0-9_]{0,63}$")
+_SHOWN: JsonDict = {"shown": True}
+"""The sample file sets it."""
 _DAY = timedelta(days=1)
 
 
@@ -49,7 +52,7 @@ class Deadline:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse ``07:00 Europe/Zurich``; raises `ValueError`. Without a zone: UTC."""
-        found = _DEADLINE.match(text)
+        found = _DEADLINE.fullmatch(text)
         if not found:
             raise ValueError("must be a time and its zone, like 07:00 Europe/Zurich")
         return cls(time(int(found[1]), int(found[2])), known_zone(found[3] or "UTC"))
@@ -66,8 +69,11 @@ class Deadline:
         return found
 
 
+ReportName = Annotated[str, matching(_REPORT, "must be partner.report, like acme.campaigns")]
+
+
 class Ask(Section):
-    """``[[ask]]``: one report, for every account of its partner."""
+    """One report, asked for every account of its partner."""
 
     report: Annotated[str, matching(_REPORT, "must be partner.report, like acme.campaigns")] = (
         Field(examples=["acme.campaigns"])
@@ -76,9 +82,11 @@ class Ask(Section):
     days: Annotated[RelativeDays | FixedDays, parsed_by(parse_days)] = Field(examples=["1..7"])
     """Complete days in the account's zone, counted back (``"1..7"``, ``"3"``), or fixed ones
     (``"2026-11-01..2026-11-07"``). One request asks for all of them."""
-    class_: RequestClass = Field("daily", alias="class")
+    class_: RequestClass = Field("daily", alias="class", json_schema_extra=_SHOWN)
     """What gives way to what: daily, restatement, backfill."""
-    formats: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ("parquet",)
+    formats: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
+        ("parquet",), examples=[["parquet", "csv.gz"]], json_schema_extra=_SHOWN
+    )
     """The files to write from one download."""
     params: dict[Name, ParamValue] = {}
     """Values for the report's templates."""
@@ -133,16 +141,16 @@ class ScheduleSettings(Section):
     )
     """When it is due: systemd's ``OnCalendar=``, with a zone (without: UTC)."""
     deadline: Annotated[Deadline, parsed_by(Deadline.parse)] | None = Field(
-        None, examples=["07:00 Europe/Zurich"]
+        None, examples=["07:00 Europe/Zurich"], json_schema_extra=_SHOWN
     )
     """The time of day, after the slot, by which a run is to be complete."""
-    catch_up_slots: int = Field(7, ge=1, le=10_000)
+    catch_up_slots: int = Field(7, ge=1, le=10_000, json_schema_extra=_SHOWN)
     """How many missed slots are made up for, the newest ones."""
     accounts: AccountsSource = Field(examples=["../accounts.csv"])
     """The accounts table, anything Spark reads: a path, ``{ format, path, options }`` or
     ``{ table }``. Columns: partner, account (both needed), timezone, currency, credential, active;
     any other is an attribute for templates."""
-    spark: Passed = {}
+    spark: Passed = Field({}, examples=[{"master": "local[4]"}])
     """Spark's settings; ``master`` is short for ``spark.master``."""
     ask: Annotated[tuple[Ask, ...], BeforeValidator(as_tuple)]
     """What to ask, a table each."""
@@ -190,7 +198,7 @@ def load_schedule(path: Path, secrets: SecretsFolder | None = None) -> Schedule:
     """Load one schedule; raises `ConfigError` with every problem, each with its path."""
     path = path.absolute()
     problems = []
-    if not _NAME.match(path.stem):
+    if not _NAME.fullmatch(path.stem):
         problems.append(f"{path}: file: rename it: small letters, digits, _ and -, at most 64")
     try:
         data = read_toml(path)

@@ -81,7 +81,7 @@ class SecretsFolder:
         Raises `ConfigError`, never with the content: the name is no plain file name, or the file
         is missing, unreadable, empty, not UTF-8 or larger than 64 KiB.
         """
-        if not NAME.match(name) or name in {".", ".."}:
+        if not NAME.fullmatch(name) or name in {".", ".."}:
             raise ConfigError(f"secret {name[:100]!r}: not a plain file name (A-Z a-z 0-9 . _ -)")
         path = self._path(name)
         try:

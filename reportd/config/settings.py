@@ -35,7 +35,10 @@ class KafkaSettings(Section):
         "reportd"
     )
     """What all topics' names start with; the consumer group is called the same."""
-    librdkafka: Mapping[str, str | Secret] = Field({}, json_schema_extra={"inline": True})
+    librdkafka: Mapping[str, str | Secret] = Field(
+        {},
+        examples=[{"security.protocol": "SASL_SSL", "sasl.password": {"secret": "kafka"}}],
+    )
     """Any other setting of librdkafka, as librdkafka names it, written beside ``servers``
     (``"security.protocol" = "SASL_SSL"``). Those that would break a promise are refused."""
 
@@ -55,7 +58,7 @@ class KafkaSettings(Section):
     @classmethod
     def _servers(cls, servers: str) -> str:
         for server in servers.split(","):
-            if not _HOST_AND_PORT.match(server.strip()):
+            if not _HOST_AND_PORT.fullmatch(server.strip()):
                 raise ValueError("must be host:port, several with commas")
         return servers
 
@@ -125,9 +128,9 @@ class WorkerSettings(Section):
 class TlsSettings(Section):
     """A certificate to serve with."""
 
-    certificate: FilePath = Field(examples=["/etc/reportd/metrics.crt"])
+    certificate: FilePath
     """PEM file with the certificate and its chain."""
-    key: FilePath = Field(examples=["/etc/reportd/metrics.key"])
+    key: FilePath
     """PEM file with the private key."""
 
 
@@ -137,14 +140,16 @@ class MetricsSettings(Section):
     listen: str = "127.0.0.1:9477"
     """``address:port``. One that others can reach asks for ``token`` or ``tls``."""
     token: SecretValue | None = Field(None, examples=[{"secret": "metrics"}])
-    """Askers have to send it: ``Authorization: Bearer ...``."""
-    tls: TlsSettings | None = None
+    """Askers have to send it, as a bearer token."""
+    tls: TlsSettings | None = Field(
+        None, examples=[{"certificate": "/etc/reportd/tls.crt", "key": "/etc/reportd/tls.key"}]
+    )
     """Serve HTTPS with this certificate."""
 
     @field_validator("listen")
     @classmethod
     def _listen(cls, listen: str) -> str:
-        if not _HOST_AND_PORT.match(listen) or int(listen.rpartition(":")[2]) > 65535:
+        if not _HOST_AND_PORT.fullmatch(listen) or int(listen.rpartition(":")[2]) > 65535:
             raise ValueError("must be address:port, like 127.0.0.1:9477 or [::1]:9477")
         return listen
 
@@ -189,7 +194,7 @@ class OutputSettings(Section):
     """Whether every VM sees the same folder (NFS ...). If not, a second VM is refused."""
     path: str = Field("{partner}/{report}/date={date}/{account}.{ext}", min_length=1)
     """A file's place below ``root``. It must name everything that varies: ``{partner}``,
-    ``{report}``, ``{account}``, ``{date}``, ``{ext}`` and each parameter that requests carry."""
+    ``{report}``, ``{account}``, ``{date}``, ``{ext}`` and each parameter, ``{params.name}``."""
     mode: Annotated[str, matching(_MODE, 'must be octal and in quotes, like "0640"')] = "0640"
     """The files' permissions, octal; folders get ``x`` wherever files have ``r``."""
 

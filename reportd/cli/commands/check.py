@@ -1,9 +1,20 @@
 """``reportctl check``: is everything that is written down right? Says every problem at once."""
 
 import argparse
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from reportd.broker.settings import client_settings, library_problems
 from reportd.cli.options import add_config_option
+from reportd.config.calendar import days_without_slot, next_slot
+from reportd.config.load import Config, load
+from reportd.config.schedule import Schedule, ask_problems, load_schedules
+from reportd.errors import ConfigError
+from reportd.partners.load import load_partners
+from reportd.partners.partner import Partner
+from reportd.sinks.formats import FORMATS
+from reportd.sinks.paths import PathTemplate
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -11,11 +22,85 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add ``check [--config FILE]``."""
-    parser = subparsers.add_parser("check", help="check configuration, partners and schedules")
+    parser = subparsers.add_parser(
+        "check",
+        help="check configuration, partners and schedules",
+        description="Check configuration, partners and schedules; 78 if anything is wrong.",
+    )
     add_config_option(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Check all; return 0, or raise `ConfigError` with every problem."""
+    config = load(args.config)
+    problems: list[str] = [
+        f"{config.path}: kafka: {what}"
+        for what in library_problems(client_settings(config.settings.kafka))
+    ]
+    partners: Mapping[str, Partner] | None = None
+    schedules: Mapping[str, Schedule] = {}
+    try:
+        partners = load_partners(config.settings.partners_folder)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        schedules = load_schedules(config.settings.schedules_folder, config.secrets)
+    except ConfigError as error:
+        problems += error.problems
+    if partners is not None:
+        problems += reference_problems(config, partners, schedules)
+    if problems:
+        raise ConfigError(*problems)
+    for line in summary(config, partners or {}, schedules, datetime.now(UTC)):
+        print(line)
     return 0
+
+
+def reference_problems(
+    config: Config, partners: Mapping[str, Partner], schedules: Mapping[str, Schedule]
+) -> list[str]:
+    """Return what does not fit together: the path template, and what schedules ask for."""
+    template = PathTemplate(config.settings.output.path)
+    problems = [f"{config.path}: output.path: {what}" for what in template.problems()]
+    for partner in partners.values():
+        for name, report in partner.reports.items():
+            problems += [
+                f"{config.path}: output.path: {what} (for {partner.name}.{name})"
+                for what in template.problems(report.spec.params)
+                if what not in template.problems()
+            ]
+    reports = {name: partner.reports for name, partner in partners.items()}
+    for schedule in schedules.values():
+        problems += ask_problems(schedule, reports, FORMATS)
+    return problems
+
+
+def summary(
+    config: Config,
+    partners: Mapping[str, Partner],
+    schedules: Mapping[str, Schedule],
+    now: datetime,
+) -> Iterator[str]:
+    """Yield what was found, for people."""
+    yield f"{config.path}: right (hash {config.config_hash})"
+    if not partners:
+        yield f"no partner yet: put one into {config.settings.partners_folder}"
+    for partner in partners.values():
+        limits = ", ".join(
+            f"{limit.calls} in {limit.seconds:g} s per {limit.per}" for limit in partner.spec.limits
+        )
+        yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
+    for schedule in schedules.values():
+        yield from _schedule(schedule, now)
+
+
+def _schedule(schedule: Schedule, now: datetime) -> Iterator[str]:
+    calendar = schedule.settings.calendar
+    following = next_slot(calendar, now)
+    when = f"next {following:%Y-%m-%d %H:%M} UTC" if following else "never again"
+    yield f"schedule {schedule.name}: {calendar}; {when}; asks {len(schedule.settings.ask)}"
+    skipped = days_without_slot(calendar, now.date(), now.date() + timedelta(days=366))
+    if skipped:
+        days = ", ".join(str(day) for day in skipped)
+        yield f"schedule {schedule.name}: the clock jumps over the slot of {days}"
