@@ -4,8 +4,8 @@ Beside the partners' folders lies ``_reportd/``, where no name ends like data do
 globs read names with ``_``)::
 
     _reportd/store                                       the root's id, made once
-    _reportd/staging/<ab>/<key>.<try>.<path hash>.tmp    complete or half files, not yet published
-    _reportd/staging/<ab>/<key>.<try>.<path hash>.receipt
+    _reportd/staging/<a>/<key>.<try>.<path hash>.tmp     complete or half files, not yet published
+    _reportd/staging/<a>/<key>.<try>.<path hash>.receipt
     _reportd/receipts/<cd>/<path hash>.receipt           of published files that are not Parquet
 
 Every try has names of its own: a process that was stopped and wakes cannot write into what its
@@ -177,7 +177,7 @@ class LocalStore:
             staging = self.folders.open(*STAGING)
             try:
                 removed += _sweep(staging, now - older_than_seconds, is_open)
-                shards = [name for name in names_in(staging) if len(name) == 2]
+                shards = [name for name in names_in(staging) if len(name) == 1]
             finally:
                 os.close(staging)
             for shard in shards:
@@ -213,7 +213,7 @@ def _newest(folder: int, names: Iterable[str]) -> int:
 def _shard(key: str) -> tuple[str, ...]:
     if not _KEY.match(key):
         raise ValueError(f"not a stage's key: {key[:80]!r}")
-    return (*STAGING, key[:2])
+    return (*STAGING, key[:1])
 
 
 def _write_file(folders: Folders, folder: int, name: str, data: bytes) -> None:

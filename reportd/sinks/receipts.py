@@ -5,7 +5,7 @@ In the footer of a Parquet file (key ``reportd.receipt``), a small JSON file und
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
@@ -35,6 +35,8 @@ class Receipt:
     """The file's size; 0 in a Parquet footer, which cannot know it."""
     checksum: str = ""
     """``sha256:...`` of the file; empty in a Parquet footer, which cannot know it."""
+    v: int = 1
+    """The version of this record."""
 
     @property
     def order(self) -> RunOrder:
@@ -50,7 +52,7 @@ class Receipt:
 
     def to_json(self) -> bytes:
         """Return the receipt as it is stored; the same fields give the same bytes."""
-        return orjson.dumps({"v": 1, **asdict(self)})
+        return orjson.dumps(self)
 
     @classmethod
     def from_json(cls, data: bytes) -> "Receipt | None":
