@@ -6,6 +6,16 @@ RUN := . .venv/bin/activate &&
 PYTEST ?= -n 2 --dist loadfile
 SEEDS ?= 1000
 
+# What is temporary stays in the checkout too, that of Spark's Java included
+TEMPORARY := $(CURDIR)/build/tmp
+export TMPDIR := $(TEMPORARY)
+export SPARK_LOCAL_DIRS := $(TEMPORARY)
+export SPARK_LAUNCHER_OPTS += -XX:-UsePerfData
+export SPARK_SUBMIT_OPTS += -XX:-UsePerfData -Djava.io.tmpdir=$(TEMPORARY)
+
+# A short folder of its own for each run (paths of sockets are limited), kept when tests fail
+tests = $(RUN) folder=$$(mktemp -d build/t.XXXX) && pytest --basetemp=$$folder $1 && rm -rf $$folder
+
 help:
 	@echo 'make demo      broker, partners, Spark, daemon and two kills in 90 s'
 	@echo 'make test      all tests, a real broker included'
@@ -23,7 +33,7 @@ demo: setup
 	@$(RUN) python -m reportd.demo
 
 test: setup
-	@$(RUN) pytest -m 'not soak' $(PYTEST)
+	@$(call tests,-m 'not soak' $(PYTEST))
 
 check: setup
 	@$(RUN) ruff check .
@@ -38,7 +48,7 @@ simulate: setup
 	@$(RUN) python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--first $(SEED))
 
 soak: setup
-	@$(RUN) pytest -m soak
+	@$(call tests,-m soak)
 
 bench: setup
 	@$(RUN) python -m bench

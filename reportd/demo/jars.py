@@ -115,6 +115,7 @@ def _fetch_with_maven(folder: Path, work: Path) -> None:
             "-DincludeScope=runtime",
         ],
         work,
+        {"MAVEN_OPTS": _added("MAVEN_OPTS", *_leave_nothing_behind(work))},
     )
 
 
@@ -133,7 +134,8 @@ def _fetch_with_ivy(folder: Path, work: Path) -> None:
     ivy = next(_pyspark().glob("jars/ivy-*.jar"))
     _run(
         [
-            *(java(), f"-Duser.home={work}", "-jar", str(ivy), "-ivy", str(module)),
+            *(java(), f"-Duser.home={work}", *_leave_nothing_behind(work)),
+            *("-jar", str(ivy), "-ivy", str(module)),
             *("-cache", str(work / "cache"), "-types", "jar", "bundle", "-confs", "default"),
             *("-retrieve", f"{folder}/[artifact]-[revision](-[classifier]).[ext]"),
         ],
@@ -156,7 +158,13 @@ def _fetch_connector(folder: Path) -> None:
                 str(nothing),
             ],
             work,
-            {"SPARK_HOME": str(spark), "PYSPARK_PYTHON": sys.executable},
+            {
+                "SPARK_HOME": str(spark),
+                "PYSPARK_PYTHON": sys.executable,
+                "SPARK_LOCAL_DIRS": str(work),
+                "SPARK_LAUNCHER_OPTS": _added("SPARK_LAUNCHER_OPTS", "-XX:-UsePerfData"),
+                "SPARK_SUBMIT_OPTS": _added("SPARK_SUBMIT_OPTS", *_leave_nothing_behind(work)),
+            },
         )
     if not any(folder.glob("jars/*spark-sql-kafka*.jar")):
         raise UnavailableError("fetching Spark's Kafka connector brought no connector")
@@ -168,6 +176,16 @@ def _pyspark() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UnavailableError("PySpark is not installed: pip install 'reportd[enqueue]'")
     return Path(spec.submodule_search_locations[0])
+
+
+def _leave_nothing_behind(work: Path) -> tuple[str, str]:
+    """Return the options that keep a Java from writing to the machine's temporary folder."""
+    return "-XX:-UsePerfData", f"-Djava.io.tmpdir={work}"
+
+
+def _added(variable: str, *options: str) -> str:
+    """Return an environment variable's options with ours after them."""
+    return " ".join((os.environ.get(variable, ""), *options)).strip()
 
 
 def _run(command: list[str], work: Path, environment: Mapping[str, str] | None = None) -> None:

@@ -159,7 +159,9 @@ class EmbeddedKafka:
     def _java(self, jars: Path, main: str) -> list[str]:
         """Return the command line that runs one of Kafka's programs."""
         logging = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in _LOGGING.items()]
-        return [java(), *_HEAP, *_JVM, *logging, "-cp", f"{jars}/*", main]
+        # Compression libraries unpack themselves into the temporary folder
+        temporary = f"-Djava.io.tmpdir={self.folder}"
+        return [java(), *_HEAP, *_JVM, temporary, *logging, "-cp", f"{jars}/*", main]
 
     def _format(self, jars: Path) -> None:
         """Write the settings, and the empty data folder if there is none."""
