@@ -135,9 +135,9 @@ REBALANCES = Declared(
 OPEN_REQUESTS = Declared(
     "reportd_open_requests",
     "gauge",
-    "Requests read by this VM's workers and not ended, by state: ready, in_flight, limit, backoff, "
-    "quota, scheduled, held, parked. Sum over VMs. Held: a partner refuses; parked: read again "
-    "later.",
+    "Requests on this VM's partitions that have not ended, by state: ready, in_flight, limit, "
+    "backoff, quota, scheduled, held, parked, unread. Sum over VMs. Held: a partner refuses; "
+    "parked: read again later; unread: still in Kafka.",
     ("partner", "state"),
 )
 OLDEST_OPEN = Declared(
@@ -229,6 +229,33 @@ BROKER_AGE = Declared(
     "gauge",
     "Age of the offsets that lag and ETA are made from. Growing: the broker does not answer.",
 )
+OUTPUT_AWAY = Declared(
+    "reportd_output_away",
+    "gauge",
+    "1 while a worker cannot write its files and has stopped calling: look at the disk or mount.",
+    ("slot",),
+)
+FENCE_OPEN = Declared(
+    "reportd_fence_open",
+    "gauge",
+    "0 while a worker's lease on its partitions is out: it calls nobody until a commit gets "
+    "through. Look at the broker, and whether the VM was suspended.",
+    ("slot",),
+)
+RUN_OPEN = Declared(
+    "reportd_run_open_requests",
+    "gauge",
+    "Requests of a schedule's newest run that are not committed yet, at most; the same on every "
+    "VM. Compare with the deadline.",
+    ("schedule",),
+)
+RUN_DEADLINE = Declared(
+    "reportd_run_deadline_timestamp_seconds",
+    "gauge",
+    "When a schedule's newest run has to be complete (epoch). Alert when it is past and the run "
+    "is open.",
+    ("schedule",),
+)
 VMS_LIVE = Declared("reportd_vms_live", "gauge", "VMs of the group that are alive, this one too.")
 
 COUNTED: tuple[Declared, ...] = (
@@ -238,7 +265,7 @@ COUNTED: tuple[Declared, ...] = (
 OBSERVED: tuple[Declared, ...] = (
     OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
-    BROKER_AGE, VMS_LIVE,
+    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, VMS_LIVE,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED
 

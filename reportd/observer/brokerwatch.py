@@ -1,0 +1,174 @@
+"""The observer's thread that talks to the broker: offsets, runs, other VMs, and this VM's record.
+
+It alone has the clients. What it learned is handed out as values with their age; while the broker
+is away the last ones stay.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from reportd.broker.message import Message
+from reportd.broker.topics import Topics
+from reportd.clock import Clock
+from reportd.errors import EXIT_CONFIG, BrokerError, Halt, InvalidMessageError
+from reportd.model.run import Manifest
+from reportd.model.vm import Vm
+from reportd.observer.neighbours import HEARTBEAT_SECONDS, Neighbours
+from reportd.observer.offsets import Cluster, Offsets, look
+from reportd.observer.runs import Runs
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 3.0
+LEAVE_SECONDS = 3.0
+"""What saying goodbye may take."""
+
+
+class Mailbox(Protocol):
+    """One compacted topic of one partition, read from where the last reading ended."""
+
+    def new(self) -> list[Message]:
+        """Return what has come; raises `BrokerError`."""
+        ...
+
+
+class Outbox(Protocol):
+    """Where this VM's record is written; raises `BrokerError`."""
+
+    def write(self, vm: Vm) -> None:
+        """Send the record; drops it if the one before is still on its way."""
+        ...
+
+    def flush(self, timeout_seconds: float) -> None:
+        """Wait until it is there, or for the timeout."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    """What the thread talks through; made in the thread, after the fork."""
+
+    cluster: Cluster
+    vms: Mailbox
+    runs: Mailbox
+    outbox: Outbox
+    close: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSight:
+    """What the broker last told."""
+
+    offsets: Offsets = field(default_factory=Offsets)
+    at: float | None = None
+    """Monotonic seconds of the answer; None: there was none yet."""
+    error: str = ""
+    runs: dict[str, Manifest] = field(default_factory=dict)
+    vms: tuple[Vm, ...] = ()
+    agree: bool = True
+
+
+class BrokerWatch:
+    """The thread and what it knows."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Clients],
+        topics: Topics,
+        me: Vm,
+        neighbours: Neighbours,
+        clock: Clock,
+    ) -> None:
+        """Wire it; `start` starts the thread."""
+        self._connect = connect
+        self._topics = topics
+        self._me = me
+        self._neighbours = neighbours
+        self._clock = clock
+        self._runs = Runs()
+        self._sight = BrokerSight()
+        self._wrote_at = float("-inf")
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def sight(self) -> BrokerSight:
+        """Return what is known; raises what ended the thread (`Halt`, a bug)."""
+        if self._failure is not None:
+            raise self._failure
+        return self._sight
+
+    def stop(self) -> None:
+        """Say goodbye to the other VMs; waits a few seconds at most."""
+        self._stop.set()
+        self._thread.join(2 * LEAVE_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            clients = self._connect()
+            while not self._stop.is_set():
+                self.turn(clients)
+                self._stop.wait(LOOK_SECONDS)
+            self.leave(clients)
+        except BaseException as failure:  # noqa: BLE001  # handed to the main thread by `sight`
+            self._failure = failure
+
+    def turn(self, clients: Clients) -> None:
+        """Look once; a broker that does not answer is noted. Raises `Halt` for a refusal."""
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        try:
+            if now - self._wrote_at >= HEARTBEAT_SECONDS:
+                clients.outbox.write(self._me.model_copy(update={"at": wall}))
+                self._wrote_at = now
+            for message in clients.vms.new():
+                self._hear(message, now)
+            for message in clients.runs.new():
+                self._runs.see(message)
+            offsets = look(clients.cluster, self._topics, self._topics.prefix)
+        except BrokerError as error:
+            if not self._sight.error:
+                logger.warning(
+                    "the broker does not answer: %s", error, extra={"action": "no_broker"}
+                )
+            self._sight = replace(self._sight, error=str(error))
+            return
+        if self._sight.error:
+            logger.info("the broker answers again", extra={"action": "broker_back"})
+        self._refuse_if_later(now, wall)
+        self._sight = BrokerSight(
+            offsets=offsets,
+            at=self._clock.monotonic(),
+            runs=dict(self._runs.newest()),
+            vms=tuple(self._neighbours.live(now, wall)),
+            agree=self._neighbours.agree(now, wall),
+        )
+
+    def leave(self, clients: Clients) -> None:
+        """Write that this VM is gone, and close."""
+        try:
+            clients.outbox.flush(LEAVE_SECONDS / 2)
+            gone = self._me.model_copy(update={"at": self._clock.wall(), "gone": True})
+            clients.outbox.write(gone)
+            clients.outbox.flush(LEAVE_SECONDS / 2)
+        except BrokerError as error:
+            logger.warning("left without a word: %s", error, extra={"action": "no_goodbye"})
+        clients.close()
+
+    def _hear(self, message: Message, now: float) -> None:
+        try:
+            self._neighbours.see(Vm.from_json(message.value), now)
+        except InvalidMessageError as error:
+            logger.debug("a record of vms: %s", error, extra={"action": "vm_unreadable"})
+
+    def _refuse_if_later(self, now: float, wall: float) -> None:
+        for refusal in self._neighbours.refusals(now, wall):
+            if self._neighbours.yields(refusal.vm):
+                raise Halt(EXIT_CONFIG, refusal.reason)
+            logger.error("%s", refusal.reason, extra={"action": "vm_conflict"})

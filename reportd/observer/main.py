@@ -1,0 +1,196 @@
+"""The observer's process: looks at the board and the broker, answers over HTTP. One a VM.
+
+Three threads: the main one puts the document together and beats, one talks to the broker, one
+accepts askers. None of them decides anything about the work.
+"""
+
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+from reportd import metrics
+from reportd.board import Board, Slot
+from reportd.broker.settings import client_settings
+from reportd.broker.topics import Topics
+from reportd.clock import Clock
+from reportd.config.load import Config
+from reportd.model.vm import Vm
+from reportd.observer.brokerwatch import BrokerSight, BrokerWatch, Clients
+from reportd.observer.clients import connect
+from reportd.observer.exposition import Gauges
+from reportd.observer.machine import is_running, private_bytes
+from reportd.observer.neighbours import Neighbours
+from reportd.observer.progress import Progress
+from reportd.observer.status import Sight, document, summary
+from reportd.observer.views import DaemonView, daemon_view, worker_view
+from reportd.observer.web import Pages, Web
+
+TURN_SECONDS = 2.0
+MEMORY_SECONDS = 15.0
+SUPERVISOR_SILENT_SECONDS = 20.0
+
+
+class Stop(Protocol):
+    """Whether a stop was asked (`reportd.supervisor.child.Stop`)."""
+
+    def requested(self) -> bool: ...  # noqa: D102  # see there
+    def fileno(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What the observer looks at."""
+
+    config: Config
+    me: Vm
+    board: Board
+    supervisor_slot: int
+    """The supervisor's slot of the board; its snapshot names the children's."""
+    metrics_folder: Path
+
+
+class Observer:
+    """Puts the document together, turn by turn."""
+
+    def __init__(
+        self, watched: Watched, broker: Callable[[], BrokerSight], counters: Collector, clock: Clock
+    ) -> None:
+        """Look at ``watched``; ``broker`` returns what the broker last told."""
+        self._watched = watched
+        self._broker = broker
+        self._counters = counters
+        self._clock = clock
+        self._progress = Progress()
+        self._private: dict[str, int] = {}
+        self._private_at = float("-inf")
+        self._document: dict[str, Any] = {}
+        self.gauges = Gauges()
+
+    def turn(self) -> None:
+        """Look at everything once; raises what ended the broker's thread."""
+        now = self._clock.monotonic()
+        sight = self._look(now)
+        ended = self._ended()
+        self._note(sight, ended)
+        found = document(sight, ended, self._progress)
+        for partner, one in found["partners"].items():
+            self._progress.tick(partner, now, one["remaining"])
+        self._document = found
+        self.gauges.show(found)
+
+    def status(self) -> bytes:
+        """Return the document as JSON."""
+        return orjson.dumps(self._document)
+
+    def summary(self) -> bytes:
+        """Return the observer's own snapshot for the board: the status line's words."""
+        return orjson.dumps({"summary": summary(self._document)})
+
+    def ill(self) -> str:
+        """Return why the daemon is not alive; empty: it is."""
+        beat = self._watched.board.slot(self._watched.supervisor_slot).last_beat()
+        silent = self._clock.boottime() - (beat or 0.0)
+        if silent > SUPERVISOR_SILENT_SECONDS:
+            return f"the supervisor has been silent for {silent:.0f} s"
+        return ""
+
+    def not_ready(self) -> str:
+        """Return why this VM is not ready, one problem a line."""
+        return "\n".join(self._document["troubles"])
+
+    def _look(self, now: float) -> Sight:
+        board = self._watched.board
+        daemon = daemon_view(board.slot(self._watched.supervisor_slot).read())
+        views = {
+            child.name: worker_view(board.slot(child.slot).read())
+            for child in daemon.children
+            if child.pid and child.name.startswith("worker")
+        }
+        broker = self._broker()
+        return Sight(
+            wall=self._clock.wall(),
+            me=self._watched.me,
+            daemon=daemon,
+            workers={name: view for name, view in views.items() if view is not None},
+            private_bytes=self._memory(daemon, now),
+            offsets=broker.offsets,
+            broker_age_seconds=None if broker.at is None else now - broker.at,
+            broker_error=broker.error,
+            runs=broker.runs,
+            vms=broker.vms,
+            agree=broker.agree,
+        )
+
+    def _memory(self, daemon: DaemonView, now: float) -> dict[str, int]:
+        if now - self._private_at >= MEMORY_SECONDS:
+            self._private_at = now
+            found = {child.name: private_bytes(child.pid) for child in daemon.children if child.pid}
+            self._private = {name: size for name, size in found.items() if size is not None}
+        return self._private
+
+    def _ended(self) -> dict[str, float]:
+        """Return the ends that all workers of this daemon counted, by partner."""
+        found: dict[str, float] = {}
+        for family in self._counters.collect():
+            for sample in family.samples:
+                if sample.name == metrics.REQUESTS_ENDED.name:
+                    partner = sample.labels["partner"]
+                    found[partner] = found.get(partner, 0.0) + sample.value
+        return found
+
+    def _note(self, sight: Sight, ended: dict[str, float]) -> None:
+        """Tell the progress what ended: here by the counters, elsewhere by the commits."""
+        for partner in {*ended, *sight.offsets.partners()}:
+            self._progress.note(partner, "here", ended.get(partner, 0.0))
+        owned = {
+            (view.topic, view.partition)
+            for worker in sight.workers.values()
+            for view in worker.partitions
+        }
+        for part, lag in sight.offsets.lags.items():
+            source = f"{part[0]}[{part[1]}]"
+            if part in owned:
+                self._progress.forget(lag.partner, source)
+            else:
+                self._progress.note(lag.partner, source, lag.start)
+
+
+def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
+    """Be the observer until a stop is asked; return the exit status."""
+    settings = watched.config.settings
+    topics = Topics(settings.kafka.prefix)
+
+    def clients() -> Clients:
+        return connect(client_settings(settings.kafka), topics)
+
+    neighbours = Neighbours(watched.me, is_running)
+    broker = BrokerWatch(clients, topics, watched.me, neighbours, clock)
+    counters = metrics.read_files(watched.metrics_folder)
+    observer = Observer(watched, broker.sight, counters, clock)
+    observer.turn()
+    registry = CollectorRegistry()
+    registry.register(counters)
+    registry.register(observer.gauges)
+    pages = Pages(
+        registry=registry,
+        status=observer.status,
+        ill=observer.ill,
+        not_ready=observer.not_ready,
+    )
+    web = Web(settings.metrics, pages)
+    web.start()
+    broker.start()
+    while not stop.requested():
+        observer.turn()
+        slot.publish(observer.summary())
+        slot.beat(clock.boottime())
+        select.select([stop], [], [], TURN_SECONDS)
+    web.stop()
+    broker.stop()
+    return 0

@@ -1,0 +1,244 @@
+"""What the observer knows, put together as one document: /status. Pure; docs/processes.rst.
+
+Everything that is counted twice on purpose is said so there: states are this VM's, offsets and
+runs are the whole group's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reportd.broker.message import Part
+from reportd.model.run import Manifest
+from reportd.model.vm import Vm
+from reportd.observer.offsets import Offsets
+from reportd.observer.progress import Progress
+from reportd.observer.runs import open_at_most
+from reportd.observer.views import DaemonView, LimitView, PartitionView, WorkerView
+
+WAITING_FOR_THE_WORLD = frozenset({"scheduled", "quota", "held"})
+"""States that no amount of work ends: they do not count for the ETA."""
+BROKER_PATIENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """All that one document is made of."""
+
+    wall: float
+    me: Vm
+    daemon: DaemonView
+    workers: Mapping[str, WorkerView] = field(default_factory=dict)
+    """By child's name; only living ones."""
+    private_bytes: Mapping[str, int] = field(default_factory=dict)
+    offsets: Offsets = field(default_factory=Offsets)
+    broker_age_seconds: float | None = None
+    """Age of ``offsets``; None: the broker has not answered yet."""
+    broker_error: str = ""
+    runs: Mapping[str, Manifest] = field(default_factory=dict)
+    vms: tuple[Vm, ...] = ()
+    agree: bool = True
+
+
+def troubles(sight: Sight) -> list[str]:
+    """Return why this VM is not ready to work, one line each."""
+    found = []
+    if sight.daemon.phase not in {"running", "reloading"}:
+        found.append(f"the daemon is {sight.daemon.phase}")
+    if sight.daemon.phase == "running":
+        found += [
+            f"{child.name} is {child.state}" + (f" ({child.last_exit})" if child.last_exit else "")
+            for child in sight.daemon.children
+            if not child.up
+        ]
+    for name, worker in sight.workers.items():
+        if worker.output_away:
+            found.append(f"{name} cannot write: {worker.output_away}")
+        if worker.partitions and not worker.fence_open:
+            found.append(f"{name} has lost its lease: no commit was accepted in time")
+    if (age := sight.broker_age_seconds) is not None and age > BROKER_PATIENCE_SECONDS:
+        found.append(f"the broker has not answered for {age:.0f} s: {sight.broker_error}")
+    return found
+
+
+def partitions(sight: Sight) -> list[dict[str, Any]]:
+    """Return every partition of the group: its offsets, and its states if it is owned here."""
+    owned = _owned(sight)
+    found = []
+    for part in sorted({*sight.offsets.lags, *owned}):
+        lag = sight.offsets.lags.get(part)
+        name, view = owned.get(part, (None, None))
+        end = lag.end if lag is not None else None
+        states = dict(view.states) if view is not None else {}
+        if view is not None and view.position is not None and end is not None:
+            states["unread"] = max(0, end - view.position)
+        found.append(
+            {
+                "topic": part[0],
+                "partition": part[1],
+                "partner": lag.partner if lag is not None else view.partner if view else "",
+                "owner": name,
+                "start": lag.start if lag is not None else None,
+                "end": end,
+                "lag": lag.lag if lag is not None else None,
+                "states": states,
+                "oldest_open": view.oldest_open if view is not None else None,
+                "commit_age_seconds": _age(sight.wall, view.committed_at if view else None),
+            }
+        )
+    return found
+
+
+def partners(
+    parts: list[dict[str, Any]], ended: Mapping[str, float], progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Return the partners' sums over ``parts``; ``ended`` are this VM's counts since its start."""
+    found: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        one = found.setdefault(part["partner"], _empty_partner())
+        one["lag"] += part["lag"] or 0
+        if part["owner"] is None:
+            one["elsewhere"] += part["lag"] or 0
+            one["remaining"] += part["lag"] or 0
+        for state, count in part["states"].items():
+            one["states"][state] = one["states"].get(state, 0) + count
+            one["open"] += count
+            if state not in WAITING_FOR_THE_WORLD:
+                one["remaining"] += count
+        if part["oldest_open"] is not None:
+            one["oldest_open"] = min(one["oldest_open"] or part["oldest_open"], part["oldest_open"])
+    for partner, one in found.items():
+        one["ended"] = ended.get(partner, 0.0)
+        one["ended_per_second"] = progress.rate(partner)
+        one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"])
+    return found
+
+
+def limits(sight: Sight) -> list[dict[str, Any]]:
+    """Return each limit: the busiest scope's share, how many scopes are in use."""
+    found: dict[tuple[str, str], LimitView] = {}
+    for worker in sight.workers.values():
+        for limit in worker.limits:
+            known = found.get((limit.partner, limit.per))
+            if known is not None:
+                limit = LimitView(  # noqa: PLW2901  # the sum of both
+                    partner=limit.partner,
+                    per=limit.per,
+                    scopes=known.scopes + limit.scopes,
+                    share=max(known.share, limit.share),
+                )
+            found[limit.partner, limit.per] = limit
+    return [limit.model_dump() for _, limit in sorted(found.items())]
+
+
+def runs(sight: Sight) -> list[dict[str, Any]]:
+    """Return each schedule's newest run."""
+    return [
+        {
+            "schedule": schedule,
+            "run": manifest.run,
+            "requests": manifest.requests,
+            "open_at_most": open_at_most(manifest, sight.offsets),
+            "deadline": manifest.deadline,
+            "enqueued_at": manifest.enqueued_at,
+        }
+        for schedule, manifest in sorted(sight.runs.items())
+    ]
+
+
+def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> dict[str, Any]:
+    """Return /status."""
+    parts = partitions(sight)
+    found = troubles(sight)
+    workers = sight.workers
+    return {
+        "v": 1,
+        "at": sight.wall,
+        "machine": sight.me.machine,
+        "phase": sight.daemon.phase,
+        "ready": not found,
+        "troubles": found,
+        "partners": partners(parts, ended, progress),
+        "partitions": parts,
+        "limits": limits(sight),
+        "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
+        "runs": runs(sight),
+        "children": [
+            {
+                **child.model_dump(),
+                "private_bytes": sight.private_bytes.get(child.name),
+                **_worker(workers.get(child.name)),
+            }
+            for child in sight.daemon.children
+        ],
+        "crash_strikes": sight.daemon.strikes,
+        "reload": sight.daemon.reload.model_dump(),
+        "config": {"hash": sight.me.config, "agrees": sight.agree},
+        "store": {"id": sight.me.store, "shared": sight.me.shared},
+        "vms": [vm.model_dump() for vm in (sight.me, *sight.vms)],
+        "broker": {"answer_age_seconds": sight.broker_age_seconds, "error": sight.broker_error},
+    }
+
+
+def summary(found: Mapping[str, Any]) -> str:
+    """Say in a few words how the work goes, for `systemctl status`."""
+    by_partner = found["partners"]
+    remaining = sum(one["remaining"] for one in by_partner.values())
+    rates = [one["ended_per_second"] or 0.0 for one in by_partner.values()]
+    waiting = sum(
+        one["states"].get(state, 0)
+        for one in by_partner.values()
+        for state in WAITING_FOR_THE_WORLD
+    )
+    parts = [f"{remaining:,} open"]
+    if waiting:
+        parts.append(f"{waiting:,} waiting for a day, a quota or a partner")
+    if remaining and sum(rates):
+        parts.append(f"{sum(rates):,.1f}/s")
+        etas = [one["eta_seconds"] for one in by_partner.values() if one["remaining"]]
+        if all(eta is not None for eta in etas):
+            parts.append(f"done in about {_span(max(etas))}")
+    parts += [f"NOT READY: {trouble}" for trouble in found["troubles"][:2]]
+    return ", ".join(parts)
+
+
+def _worker(view: WorkerView | None) -> dict[str, Any]:
+    if view is None:
+        return dict.fromkeys(("in_flight", "partitions", "fence_open", "output_away"))
+    return {
+        "in_flight": view.in_flight,
+        "partitions": len(view.partitions),
+        "fence_open": view.fence_open,
+        "output_away": view.output_away or "",
+    }
+
+
+def _owned(sight: Sight) -> dict[Part, tuple[str, PartitionView]]:
+    return {
+        (view.topic, view.partition): (name, view)
+        for name, worker in sight.workers.items()
+        for view in worker.partitions
+    }
+
+
+def _empty_partner() -> dict[str, Any]:
+    return {
+        "open": 0,
+        "states": {},
+        "elsewhere": 0,
+        "remaining": 0,
+        "lag": 0,
+        "oldest_open": None,
+    }
+
+
+def _age(wall: float, at: float | None) -> float | None:
+    return None if at is None else max(0.0, wall - at)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
