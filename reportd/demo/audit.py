@@ -13,7 +13,7 @@ from reportd.demo.books import Ledgers
 from reportd.demo.files import final_files, read_values
 from reportd.demo.simulator.book import Question, SeenCall
 from reportd.demo.simulator.config import Partner
-from reportd.demo.simulator.usage import Span, exceeded
+from reportd.demo.simulator.usage import exceeded
 from reportd.model.ledger import End, Step
 from reportd.model.request import Request
 
@@ -23,10 +23,10 @@ _CLOCK_SECONDS = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What was durable at one moment, listed while nothing ran (before a restart)."""
+    """What was durable at one moment (before a restart, or a kill)."""
 
     at: float
-    """Epoch seconds: calls seen later are repeats."""
+    """Epoch seconds, when the list was complete: calls seen later are repeats."""
     finished: frozenset[str]
     """Ids with an end record, or with a receipt for every file."""
     pages: frozenset[tuple[str, int]]
@@ -62,8 +62,6 @@ class Evidence:
     listings: Sequence[Listing] = ()
     trapped: int = 0
     """Calls that followed a redirect to another host."""
-    away: Sequence[Span] = ()
-    """When nobody ran (monotonic seconds)."""
     slack_seconds: float = 0.1
     """What network and scheduling may shift between sender and meter."""
     broken: list[Broken] = field(default_factory=list)

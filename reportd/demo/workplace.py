@@ -9,6 +9,7 @@ from reportd.demo.scene import Scene
 
 _PORT_IN_FILES = "127.0.0.1:18080"
 SCHEDULE = "daily"
+PREFIX = "demo"
 MACHINE_ID = "demo"
 
 
@@ -93,7 +94,7 @@ class Workplace:
 def _config(servers: str, output: Path, metrics_port: int) -> str:
     return f"""\
 # Written by the demo.
-kafka = {{ servers = "{servers}", prefix = "demo" }}
+kafka = {{ servers = "{servers}", prefix = "{PREFIX}" }}
 workers = {{ processes = 4, machine_id = "{MACHINE_ID}", session_timeout_seconds = 10 }}
 metrics = {{ listen = "127.0.0.1:{metrics_port}" }}
 [output]

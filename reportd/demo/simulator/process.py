@@ -76,6 +76,11 @@ class Simulator:
         found: dict[str, Any] = self._ask("GET", "stats")
         return found
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return, by partner, calls ``in_flight`` and how many ended as what; quick."""
+        found: dict[str, dict[str, int]] = self._ask("GET", "counts")
+        return found
+
     def calls(self, since: int = 0) -> list[SeenCall]:
         """Return every call from number ``since`` on, as it stands now."""
         return [call_of(row) for row in self._ask("GET", f"calls?since={since}")]

@@ -165,6 +165,11 @@ class SimulatorServer:
     def _administer(self, path: str, question: Question, said: dict[str, Any]) -> object:
         if path == "stats":
             return self._stats()
+        if path == "counts":
+            return {
+                name: {"in_flight": player.in_flight, **player.counts}
+                for name, player in self._players.items()
+            }
         if path == "calls":
             since = int(question.query.get("since", "0"))
             return [row_of(call) for call in self._book.calls[since:]]

@@ -12,6 +12,9 @@ from reportd.demo.simulator.meters import make_meter
 Span = tuple[float, float]
 """From, until; monotonic seconds."""
 
+RESTART_SECONDS = 3.0
+"""How long a restart may take before an unused limit counts as unused."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -27,36 +30,40 @@ class Usage:
 
 
 def limit_usage(
-    limit: Limit, calls: Sequence[SeenCall], excluded: Sequence[Span] = (), least_calls: int = 10
+    limit: Limit, calls: Sequence[SeenCall], stops: Sequence[Span] = (), least_calls: int = 10
 ) -> Usage:
     """Measure one limit of one partner over that partner's calls.
 
     Demand is certain from a scope's first call until the last call that asked something new:
     until then something unasked was waiting. Scopes with fewer calls than ``least_calls`` say
-    nothing. ``excluded`` are stretches that do not count (nobody was running).
+    nothing. ``stops`` are kills and when the killed was started again: from the kill until the
+    scope's next call (`RESTART_SECONDS` after the start at most) nobody was there to use it.
+    Neither counts the second after an account was told to slow down below its limit.
     """
-    away = list(excluded)
-    by_scope: dict[str, list[SeenCall]] = defaultdict(list)
-    for call in calls:
-        by_scope["" if limit.per == "partner" else call.account].append(call)
     used = allowed = 0.0
-    for found in by_scope.values():
-        away = [*excluded, *(_told_to_wait(found) if limit.per == "account" else ())]
+    for found in _by_scope(limit, calls).values():
         span = _demand(found)
         if span is None:
             continue
+        away = [*_stopped(found, stops), *(_told_to_wait(found) if limit.per == "account" else ())]
         counted = sum(
             1
             for call in found
             if call.charged
             and span[0] < call.at <= span[1]
-            and not any(start < call.at <= until for start, until in away)
+            and not any(start < call.at < until for start, until in away)
         )
         if counted < least_calls:
             continue
         used += counted
         allowed += (span[1] - span[0] - _overlap(span, away)) * limit.calls / limit.seconds
     return Usage(used, allowed)
+
+
+def _stopped(calls: Sequence[SeenCall], stops: Sequence[Span]) -> Iterator[Span]:
+    for killed, started in stops:
+        latest = started + RESTART_SECONDS
+        yield killed, min((call.at for call in calls if started < call.at < latest), default=latest)
 
 
 def _demand(calls: Sequence[SeenCall]) -> Span | None:
