@@ -1,0 +1,246 @@
+"""Texts become typed columns, strictly: what does not convert is named, never guessed.
+
+Used by `reportd.sinks.records` and `reportd.sinks.delimited`. Vectorised; only when something is
+wrong is the row looked for.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reportd.errors import UnexpectedAnswerError
+from reportd.sinks.columns import ColumnSpec
+from reportd.sinks.schema import arrow_type
+
+_TRUE = ("true", "1", "yes")
+_FALSE = ("false", "0", "no")
+_GROUPS = r"^[+-]?(\d{1,3}(SEP\d{2,3})*SEP\d{3}|\d+)(POINT\d*)?$"
+_EPOCHS = {"epoch": "s", "epoch_ms": "ms"}
+_DIGITS = 38
+_US = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def from_text(
+    texts: pa.ChunkedArray, name: str, spec: ColumnSpec, account_zone: str
+) -> pa.ChunkedArray:
+    """Return the column as declared; raises `UnexpectedAnswerError` with column and row."""
+    if spec.null_markers:
+        unset = pc.is_in(texts, value_set=pa.array(spec.null_markers, pa.string()))
+        texts = pc.if_else(unset, pa.scalar(None, pa.string()), texts)
+    if spec.kind == "string":
+        return texts
+
+    def convert(part: pa.ChunkedArray) -> pa.ChunkedArray:
+        return _CONVERTERS[spec.kind](pc.utf8_trim_whitespace(part), spec, account_zone)
+
+    try:
+        return convert(texts)
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise _problem(texts, name, spec, convert) from error
+
+
+def bad_value(name: str, row: int, value: object, spec: ColumnSpec) -> UnexpectedAnswerError:
+    """Return the error about one value; ``row`` counts from 0, people count from 1."""
+    shown = repr(value if not isinstance(value, str) else value[:80])[:80]
+    what = spec.type or spec.kind
+    return UnexpectedAnswerError(f"column {name}, row {row + 1}: {shown} is not {what}")
+
+
+def _problem(
+    texts: pa.ChunkedArray,
+    name: str,
+    spec: ColumnSpec,
+    convert: Callable[[pa.ChunkedArray], pa.ChunkedArray],
+) -> UnexpectedAnswerError:
+    """Find the first row that does not convert, by halving."""
+    low, high = 0, len(texts)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            convert(texts.slice(low, middle - low))
+            low = middle
+        except (pa.ArrowException, ValueError, OverflowError):
+            high = middle
+    return bad_value(name, low, texts[low].as_py(), spec)
+
+
+def _plain_number(texts: pa.ChunkedArray, spec: ColumnSpec) -> pa.ChunkedArray:
+    """Drop the percent sign and the thousands separators, and write the point as a point."""
+    if spec.percent:
+        texts = pc.replace_substring_regex(texts, r"\s*%$", "")
+    if spec.thousands is not None:
+        pattern = _GROUPS.replace("SEP", rf"\x{{{ord(spec.thousands):x}}}")
+        pattern = pattern.replace("POINT", rf"\x{{{ord(spec.decimal_point):x}}}")
+        if not _all(pc.match_substring_regex(texts, pattern)):
+            raise ValueError("thousands")
+        texts = pc.replace_substring(texts, spec.thousands, "")
+    if spec.decimal_point != ".":
+        if _any(pc.match_substring(texts, ".")):
+            raise ValueError("decimal point")
+        texts = pc.replace_substring(texts, spec.decimal_point, ".")
+    return texts
+
+
+def _int64(texts: pa.ChunkedArray, spec: ColumnSpec, _zone: str) -> pa.ChunkedArray:
+    texts = _plain_number(texts, spec)
+    if _any(pc.match_substring_regex(texts, "[xX]")):
+        raise ValueError("hexadecimal")
+    return pc.cast(texts, pa.int64())
+
+
+def _float64(texts: pa.ChunkedArray, spec: ColumnSpec, _zone: str) -> pa.ChunkedArray:
+    return finite(pc.cast(_plain_number(texts, spec), pa.float64()))
+
+
+def finite(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the numbers; raises ValueError when one of them is no number or infinite."""
+    if not _all(pc.is_finite(numbers)):
+        raise ValueError("not finite")
+    return numbers
+
+
+def _decimal(texts: pa.ChunkedArray, spec: ColumnSpec, _zone: str) -> pa.ChunkedArray:
+    """Parse at the scale that dividing leaves; a division by 10^n moves the point, exactly."""
+    texts = _plain_number(texts, spec)
+    scale = spec.precision_scale[1]
+    moved = len(str(spec.divide)) - 1 if spec.divide is not None else 0
+    if spec.round:
+        return _rounded(texts, spec, moved)
+    numbers = pc.cast(texts, pa.decimal128(_DIGITS, max(scale - moved, 0)))
+    return pc.cast(move_point(numbers, moved), arrow_type(spec))
+
+
+def _rounded(texts: pa.ChunkedArray, spec: ColumnSpec, moved: int) -> pa.ChunkedArray:
+    """Parse with as many places as fit, round half to even."""
+    precision, scale = spec.precision_scale
+    places = max(_DIGITS - (precision - scale) - moved - 1, scale)
+    # more digits than a decimal128 holds are a double's noise: cut them before parsing
+    texts = pc.replace_substring_regex(texts, rf"^([+-]?\d*\.\d{{{places}}})\d+$", r"\1")
+    if _any(pc.match_substring_regex(texts, "[eE]")):
+        texts = _without_exponent(texts, places)
+    numbers = move_point(pc.cast(texts, pa.decimal128(_DIGITS, places)), moved)
+    rounded = pc.round(numbers, ndigits=scale, round_mode="half_to_even")
+    return pc.cast(rounded, arrow_type(spec))
+
+
+def _without_exponent(texts: pa.ChunkedArray, places: int) -> pa.ChunkedArray:
+    """Write 1.5e-7 as 0.00000015; for the few that have an exponent, by hand."""
+    plain = [None if text is None else _plain(text, places) for text in texts.to_pylist()]
+    return pa.chunked_array([pa.array(plain, pa.string())])
+
+
+def _plain(text: str, places: int) -> str:
+    if "e" not in text and "E" not in text:
+        return text
+    number = pc.cast(pa.scalar(text), pa.decimal256(76, min(places, 38) + 20))
+    return f"{number.as_py():.{places}f}"
+
+
+def move_point(numbers: pa.ChunkedArray, places: int) -> pa.ChunkedArray:
+    """Divide decimals by 10^places: the same digits under another scale, nothing computed."""
+    if places == 0:
+        return numbers
+    wanted = pa.decimal128(_DIGITS, numbers.type.scale + places)
+    chunks = [
+        pa.Array.from_buffers(wanted, len(chunk), chunk.buffers(), offset=chunk.offset)
+        for chunk in numbers.chunks
+    ]
+    return pa.chunked_array(chunks, wanted)
+
+
+def _bool(texts: pa.ChunkedArray, _spec: ColumnSpec, _zone: str) -> pa.ChunkedArray:
+    lower = pc.utf8_lower(texts)
+    yes = pc.is_in(lower, value_set=pa.array(_TRUE))
+    known = pc.or_(yes, pc.is_in(lower, value_set=pa.array(_FALSE)))
+    if not _all(pc.or_(known, pc.is_null(texts))):
+        raise ValueError("neither true nor false")
+    return pc.if_else(pc.is_null(texts), pa.scalar(None, pa.bool_()), yes)
+
+
+def _date(texts: pa.ChunkedArray, spec: ColumnSpec, zone: str) -> pa.ChunkedArray:
+    if spec.format is None:
+        return pc.cast(texts, pa.date32())
+    if spec.format in _EPOCHS:
+        return pc.cast(pc.cast(_timestamp(texts, spec, zone), pa.timestamp("us")), pa.date32())
+    form = spec.format
+
+    def parse(text: str) -> date:
+        return datetime.strptime(text, form).date()  # noqa: DTZ007 (its day as it is written)
+
+    return _by_value(texts, parse, pa.date32())
+
+
+def _timestamp(texts: pa.ChunkedArray, spec: ColumnSpec, zone: str) -> pa.ChunkedArray:
+    wanted = arrow_type(spec)
+    unit = _EPOCHS.get(spec.format or "")
+    if unit is not None:
+        return pc.cast(pc.cast(pc.cast(texts, pa.int64()), pa.timestamp(unit, "UTC")), wanted)
+    local = zone if spec.zone == "account" else spec.zone
+    if spec.format is not None:
+        form, tz = spec.format, None if local is None else ZoneInfo(local)
+
+        def parse(text: str) -> int:
+            found = datetime.strptime(text, form)  # noqa: DTZ007 (given its zone below)
+            if found.tzinfo is None:
+                if tz is None:
+                    raise ValueError("no zone")
+                found = found.replace(tzinfo=tz)
+            return (found - _EPOCH) // _US
+
+        return pc.cast(_by_value(texts, parse, pa.int64()), wanted)
+    if local is not None:
+        try:
+            naive = pc.cast(texts, pa.timestamp("us"))
+        except pa.ArrowInvalid:
+            return pc.cast(texts, wanted)  # they carry a zone of their own
+        # an hour that comes twice, or never, must not stop a report
+        return pc.cast(
+            pc.assume_timezone(naive, local, ambiguous="earliest", nonexistent="latest"), wanted
+        )
+    return pc.cast(texts, wanted)
+
+
+def _by_value(
+    texts: pa.ChunkedArray, parse: Callable[[str], object], wanted: pa.DataType
+) -> pa.ChunkedArray:
+    """Parse every distinct text once: a day stands in many rows."""
+    distinct = pc.unique(texts)
+    values = [None if text is None else parse(text) for text in distinct.to_pylist()]
+    places = pc.index_in(texts, value_set=distinct)
+    return pa.chunked_array([pc.take(pa.array(values, wanted), pa_flat(places))])
+
+
+def pa_flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return a column as one array."""
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _json(texts: pa.ChunkedArray, _spec: ColumnSpec, _zone: str) -> pa.ChunkedArray:
+    for text in texts.to_pylist():
+        if text is not None:
+            orjson.loads(text)
+    return texts
+
+
+def _all(flags: pa.ChunkedArray) -> bool:
+    return bool(pc.all(flags, min_count=0).as_py())
+
+
+def _any(flags: pa.ChunkedArray) -> bool:
+    return bool(pc.any(flags, min_count=0).as_py())
+
+
+_CONVERTERS: dict[str, Callable[[pa.ChunkedArray, ColumnSpec, str], pa.ChunkedArray]] = {
+    "int64": _int64,
+    "float64": _float64,
+    "decimal": _decimal,
+    "bool": _bool,
+    "date": _date,
+    "timestamp": _timestamp,
+    "json": _json,
+}

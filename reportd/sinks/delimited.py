@@ -1,0 +1,267 @@
+"""CSV answers become a table of the declared columns.
+
+Used by ``partners.parse``, in whichever thread parses. Arrow's reader converts what needs no
+options at once; the rest is read as text and goes through `reportd.sinks.convert`, and so does
+everything when something does not convert, to find column and row.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from reportd.errors import UnexpectedAnswerError
+from reportd.sinks.columns import UNSET_MARKERS, ColumnSpec
+from reportd.sinks.context import Context
+from reportd.sinks.convert import finite, from_text
+from reportd.sinks.schema import Schema, arrow_type
+
+_HEADER_BYTES = 256 * 1024
+_BLOCK_BYTES = 4 * 1024 * 1024
+_LONGEST_ROW_BYTES = 64 * 1024 * 1024
+_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_AT_ONCE = ("int64", "float64", "decimal", "date")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvOptions:
+    """How a partner writes CSV. Empty lines are skipped, a byte order mark is obeyed."""
+
+    delimiter: str = ","
+    quote: str = '"'
+    """Doubled within a quoted value; empty: nothing is ever quoted."""
+    skip_lines: int = 0
+    """Lines before the header (a preamble)."""
+    skip_footer_lines: int = 0
+    """Lines behind the last row (a copyright, totals); empty ones do not count."""
+    header: tuple[str, ...] = ()
+    """The columns' names, for answers without a header line."""
+    encoding: str = "utf-8"
+
+
+def from_csv(data: bytes, options: CsvOptions, schema: Schema, context: Context) -> pa.Table:
+    """Return the answer as a table; raises `UnexpectedAnswerError` with column and row.
+
+    Rows are counted from the first one behind the header. A column that is not declared is
+    ignored; one that is declared must be there unless it is ``optional``.
+    """
+    body = _utf8(data, options.encoding)
+    names, start = _header(body, options)
+    end = _body_end(body, start, options.skip_footer_lines)
+    wanted = _wanted(schema, names)
+    part = memoryview(body)[start:end]
+    if not bytes(part[:1024]).strip() and not bytes(part).strip():
+        return _table(None, 0, schema, context)
+    _refuse_open_quote(part, options)
+    reader = _Reader(part, names, options, wanted)
+    try:
+        hexadecimal = b"0x" in body or b"0X" in body  # Arrow takes 0x10 for 16
+        found = reader.read_text() if hexadecimal else reader.read()
+    except _NotConvertedError:
+        found = reader.read_text()
+    return _table(found, found.num_rows, schema, context)
+
+
+def _utf8(data: bytes, encoding: str) -> bytes:
+    for mark, marked in _BOMS:
+        if data.startswith(mark):
+            data, encoding = data[len(mark) :], marked
+            break
+    if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+        return data
+    try:
+        return data.decode(encoding).encode()
+    except (UnicodeError, LookupError) as error:
+        raise UnexpectedAnswerError(f"not {encoding}: {type(error).__name__}") from error
+
+
+def _header(body: bytes, options: CsvOptions) -> tuple[list[str], int]:
+    """Return the columns' names and where the rows begin."""
+    start = 0
+    for _ in range(options.skip_lines):
+        start = body.find(b"\n", start) + 1
+        if start == 0:
+            raise UnexpectedAnswerError("no header: the answer ends before it")
+    if options.header:
+        return list(options.header), start
+    text = body[start : start + _HEADER_BYTES].decode("utf-8", "surrogateescape")
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(
+        lines,
+        delimiter=options.delimiter,
+        quotechar=options.quote or None,
+        quoting=csv.QUOTE_MINIMAL if options.quote else csv.QUOTE_NONE,
+    )
+    try:
+        names = next((row for row in reader if any(cell.strip() for cell in row)), None)
+    except csv.Error as error:
+        raise UnexpectedAnswerError(f"no header: {error}") from error
+    if names is None:
+        raise UnexpectedAnswerError("no header: the answer is empty")
+    begins = start + len(text[: lines.tell()].encode("utf-8", "surrogateescape"))
+    return [name.strip() for name in names], min(begins, len(body))
+
+
+def _body_end(body: bytes, start: int, footer_lines: int) -> int:
+    end = len(body)
+    for _ in range(footer_lines):
+        while end > start and body[end - 1 : end] in (b"\n", b"\r", b" "):
+            end -= 1
+        end = max(body.rfind(b"\n", start, end) + 1, start)
+    return end
+
+
+def _wanted(schema: Schema, names: list[str]) -> dict[str, list[ColumnSpec]]:
+    """Return the header's columns that are declared; raises when one is not there, or twice."""
+    counts = Counter(names)
+    wanted: dict[str, list[ColumnSpec]] = {}
+    for name, spec in schema.columns.items():
+        if spec.request is not None:
+            continue
+        header = spec.from_ or name
+        if counts[header] > 1:
+            raise UnexpectedAnswerError(
+                f"column {name}: {header[:80]!r} stands twice in the header"
+            )
+        if counts[header] == 1:
+            wanted.setdefault(header, []).append(spec)
+        elif not spec.optional:
+            raise UnexpectedAnswerError(f"column {name}: no {header[:80]!r} in the header")
+    return wanted
+
+
+def _at_once(specs: list[ColumnSpec]) -> bool:
+    """Say whether Arrow's reader converts the column the way it is declared."""
+    spec = specs[0]
+    plain = spec.thousands is None and spec.decimal_point == "." and not spec.percent
+    exact = spec.divide is None and not spec.round and spec.format is None and spec.null is None
+    return len(specs) == 1 and spec.kind in _AT_ONCE and plain and exact
+
+
+class _NotConvertedError(Exception):
+    """A value does not convert: it is looked for in the texts."""
+
+
+class _Reader:
+    """Reads the rows of one answer, as texts or typed already where Arrow can."""
+
+    def __init__(
+        self,
+        part: memoryview,
+        names: list[str],
+        options: CsvOptions,
+        wanted: Mapping[str, list[ColumnSpec]],
+    ) -> None:
+        self._part = part
+        # names that are not wanted may be empty or double: they get others
+        self._names = [name if name in wanted else f"\x00{at}" for at, name in enumerate(names)]
+        self._options = options
+        self._wanted = wanted
+        self._bad_row: pa_csv.InvalidRow | None = None
+
+    def read(self) -> pa.Table:
+        """Read typed where possible; raises `_NotConvertedError`."""
+        types = {
+            header: arrow_type(specs[0]) if _at_once(specs) else pa.string()
+            for header, specs in self._wanted.items()
+        }
+        try:
+            return self._read(types)
+        except pa.ArrowException as error:
+            raise _NotConvertedError from error
+
+    def read_text(self) -> pa.Table:
+        """Read texts; raises `UnexpectedAnswerError` when it is not CSV."""
+        try:
+            return self._read(dict.fromkeys(self._wanted, pa.string()))
+        except pa.ArrowException as error:
+            raise UnexpectedAnswerError(f"not CSV: {str(error)[:120]!r}") from error
+
+    def _read(self, types: Mapping[str, pa.DataType]) -> pa.Table:
+        block = min(max(len(self._part) + 1, 1024), _BLOCK_BYTES)
+        longest = min(len(self._part) + 1, _LONGEST_ROW_BYTES)
+        for size in sorted({block, max(block, longest)}):
+            try:
+                return self._read_blocks(types, size)
+            except pa.ArrowInvalid as error:
+                if "straddling" not in str(error):
+                    raise
+        raise UnexpectedAnswerError(f"a row is longer than {_LONGEST_ROW_BYTES} bytes")
+
+    def _read_blocks(self, types: Mapping[str, pa.DataType], block_bytes: int) -> pa.Table:
+        quote = self._options.quote or False
+        try:
+            return pa_csv.read_csv(
+                pa.BufferReader(self._part),
+                pa_csv.ReadOptions(
+                    use_threads=False, column_names=self._names, block_size=block_bytes
+                ),
+                pa_csv.ParseOptions(
+                    delimiter=self._options.delimiter,
+                    quote_char=quote,
+                    newlines_in_values=bool(quote),
+                    invalid_row_handler=self._refuse,
+                ),
+                pa_csv.ConvertOptions(
+                    column_types=types,
+                    include_columns=list(types) or self._names[:1],
+                    null_values=list(UNSET_MARKERS),
+                    strings_can_be_null=False,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            row = self._bad_row
+            if row is None:
+                raise
+            where = "" if row.number is None else f"row {row.number}: "
+            counts = f"{row.actual_columns} values instead of {row.expected_columns}"
+            raise UnexpectedAnswerError(f"{where}{counts}") from error
+
+    def _refuse(self, row: pa_csv.InvalidRow) -> str:
+        self._bad_row = row
+        return "error"
+
+
+def _refuse_open_quote(part: memoryview, options: CsvOptions) -> None:
+    """Refuse an answer that ends within quotes: it was cut short.
+
+    An odd number of quotes is the cheap sign; a lone one within an unquoted value is none.
+    """
+    quote = options.quote.encode()
+    if not quote or bytes(part).count(quote) % 2 == 0:
+        return
+    text = io.TextIOWrapper(io.BytesIO(part), "utf-8", errors="replace", newline="")
+    reader = csv.reader(text, delimiter=options.delimiter, quotechar=options.quote, strict=True)
+    try:
+        for _ in reader:
+            pass
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise UnexpectedAnswerError("ends within a quoted value") from error
+
+
+def _table(found: pa.Table | None, rows: int, schema: Schema, context: Context) -> pa.Table:
+    columns = []
+    for name, spec in schema.columns.items():
+        if spec.request is not None:
+            columns.append(context.column(name, spec, rows))
+            continue
+        header = spec.from_ or name
+        if found is None or header not in found.column_names:
+            columns.append(pa.nulls(rows, arrow_type(spec)))
+            continue
+        column = found.column(header)
+        if column.type == pa.string():
+            column = from_text(column, name, spec, context.zone)
+        elif spec.kind == "float64":
+            try:
+                finite(column)
+            except ValueError:
+                texts = column.cast(pa.string())
+                column = from_text(texts, name, spec, context.zone)
+        columns.append(column)
+    return pa.table(columns, schema=schema.arrow)
