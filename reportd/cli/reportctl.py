@@ -37,18 +37,18 @@ class Command(Protocol):
 COMMANDS: tuple[Command, ...] = (check,)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:
     """Return the whole command line."""
     root = argparse.ArgumentParser(prog="reportctl", description="Look at and steer reportd.")
     subparsers = root.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in commands:
         command.add_parser(subparsers).set_defaults(run=command.run)
     return root
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, commands: Sequence[Command] = COMMANDS) -> int:
     """Run one command; return its exit status: 78 configuration, 75 not there yet, else 1."""
-    args = parser().parse_args(argv)
+    args = parser(commands).parse_args(argv)
     try:
         status: int = args.run(args)
     except ConfigError as error:

@@ -129,7 +129,8 @@ def _secrets_folder(
 def _hash(data: Mapping[str, Any], partners_folder: Path) -> str:
     shared = dict(data)
     if isinstance(shared.get("workers"), dict):
-        shared["workers"] = {k: v for k, v in shared["workers"].items() if k != "machine_id"}
+        workers = {k: v for k, v in shared.pop("workers").items() if k != "machine_id"}
+        shared |= {"workers": workers} if workers else {}
     digest = hashlib.sha256(orjson.dumps(shared, option=orjson.OPT_SORT_KEYS))
     for part in _partner_files(partners_folder):
         digest.update(hashlib.sha256(part).digest())

@@ -16,15 +16,30 @@ Location: TypeAlias = tuple[str | int, ...]
 class FieldProblems(ValueError):  # noqa: N818  it is a bundle of problems
     """Raised by a validator that finds several problems, or knows better where they stand."""
 
-    def __init__(self, problems: Mapping[str, str], above: int = 0, inside: Location = ()) -> None:
-        """Take what is wrong by key; from the validator go so many levels up, then inside."""
-        super().__init__("; ".join(f"{key}: {what}" for key, what in problems.items()))
-        self.problems = problems
+    def __init__(
+        self, problems: Mapping[str, str] | Mapping[Location, str], above: int = 0
+    ) -> None:
+        """Take what is wrong by key, or by the way to it; ``above``: levels to go up first."""
+        self.problems: dict[Location, str] = {
+            key if isinstance(key, tuple) else (key,): what for key, what in problems.items()
+        }
         self.above = above
-        self.inside = inside
+        super().__init__("; ".join(f"{dotted(k)}: {what}" for k, what in self.problems.items()))
 
 
 _TEXTS = {
+    "missing": "is missing; add it",
+    "literal_error": "must be one of {expected}",
+    "enum": "must be one of {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt}",
+    "less_than": "must be less than {lt}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
     "string_type": "must be text in quotes",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -36,9 +51,9 @@ _TEXTS = {
     "bool_parsing": "must be true or false",
     "tuple_type": "must be a list: [ ... ]",
     "list_type": "must be a list: [ ... ]",
-    "dict_type": "must be a table: { key = ... }",
-    "model_type": "must be a table: { key = ... }",
-    "model_attributes_type": "must be a table: { key = ... }",
+    "dict_type": "must be a table: {{ key = ... }}",
+    "model_type": "must be a table: {{ key = ... }}",
+    "model_attributes_type": "must be a table: {{ key = ... }}",
     "date_type": "must be a date like 2026-11-22",
 }
 
@@ -64,9 +79,9 @@ def _each(item: Any, model: type[BaseModel]) -> Iterator[tuple[Location, str]]:
     if not isinstance(bundle, FieldProblems):
         yield location, _what(item["type"], context, item["msg"], location, model)
         return
-    base = (*location[: len(location) - bundle.above], *bundle.inside)
+    base = location[: len(location) - bundle.above]
     for key, what in bundle.problems.items():
-        yield (*base, key), what
+        yield (*base, *key), what
 
 
 def dotted(location: Location) -> str:
@@ -91,30 +106,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def _what(kind: str, context: dict[str, Any], text: str, at: Location, model: type) -> str:
-    match kind:
-        case "missing":
-            return "is missing; add it"
-        case "extra_forbidden":
-            return f"unknown setting; {did_you_mean(str(at[-1]), _known(model, at[:-1]))}"
-        case "value_error":
-            return str(context["error"])
-        case "literal_error" | "enum":
-            return f"must be one of {context['expected']}"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}"
-        case "less_than_equal":
-            return f"must be at most {context['le']}"
-        case "greater_than":
-            return f"must be more than {context['gt']}"
-        case "less_than":
-            return f"must be less than {context['lt']}"
-        case "string_pattern_mismatch":
-            return f"must match {context['pattern']}"
-        case "too_short" | "string_too_short":
-            return f"must have at least {context['min_length']}"
-        case "too_long" | "string_too_long":
-            return f"must have at most {context['max_length']}"
-    return _TEXTS.get(kind, text[:1].lower() + text[1:])
+    if kind == "extra_forbidden":
+        return f"unknown setting; {did_you_mean(str(at[-1]), _known(model, at[:-1]))}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "string_too_short" and context["min_length"] == 1:
+        return "must not be empty"
+    if kind in _TEXTS:
+        return _TEXTS[kind].format(**context)
+    return text[:1].lower() + text[1:]
 
 
 def _known(model: type, location: Sequence[str | int]) -> set[str]:

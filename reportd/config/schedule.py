@@ -26,7 +26,7 @@ from reportd.config.calendar import Calendar
 from reportd.config.days import FixedDays, RelativeDays, check_length, parse_days
 from reportd.config.load import read_toml
 from reportd.config.passed import Passed
-from reportd.config.problems import FieldProblems, did_you_mean, dotted, problems_of
+from reportd.config.problems import FieldProblems, Location, did_you_mean, dotted, problems_of
 from reportd.config.secrets import Secret, SecretsFolder
 from reportd.errors import ConfigError
 from reportd.model.base import Name
@@ -172,15 +172,15 @@ class ScheduleSettings(Section):
         if not self.ask:
             raise FieldProblems({"ask": "asks for nothing; add [[ask]]"})
         seen: dict[object, int] = {}
-        problems: dict[str, str] = {}
+        problems: dict[Location, str] = {}
         for number, ask in enumerate(self.ask):
             for span in ask.spans:
                 key = (ask.report, span, tuple(sorted(ask.params.items())))
                 earlier = seen.setdefault(key, number)
                 if earlier != number:
-                    problems[f"ask[{number + 1}]"] = f"asks the same as ask[{earlier + 1}]"
+                    problems["ask", number] = f"asks the same as ask[{earlier + 1}]; remove one"
         if problems:
-            raise ValueError("; ".join(f"{at} {what}" for at, what in problems.items()))
+            raise FieldProblems(problems)
         return self
 
 

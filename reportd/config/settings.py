@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from reportd.config.base import FilePath, Origin, SecretValue, Section, matching
 from reportd.config.kafka import REFUSED, SECRET, WITHOUT_DOT, flatten
 from reportd.config.passed import plain
-from reportd.config.problems import FieldProblems, did_you_mean
+from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.config.secrets import Secret
 
 PER_PARTITION: Final = "per-partition"
@@ -211,9 +211,9 @@ class OutputSettings(Section):
     @classmethod
     def _mode(cls, mode: str) -> str:
         if int(mode, 8) & 0o600 != 0o600:
-            raise ValueError("must let the owner read and write (06..)")
+            raise ValueError("must let the owner read and write: begin it with 06 or 07")
         if int(mode, 8) & 0o002:
-            raise ValueError("must not let everybody write (.. 2, 3, 6, 7 at the end)")
+            raise ValueError("must not let everybody write: end it with 0, 4 or 5")
         return mode
 
     @property
@@ -248,11 +248,10 @@ class Settings(Section):
     @model_validator(mode="after")
     def _shared(self) -> Self:
         if self.workers.vms > 1 and not self.output.shared:
-            raise FieldProblems(
-                {
-                    "shared": f"workers.vms = {self.workers.vms} needs an output that all VMs"
-                    " see; set true if they do, or vms = 1"
-                },
-                inside=("output",),
+            at: Location = ("output", "shared")
+            what = (
+                f"workers.vms = {self.workers.vms} needs an output that all VMs see; set true if"
+                " they do, or vms = 1"
             )
+            raise FieldProblems({at: what})
         return self

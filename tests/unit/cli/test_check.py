@@ -1,0 +1,156 @@
+"""`reportctl check` holds everything together, and says all that does not."""
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reportd.cli import reportctl
+from reportd.cli.commands.check import summary
+from reportd.config.load import load
+from reportd.config.schedule import load_schedules
+from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, BrokerError, ReportdError
+from reportd.partners.load import load_partners
+
+if TYPE_CHECKING:
+    from reportd.cli.options import Subparsers
+
+CONFIG = """
+kafka = { servers = "127.0.0.1:9" }
+output = { root = "out" }
+"""
+PARTNER = """
+hosts = ["api.acme.com"]
+limits = [ { per = "partner", calls = 100, seconds = 1 }, { per = "account", calls = 5 } ]
+[reports.campaigns]
+get = "https://api.acme.com/v2/{{ account.id }}/stats?from={{ from }}&to={{ to }}"
+rows = "data[]"
+day_column = "date"
+params = { level = "ad" }
+columns = { date = "date", clicks = "int64" }
+"""
+SCHEDULE = """
+calendar = "*-*-* 02:30 Europe/Zurich"
+accounts = "accounts.csv"
+[[ask]]
+report = "acme.campaigns"
+days = "1..7"
+"""
+
+
+class Place:
+    """A configuration with a partner and a schedule."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "reportd.toml"
+        for name in ("partners", "schedules"):
+            (folder / name).mkdir()
+        self.write(
+            "reportd.toml",
+            CONFIG.replace(
+                "root", 'path = "{partner}/{report}/{date}/{params.level}/{account}.{ext}", root'
+            ),
+        )
+        self.write("partners/acme.toml", PARTNER)
+        self.write("schedules/daily.toml", SCHEDULE)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def check(self) -> int:
+        return reportctl.main(["check", "--config", str(self.config)])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_right_is_0_and_shows_the_key(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The messages' key follows from the limits, and is printed."""
+    assert place.check() == 0
+
+    said = capsys.readouterr().out
+    assert f"{place.config}: right" in said
+    assert (
+        "partner acme: key = partner; limits: 100 in 1 s per partner, 5 in 1 s per account" in said
+    )
+    assert "schedule daily: *-*-* 02:30:00 Europe/Zurich; next " in said
+
+
+def test_every_problem_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The path template, the partner that is not there, the format: all in one go, and 78."""
+    place.write("reportd.toml", CONFIG)
+    place.write("schedules/second.toml", SCHEDULE.replace("acme.", "acne."))
+    place.write("schedules/third.toml", SCHEDULE.replace('"1..7"', '"1..7"\nformats = ["xls"]'))
+
+    assert place.check() == EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert "output.path: {params.level} is missing" in said
+    assert "(for acme.campaigns)" in said
+    assert "second.toml: ask[1].report: there is no partner 'acne'; did you mean 'acme'?" in said
+    assert "third.toml: ask[1].formats: unknown 'xls'" in said
+
+
+def test_broken_files_do_not_hide_each_other(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A partner and a schedule that do not load are both said."""
+    place.write("partners/acme.toml", "= 1")
+    place.write("schedules/daily.toml", "calendar = 1")
+
+    assert place.check() == EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert "partners/acme.toml: not TOML" in said
+    assert "schedules/daily.toml: calendar: must be text in quotes" in said
+
+
+def test_librdkafka_is_asked(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that looks like a setting of librdkafka, and is none, is found."""
+    place.write("reportd.toml", CONFIG.replace('"127.0.0.1:9"', '"127.0.0.1:9", "sasl.usr" = "x"'))
+
+    assert place.check() == EXIT_CONFIG
+    assert "sasl.usr" in capsys.readouterr().err
+
+
+def test_days_without_a_slot_are_told(place: Place) -> None:
+    """A slot in the hour that the clock jumps over is pointed out."""
+    config = load(place.config, {})
+    lines = list(
+        summary(
+            config,
+            load_partners(config.settings.partners_folder),
+            load_schedules(config.settings.schedules_folder),
+            datetime(2026, 11, 22, 12, tzinfo=UTC),
+        )
+    )
+
+    assert lines[-2].endswith("*-*-* 02:30:00 Europe/Zurich; next 2026-11-23 01:30 UTC; asks 1")
+    assert lines[-1] == "schedule daily: the clock jumps over the slot of 2027-03-28"
+
+
+class Failing:
+    """A command that fails."""
+
+    def __init__(self, error: ReportdError) -> None:
+        self.error = error
+
+    def add_parser(self, subparsers: "Subparsers") -> argparse.ArgumentParser:
+        return subparsers.add_parser("fail")
+
+    def run(self, args: argparse.Namespace) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(BrokerError("away"), EXIT_UNAVAILABLE), (ReportdError("bug"), 1)]
+)
+def test_errors_have_their_exit_status(
+    error: ReportdError, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command raises; the program says one line and ends as the design says."""
+    assert reportctl.main(["fail"], [Failing(error)]) == status
+    assert capsys.readouterr().err == f"{error}\n"

@@ -1,0 +1,124 @@
+"""Secrets are files of a folder, and show themselves to nobody."""
+
+import copy
+import pickle
+from pathlib import Path
+
+import pytest
+
+from reportd.config.secrets import MAX_BYTES, Secret, SecretsFolder
+from reportd.errors import ConfigError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "secrets"
+    made.mkdir()
+    return made
+
+
+def test_nothing_but_reveal_shows_it() -> None:
+    """Not str, not repr, not a format, not an error about it, not a copy."""
+    secret = Secret("hunter2", "kafka")
+
+    shown = [str(secret), repr(secret), f"{secret}", f"{secret!r:>40}", str([secret])]
+    assert all("hunter2" not in text for text in shown)
+    assert str(secret) == "Secret('kafka')"
+    assert copy.deepcopy(secret).reveal() == copy.copy(secret).reveal() == "hunter2"
+
+
+def test_it_is_not_pickled() -> None:
+    """A pickle would carry it somewhere in the clear."""
+    with pytest.raises(TypeError, match="not to be pickled"):
+        pickle.dumps(Secret("hunter2", "kafka"))
+
+
+def test_equality_is_the_values() -> None:
+    """A reload can tell whether anything has changed."""
+    assert Secret("a", "x") == Secret("a", "y")
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert len({Secret("a"), Secret("a")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b"plain", "plain"),
+        (b"line\n", "line"),
+        (b"windows\r\n", "windows"),
+        (b"two\n\n", "two\n"),
+        (b" kept ", " kept "),
+        ("ключ\n".encode(), "ключ"),
+    ],
+)
+def test_one_newline_at_the_end_is_not_part_of_it(folder: Path, content: bytes, value: str) -> None:
+    """Whatever editor wrote the file, the secret is what was meant."""
+    (folder / "key").write_bytes(content)
+
+    assert SecretsFolder(folder).read("key").reveal() == value
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "/etc/passwd", "a\n", "a b", "a\0", "é", "x" * 256]
+)
+def test_names_are_plain_file_names(folder: Path, name: str) -> None:
+    """A name, maybe from an accounts table, never leads out of the folder."""
+    with pytest.raises(ConfigError, match="not a plain file name"):
+        SecretsFolder(folder).read(name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no file"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"hunter2\xff", "is not UTF-8"),
+        (b"hunter2" * MAX_BYTES, "is larger than"),
+    ],
+)
+def test_what_is_wrong_is_said_without_the_content(
+    folder: Path, content: bytes | None, message: str
+) -> None:
+    """The error names the secret and the file, and nothing from inside."""
+    if content is not None:
+        (folder / "key").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=message) as caught:
+        SecretsFolder(folder).read("key")
+    assert "'key'" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_folder_in_its_place_is_an_error(folder: Path) -> None:
+    """Anything that cannot be read is a sentence."""
+    (folder / "key").mkdir()
+
+    with pytest.raises(ConfigError, match="Is a directory"):
+        SecretsFolder(folder).read("key")
+
+
+def test_systemds_credentials_come_first(folder: Path, tmp_path: Path) -> None:
+    """LoadCredential= wins over the folder, which still has the others."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "both").write_text("from systemd")
+    (folder / "both").write_text("from the folder")
+    (folder / "other").write_text("other")
+    secrets = SecretsFolder.of(folder, {"CREDENTIALS_DIRECTORY": str(credentials)})
+
+    assert secrets.read("both").reveal() == "from systemd"
+    assert secrets.read("other").reveal() == "other"
+    assert SecretsFolder.of(folder, {}).read("both").reveal() == "from the folder"
+
+
+def test_a_rotated_secret_is_seen(folder: Path) -> None:
+    """Reading again reads the file again."""
+    (folder / "key").write_text("old")
+    secrets = SecretsFolder(folder)
+    secrets.read("key")
+    (folder / "key").write_text("new")
+
+    assert secrets.read("key").reveal() == "new"
