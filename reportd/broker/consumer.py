@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import Message as KafkaMessage
 
 from reportd.broker.errors import (
+    BrokerFatalError,
     OffsetOutOfRangeError,
     is_out_of_range,
     translate,
@@ -82,6 +83,7 @@ class GroupConsumer:
         self._paused: set[Part] = set()
         self._starts: dict[Part, int] = {}
         self._to_resume: set[Part] = set()
+        self._stopped: set[Part] = set()
         self._commit_in_flight = False
         self._closing = False
         self._consumer = Consumer(
@@ -105,6 +107,10 @@ class GroupConsumer:
                 "queued.min.messages": prefetch_messages,
                 "queued.max.messages.kbytes": max(1, prefetch_bytes // 1024),
                 "fetch.message.max.bytes": min(prefetch_bytes, 1024 * 1024),
+                # By default it waits for 500 ms before a new position is fetched from, and for 1 s
+                # whenever the queue was full
+                "fetch.wait.max.ms": 100,
+                "fetch.queue.backoff.ms": 20,
                 "error_cb": error_callback(self._note_fatal),
                 "on_commit": self._committed,
             },
@@ -139,9 +145,9 @@ class GroupConsumer:
         """Return the next record, if one comes in time; run whatever callbacks are due.
 
         Must be called often, even while everything is paused. Raises what a callback raised;
-        `OffsetOutOfRangeError`; `FencedInstanceError` and `BrokerFatalError`, after which the
-        client is of no use and every partition counts as lost; `BrokerError` for what concerns a
-        topic (deleted, not allowed) and may mend.
+        `OffsetOutOfRangeError`, after which the partition stands until `start_at`; `BrokerError`
+        for what concerns a topic (deleted, not allowed) and may mend; `FencedInstanceError` and
+        `BrokerFatalError`, after which the client is of no use: every partition counts as lost.
         """
         self._start_waiting()
         found = self._consumer.poll(timeout_seconds)
@@ -224,7 +230,7 @@ class GroupConsumer:
         try:
             done = self._consumer.commit(offsets=parts, asynchronous=False)
         except KafkaException as error:
-            failed = translate_exception(error, "commit")
+            failed = self._fatal or translate_exception(error, "commit")
             return [CommitResult(part.topic, part.partition, part.offset, failed) for part in parts]
         return [_result(part, None) for part in done]
 
@@ -286,6 +292,7 @@ class GroupConsumer:
         self._added.difference_update(held)
         self._paused.difference_update(held)
         self._to_resume.difference_update(held)
+        self._stopped.difference_update(held)
         for part in held:
             self._starts.pop(part, None)
         if held:
@@ -295,7 +302,7 @@ class GroupConsumer:
     def _start_waiting(self) -> None:
         for part, offset in list(self._starts.items()):
             try:
-                self._consumer.seek(TopicPartition(*part, offset))
+                self._start(part, offset)
             except KafkaException as error:
                 if error.args[0].code() in (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS):
                     continue
@@ -304,6 +311,18 @@ class GroupConsumer:
             if part in self._to_resume:
                 self._to_resume.remove(part)
                 self._consumer.resume(_plain([part]))
+
+    def _start(self, part: Part, offset: int) -> None:
+        at = TopicPartition(*part, offset)
+        if part not in self._stopped:
+            self._consumer.seek(at)
+            return
+        # It does not seek any more what it met an error in: the partition has to be new to it
+        self._consumer.incremental_unassign([at])
+        self._consumer.incremental_assign([at])
+        if part in self._paused or part in self._to_resume:
+            self._consumer.pause([at])
+        self._stopped.remove(part)
 
     def _to_commit(self, offsets: Offsets) -> list[TopicPartition]:
         held = self.assignment
@@ -320,12 +339,18 @@ class GroupConsumer:
 
     def _failed(self, found: KafkaMessage, error: KafkaError) -> None:
         if is_out_of_range(error):
-            raise OffsetOutOfRangeError(found.topic() or "", found.partition() or 0, error.str())
+            part = found.topic() or "", found.partition() or 0
+            if part in self.assignment:
+                self._stopped.add(part)
+            raise OffsetOutOfRangeError(*part, error.str())
         if error.code() == KafkaError._MAX_POLL_EXCEEDED or error.retriable():
             extra = {"action": "broker_error", "error": error.name()}
             logger.warning("consumer: %s", error.str(), extra=extra)
             return
-        raise translate(error, "consumer")
+        failure = translate(error, "consumer")
+        if isinstance(failure, BrokerFatalError):
+            self._fatal = self._fatal or failure
+        raise failure
 
     def _note_fatal(self, error: KafkaError) -> None:
         self._fatal = self._fatal or translate(error, "consumer")
@@ -338,7 +363,7 @@ class GroupConsumer:
         try:
             action()
         except KafkaException as error:
-            raise translate_exception(error, what) from error
+            raise self._fatal or translate_exception(error, what) from error
 
 
 def _plain(parts: Iterable[Part]) -> list[TopicPartition]:

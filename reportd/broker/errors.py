@@ -17,6 +17,8 @@ _NOT_OWNER = frozenset(
         KafkaError._ASSIGNMENT_LOST,
     }
 )
+_FENCED_TEXT = "same group.instance.id"
+"""A fatal error met in `poll` has lost its code: the broker's text is all that is left."""
 _OUT_OF_RANGE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
 
 
@@ -49,9 +51,10 @@ def translate(error: KafkaError, what: str = "") -> BrokerError:
     """Return the error to raise for ``error``; ``what`` says what was being done."""
     code = error.code()
     text = f"{what}: {error.name()}: {error.str()}" if what else f"{error.name()}: {error.str()}"
-    if code == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and "fenced" in text.lower()):
+    fatal = error.fatal() or code == KafkaError._FATAL
+    if code == KafkaError.FENCED_INSTANCE_ID or (fatal and _FENCED_TEXT in text):
         return FencedInstanceError(text)
-    if error.fatal() or code == KafkaError._FATAL:
+    if fatal:
         return BrokerFatalError(text)
     if code in _NOT_OWNER:
         return NotOwnerError(text)

@@ -62,6 +62,9 @@ class PartitionReader:
                 "isolation.level": "read_committed",
                 "queued.min.messages": PREFETCH_MESSAGES,
                 "queued.max.messages.kbytes": max(1, prefetch_bytes // 1024),
+                # By default 500: it ends a wait for one partition before it fetches from the next
+                "fetch.wait.max.ms": 20,
+                "fetch.queue.backoff.ms": 20,
                 "error_cb": error_callback(self._note_fatal),
             },
             logger=LibraryLog(),
