@@ -3,7 +3,6 @@
 Made at start and reload, read by every process; immutable and thread-safe.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from reportd.model.request import Request
 from reportd.partners.paging import Pager, compile_pager
 from reportd.partners.picking import Pick, compile_pick
 from reportd.partners.rules import Rule, compile_rule
-from reportd.partners.spec import LimitSpec, PartnerSpec, ReportSpec, SecretName
+from reportd.partners.spec import LimitSpec, PartnerSpec, ReportSpec, SecretName, allowed_hosts
 from reportd.partners.templates import (
     Builder,
     Template,
@@ -29,12 +28,10 @@ from reportd.partners.templates import (
 )
 from reportd.transport.credentials import AuthPlan
 from reportd.transport.exchange import Call
-from reportd.transport.guard import split_pattern
 
 KeyScope = Literal["partner", "credential", "account"]
 FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst")
 DEFAULT_PARTITIONS = 12
-_AUTHORITY = re.compile(r"^(https?)://([^/?#{}]+)(?:[/?#]|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +65,7 @@ class Partner:
         self.reports: Mapping[str, Report] = {
             key: _compile_report(key, report) for key, report in spec.reports.items()
         }
-        self.hosts = _hosts_with_ports(spec)
+        self.hosts = allowed_hosts(spec)
         self._rules = tuple(compile_rule(*each) for each in spec.rules())
         self._rules_of: dict[int, tuple[Rule, ...]] = {}
         self._auth = _compile_auth(spec)
@@ -256,23 +253,6 @@ def _literal(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def authority(url: str) -> tuple[str, str]:
-    """Return scheme and authority of a URL's template; empty when the host is templated."""
-    found = _AUTHORITY.match(url)
-    return (found[1], found[2].lower()) if found else ("", "")
-
-
-def _hosts_with_ports(spec: PartnerSpec) -> tuple[str, ...]:
-    """Return the hosts, and the ports that the file's own URLs name for them."""
-    names = {split_pattern(host)[0] for host in spec.hosts}
-    hosts = list(spec.hosts)
-    for report in spec.reports.values():
-        _, own = authority(report.url)
-        if own and own not in hosts and split_pattern(own)[1] and split_pattern(own)[0] in names:
-            hosts.append(own)
-    return tuple(hosts)
 
 
 def _compile_auth(spec: PartnerSpec) -> Callable[[Values], AuthPlan]:

@@ -12,6 +12,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainValidator,
     PrivateAttr,
     StringConstraints,
     WithJsonSchema,
@@ -19,11 +20,12 @@ from pydantic import (
 )
 
 from reportd.config.base import Section, ZoneName, as_tuple, known_zone
-from reportd.config.problems import FieldProblems, did_you_mean
+from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
 from reportd.partners.picking import compile_pick
 from reportd.partners.templates import REQUEST_FIELDS, ROOTS, compile_json, mentions
 from reportd.sinks.columns import Columns, column_problems
+from reportd.transport.guard import refusal, split_pattern
 
 _HEADER_NAME = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
 _OWN_HEADERS = frozenset(
@@ -42,6 +44,7 @@ _HOST = re.compile(
     r"|^\[[0-9a-f:.]+\](?::\d{1,5})?$"
 )
 _WAIT = re.compile(r"^(header:[A-Za-z0-9-]+(:.+)?|body:.+)$", re.DOTALL)
+_AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
 _UNTIL = re.compile(r"^midnight \S+$")
 
 
@@ -137,6 +140,15 @@ def _statuses(value: Any) -> Any:
     return frozenset(found)
 
 
+def _query_value(value: Any) -> Any:
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(one, str):
+            _template(one)
+        elif not isinstance(one, int | float):
+            raise ValueError("must be text, a number, true or false, or a list of them")  # noqa: TRY004
+    return as_tuple(value)
+
+
 def _as_list(value: Any) -> Any:
     return (value,) if isinstance(value, str) else as_tuple(value)
 
@@ -153,13 +165,12 @@ Statuses = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array"}, {"type": "string"}]}),
 ]
 Per = Literal["partner", "credential", "account", "report"]
-QueryValue = (
-    TemplateText
-    | int
-    | float
-    | bool
-    | Annotated[tuple[TemplateText | int | float | bool, ...], BeforeValidator(as_tuple)]
-)
+QueryValue = Annotated[
+    Any,
+    PlainValidator(_query_value),
+    WithJsonSchema({"type": ["string", "number", "boolean", "array"]}),
+]
+"""A template, a number, true or false, or a list of them: one parameter each."""
 RULE_KINDS: Final = ("slow_down", "quota", "transient", "permanent", "unauthorized", "empty")
 
 
@@ -416,51 +427,51 @@ class ReportSpec(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems: dict[str, str] = {}
+        problems: dict[Location, str] = {}
         if (self.get is None) == (self.post is None):
-            problems["get"] = "give exactly one of get, post: the URL"
+            problems["get",] = "give exactly one of get, post: the URL"
         if self.json_ is not None and self.post is None:
-            problems["json"] = "only with post"
+            problems["json",] = "only with post"
         if self.next_ and self.next_.json_ and not isinstance(self.json_, dict):
-            problems["next.json"] = "the report has no json body"
+            problems["next", "json"] = "the report has no json body"
         if self.format == "csv":
             if "rows" in self.model_fields_set:
-                problems["rows"] = 'not with format = "csv"'
+                problems["rows",] = 'not with format = "csv"'
         elif "csv" in self.model_fields_set:
-            problems["csv"] = 'only with format = "csv"'
+            problems["csv",] = 'only with format = "csv"'
         try:
             "".encode(self.encoding)
         except LookupError:
-            problems["encoding"] = "unknown; write one like utf-8, utf-16, windows-1252"
+            problems["encoding",] = "unknown; write one like utf-8, utf-16, windows-1252"
         for text in column_problems(
             self.columns, "csv" if self.format == "csv" else "json", self.day_column
         ):
             key, _, what = text.partition(": ")
-            problems[key] = what
+            problems[tuple(key.split("."))] = what
         problems.update(self._template_problems())
         if problems:
             raise FieldProblems(problems)
         return self
 
-    def _template_problems(self) -> Iterator[tuple[str, str]]:
+    def _template_problems(self) -> Iterator[tuple[Location, str]]:
         for key, text in self.templates():
             for path in mentions(text):
                 if path[0] == "params" and len(path) > 1 and path[1] not in self.params:
                     hint = did_you_mean(path[1], self.params)
                     yield key, f"params.{path[1]} is not declared in params; {hint}"
 
-    def templates(self) -> Iterator[tuple[str, str]]:
-        """Yield every template with its key."""
+    def templates(self) -> Iterator[tuple[Location, str]]:
+        """Yield every template with its location."""
         for key in ("get", "post"):
             text = getattr(self, key)
             if text is not None:
-                yield key, text
+                yield (key,), text
         for part, table in (("query", self.query), ("headers", self.headers)):
             for name, value in table.items():
                 for text in texts_in(value):
-                    yield f"{part}.{name}", text
+                    yield (part, name), text
         for text in texts_in(self.json_):
-            yield "json", text
+            yield ("json",), text
 
     @property
     def url(self) -> str:
@@ -510,25 +521,59 @@ class PartnerSpec(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems: dict[str, str] = {}
-        for number, limit in enumerate(self.limits, 1):
+        problems: dict[Location, str] = {}
+        for number, limit in enumerate(self.limits):
             for name in limit.reports:
                 if name not in self.reports:
                     hint = did_you_mean(name, self.reports)
-                    problems[f"limits[{number}].reports"] = f"unknown report {name!r}; {hint}"
+                    problems["limits", number, "reports"] = f"unknown report {name!r}; {hint}"
+        problems.update(self._url_problems())
         carried = {name.lower() for name in self.auth.headers}
         if self.auth.bearer or self.auth.basic:
             carried.add("authorization")
         for name, report in self.reports.items():
             for header in report.headers:
                 if header.lower() in carried:
-                    problems[f"reports.{name}.headers.{header}"] = "auth sets this header, too"
+                    problems["reports", name, "headers", header] = "auth sets this header, too"
         if problems:
             raise FieldProblems(problems)
         return self
+
+    def _url_problems(self) -> Iterator[tuple[Location, str]]:
+        hosts = allowed_hosts(self)
+        for name, report in self.reports.items():
+            key = ("reports", name, "get" if report.get is not None else "post")
+            scheme, own = authority(report.url)
+            if own:
+                where = f"{scheme}://{own}/"
+                refused = refusal(where, hosts, allow_private=self.allow_private)
+                if refused:
+                    yield key, refused
+            elif not re.match(r"^https?://", report.url):
+                yield key, "write the whole URL, with https://"
 
     def rules(self) -> Iterator[tuple[str, int, RuleSpec]]:
         """Yield every rule in the file's order: kind, number within its kind, rule."""
         for kind in self._rule_kinds:
             for number, rule in enumerate(getattr(self, kind)):
                 yield kind, number, rule
+
+
+def authority(url: str) -> tuple[str, str]:
+    """Return scheme and authority of a URL's template; empty when the host is templated."""
+    found = _AUTHORITY.match(url)
+    return (found[1], found[2].lower()) if found else ("", "")
+
+
+def allowed_hosts(spec: PartnerSpec) -> tuple[str, ...]:
+    """Return the hosts; inside the house also with the ports that the file's own URLs name."""
+    hosts = list(spec.hosts)
+    if not spec.allow_private:
+        return spec.hosts
+    names = {split_pattern(host)[0] for host in hosts}
+    for report in spec.reports.values():
+        _, own = authority(report.url)
+        name, port = split_pattern(own)
+        if port and name in names and own not in hosts:
+            hosts.append(own)
+    return tuple(hosts)

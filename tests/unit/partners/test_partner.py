@@ -1,0 +1,181 @@
+"""What a partner can be asked, under which key and limits."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportd.errors import InvalidMessageError
+from reportd.model.request import Request
+from tests.unit.partners.making import AUTH, REPORT, flow, partner, request
+
+
+@pytest.mark.parametrize(
+    ("limits", "scope", "key"),
+    [
+        ([], "account", "acc-1"),
+        (["account"], "account", "acc-1"),
+        (["account", "credential"], "credential", "main"),
+        (["credential", "partner", "account"], "partner", "acme"),
+        (["report"], "partner", "acme"),  # counted over all accounts
+    ],
+)
+def test_the_widest_limit_is_the_key(limits: list[str], scope: str, key: str) -> None:
+    """Every limit lives in the one worker that has the key."""
+    lines = ", ".join(f"{{ per = '{per}', calls = 1 }}" for per in limits)
+    found = partner(f"limits = [{lines}]\n")
+
+    assert found.key_scope == scope
+    assert found.key_of(request()) == key
+
+
+def test_scopes_of_a_request() -> None:
+    """Each call needs every limit that counts its report."""
+    found = partner(
+        "limits = [{ per = 'partner', calls = 9 }, { per = 'account', calls = 5 },"
+        " { per = 'credential', calls = 5, reports = ['other'] },"
+        " { per = 'report', calls = 2, reports = ['stats'] }]\n",
+        "[reports.other]\nget = 'https://api.acme.com/'\ncolumns = { a = 'string' }\n",
+    )
+
+    assert found.scopes(request()) == ((0, "acme"), (1, "acc-1"), (3, "stats"))
+
+
+def test_partitions() -> None:
+    """One partition where one worker must have everything; a number in the file wins."""
+    assert partner().partitions == 12
+    assert partner("limits = [{ per = 'partner', calls = 9 }]\n").partitions == 1
+    assert partner("partitions = 40\n").partitions == 40
+
+
+def test_params_have_defaults() -> None:
+    """Paths and templates see defaults and what the request gives."""
+    found = partner(
+        "", "params = { level = 'ad', zone = { default = 'x', one_of = ['x', 'y'] } }\n"
+    )
+
+    assert found.params_of(request(params={"zone": "y"})) == {"level": "ad", "zone": "y"}
+
+
+PARAMS = "params = { level = {}, zone = { default = 'x', one_of = ['x', 'y'] } }\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"report": "nope"}, "report"),
+        ({"partner": "other"}, "report"),
+        ({"formats": ["xlsx"]}, "formats"),
+        ({"formats": ["csv", "csv"]}, "formats"),
+        ({"params": {}}, "params: level is missing"),
+        ({"params": {"level": "a", "nope": "b"}}, "does not declare"),
+        ({"params": {"level": "a", "zone": "z"}}, "zone is none of those"),
+        ({"params": {"level": "a\u0085"}}, "control characters"),
+        ({"params": {"level": "../a"}}, "segment"),
+        ({"account": ".."}, "segment"),
+        ({"account": "a/../../b"}, "segment"),
+        ({"account": "a\\..\\b"}, "segment"),
+        ({"account": "a\u2028b"}, "account: control characters"),
+        ({"attributes": {"a": "\u009f"}}, "attributes: control characters"),
+        ({"credential": "a\u0080"}, "credential: control characters"),
+        ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"timezone": "../../etc/passwd"}, "timezone"),
+        ({"last_day": "2025-12-31"}, "days: 47, but"),
+    ],
+)
+def test_requests_that_cannot_be_worked_on(fields: dict[str, Any], wanted: str) -> None:
+    """A message that this partner cannot serve is refused before any call."""
+    found = partner("", "max_days = 31\n" + PARAMS)
+
+    with pytest.raises(InvalidMessageError, match=wanted):
+        found.check_request(request(**{"params": {"level": "a"}, **fields}))
+
+
+def test_a_range_needs_a_day_column() -> None:
+    """Without a day column nothing could be split into day files."""
+    found = partner(base=REPORT.replace('day_column = "date"\n', ""))
+
+    found.check_request(request(first_day="2025-11-21"))
+    with pytest.raises(InvalidMessageError, match="at most 1"):
+        found.check_request(request())
+
+
+@pytest.mark.parametrize(
+    "account", ["act_123", "urn:li:acc:1", "a/b", "a b", "ümlaut", "{{ from }}", "%2e%2e", "日本"]
+)
+def test_accounts_of_all_kinds(account: str) -> None:
+    """Strange is not wrong."""
+    partner().check_request(request(account=account))
+
+
+@pytest.mark.parametrize("credential", ["../x", "a/b", "..", "", "a b", "é"])
+def test_a_credential_becomes_a_plain_file_name(credential: str) -> None:
+    """No message chooses a file outside the secrets folder, or none at all."""
+    found = partner("auth = { bearer = { secret = '{{ account.credential }}' } }\n")
+
+    with pytest.raises(InvalidMessageError, match="no plain name"):
+        found.check_request(request(credential=credential))
+
+
+def test_auth_plan() -> None:
+    """The plan names secrets for the account's credential."""
+    found = partner(
+        "auth = { basic = { user = 'me', password = { secret = 'pw-{{ account.credential }}' } },"
+        " headers = { X-Key = { secret = 'k' } }, query = { token = { secret = 't' } } }\n"
+    )
+
+    plan = found.auth_plan(request())
+
+    assert (plan.basic_user, plan.basic_password) == ("me", "pw-main")
+    assert plan.headers == (("X-Key", "k"),)
+    assert plan.query == (("token", "t"),)
+
+
+def test_a_missing_attribute_is_found_before_the_first_call() -> None:
+    """What templates need and the request lacks makes it poison, not a crash later."""
+    found = partner("", "headers = { X-Region = '{{ account.region }}' }\n")
+
+    found.check_request(request(attributes={"region": "eu"}))
+    with pytest.raises(InvalidMessageError, match=r"account\.region"):
+        found.check_request(request())
+    with pytest.raises(InvalidMessageError, match="plain ASCII"):
+        found.check_request(request(attributes={"region": "\u00fc"}))
+
+
+TEXTS = st.text(max_size=20)
+
+
+@given(TEXTS.filter(bool), TEXTS, TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=2))
+def test_no_message_breaks_out(
+    account: str, level: str, credential: str, attributes: dict[str, str]
+) -> None:
+    """Whatever a message holds: it is refused, or its call goes to the host and path meant."""
+    found = partner(
+        "auth = { bearer = { secret = 'a-{{ account.credential }}' } }\n",
+        "params = { level = 'x' }\nquery = { level = '{{ params.level }}' }\n"
+        "headers = { X-Level = '{{ params.level }}' }\n",
+    )
+    fields = {"account": account, "credential": credential, "params": {"level": level}}
+    try:
+        made = request(**fields, attributes=attributes)
+        found.check_request(made)
+    except (InvalidMessageError, ValueError):
+        return
+
+    call = flow(found, AUTH, **fields).call({})
+
+    start, end = "https://api.acme.com/v2/", "/stats?from=2025-11-15&to=2025-11-21&level="
+    assert call.url.startswith(start)
+    middle = call.url.removeprefix(start).split("/stats?")
+    assert len(middle) == 2
+    assert end.removeprefix("/stats?") in middle[1]
+    assert middle[1].count("&") == 2
+    assert "/" not in middle[0]
+    assert "\n" not in call.headers["X-Level"]
+
+
+def test_the_model_does_not_let_control_characters_pass() -> None:
+    """The record's own check comes first; this one is for what it does not look at."""
+    with pytest.raises(InvalidMessageError):
+        Request.from_json(request().to_json().replace(b"acc-1", b"acc\\u0000"))
