@@ -6,9 +6,8 @@ import pytest
 
 from reportd.config.kafka import REFUSED, SECRET
 from reportd.config.load import Config, load
-from reportd.config.machine import machine_id
 from reportd.config.secrets import Secret
-from reportd.config.settings import KafkaSettings, MetricsSettings, WorkerSettings
+from reportd.config.settings import KafkaSettings, MetricsSettings
 from reportd.errors import ConfigError
 
 MINIMAL = 'kafka = { servers = "k1:9092" }\noutput = { root = "out" }\n'
@@ -242,16 +241,3 @@ def test_settings_are_frozen() -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         setattr(kafka, "prefix", "other")  # noqa: B010  mypy would not let us
-
-
-def test_the_machine_is_named_or_has_an_id(tmp_path: Path) -> None:
-    """The configured name wins; a VM without any name is told what to do."""
-    with pytest.raises(ConfigError, match=r"workers\.machine_id: .* set a name"):
-        machine_id(WorkerSettings(), tmp_path)
-    (tmp_path / "machine-id").write_text("uninitialized\n")
-    with pytest.raises(ConfigError, match=r"workers\.machine_id"):
-        machine_id(WorkerSettings(), tmp_path)
-    (tmp_path / "machine-id").write_text("0123abc\n")
-
-    assert machine_id(WorkerSettings(), tmp_path) == "0123abc"
-    assert machine_id(WorkerSettings(machine_id="vm-1"), tmp_path) == "vm-1"
