@@ -51,7 +51,7 @@ def limit_usage(
             for call in found
             if call.charged
             and span[0] < call.at <= span[1]
-            and not any(start < call.at < until for start, until in away)
+            and not any(start < call.at <= until for start, until in away)
         )
         if counted < least_calls:
             continue
