@@ -9,7 +9,7 @@ from reportd.partners.verdict import Outcome
 from tests.unit.partners.making import NOW, answer, flow, partner
 
 
-def walk(of: Partner, bodies: list[Any], **headers: str) -> list[str]:
+def walk(of: Partner, bodies: list[Any]) -> list[str]:
     """Follow pages until the last; return the URLs called, without what all have."""
     common = "https://api.acme.com/v2/acc-1/stats?from=2025-11-15&to=2025-11-21"
     urls = []
@@ -17,7 +17,7 @@ def walk(of: Partner, bodies: list[Any], **headers: str) -> list[str]:
     for body in bodies:
         one = flow(of)  # a new one each time: everything is in the cursor
         urls.append(one.call(cursor).url.removeprefix(common))
-        found = one.judge(cursor, answer(body, **headers), NOW)
+        found = one.judge(cursor, answer(body), NOW)
         assert found.outcome is Outcome.OK, found.reason
         if found.next_cursor is None:
             return urls
