@@ -45,6 +45,7 @@ MAX_REDIRECTS = 3
 _MAX_HOSTS = 64
 _CHUNK_BYTES = 1024 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_BODILESS = frozenset({204, 205, 304})
 _AGENT = f"reportd/{__version__}"
 
 
@@ -224,6 +225,10 @@ def _read(response: urllib3.BaseHTTPResponse, limit_bytes: int) -> bytes:
         if size > limit_bytes:
             raise _Stop(FailureKind.TOO_LARGE, f"more than {limit_bytes} bytes")
         chunks.append(chunk)
+    bodiless = response.status in _BODILESS or "transfer-encoding" in response.headers
+    if not chunks and not bodiless:
+        # No length, no chunks, no body: the connection may have ended within the head.
+        raise _Stop(FailureKind.SHORT_BODY, "the answer ends before its body")
     return b"".join(chunks)
 
 

@@ -7,7 +7,7 @@ connected to: a name that changes in between (DNS rebinding) changes nothing.
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -22,7 +22,7 @@ from reportd.transport.guard import is_public
 
 Address = tuple[int, tuple[Any, ...]]
 """Address family, and what ``socket.connect`` takes."""
-Resolver = Callable[[str, int], list[Address]]
+Resolver = Callable[[str, int], Sequence[Address]]
 
 
 class PrivateAddressError(HTTPError):
@@ -89,16 +89,10 @@ class _Guarded:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            sock = _PlainSocket(family, socket.SOCK_STREAM)
             try:
-                sock.settimeout(left)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.connect(address)
+                return _connected(family, address, left)
             except OSError as error:
-                sock.close()
                 last = error
-            else:
-                return sock
         if isinstance(last, TimeoutError) or deadline <= time.monotonic():
             raise ConnectTimeoutError(self, "connecting timed out") from last
         raise NewConnectionError(self, str(last)) from last  # type: ignore[arg-type]
@@ -115,6 +109,18 @@ class _Guarded:
         if sock is not None:
             sock.expires = float("inf")
         super().request(*arguments, **options)  # type: ignore[misc]
+
+
+def _connected(family: int, address: tuple[Any, ...], timeout_seconds: float) -> socket.socket:
+    sock = _PlainSocket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout_seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class GuardedHTTPConnection(_Guarded, HTTPConnection):
