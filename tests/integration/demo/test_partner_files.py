@@ -122,7 +122,7 @@ def test_a_gone_account_is_permanent_and_a_wrong_credential_is_not_taken(running
     gone = running.request("acme", -1)
     verdict, _ = running.ask(running.flow(gone), {})
     assert (gone.account, verdict.outcome) == ("acme-15", Outcome.PERMANENT)
-    call = replace(running.flow(running.request("bolt")).call({}), secret_headers={})
+    call = replace(running.flow(running.request("bolt")).call({}), secret_headers=())
     answer = running.client.send(call)
     assert running.simulator.calls()[-1].fault == "auth", answer
 
