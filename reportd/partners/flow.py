@@ -74,7 +74,8 @@ class Flow:
         """Return what an answer to a cursor's call means: the partner's rules, then the table."""
         if isinstance(outcome, Failure):
             kind = _FAILURES.get(outcome.kind, Outcome.TRANSIENT)
-            return Verdict(outcome=kind, reason=f"{outcome.kind}: {outcome.detail}"[:500])
+            hint = "; see max_answer_mib" if outcome.kind is FailureKind.TOO_LARGE else ""
+            return Verdict(outcome=kind, reason=f"{outcome.kind}: {outcome.detail}{hint}"[:500])
         body = Body(outcome.body, self._report.spec)
         for rule in self._partner.rules_for(outcome.status):
             if rule.matches(outcome, body):

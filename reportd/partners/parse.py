@@ -44,8 +44,7 @@ def to_table(
     """Return one table of all answers; raises `UnexpectedAnswerError`."""
     report = partner.reports[request.report]
     schema = _schema(partner, report.name)
-    whole = request.model_copy(update={"params": partner.params_of(request)})
-    context = Context(whole, downloaded_at)
+    context = Context(partner.completed(request), downloaded_at)
     kept = [Body(body, report.spec) for body in bodies if body]
     if report.spec.format == "csv" and kept:
         options = _csv_options(report.spec.csv)

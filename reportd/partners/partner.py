@@ -159,6 +159,13 @@ class Partner:
         }
         return {**filled, **request.params}
 
+    def completed(self, request: Request) -> Request:
+        """Return the request with the defaults of its parameters: what paths and columns see.
+
+        Its id stays: it is the hash of what was asked.
+        """
+        return request.model_copy(update={"params": self.params_of(request)})
+
     def values(self, request: Request) -> Values:
         """Return what templates may speak of."""
         return {

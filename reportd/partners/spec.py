@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from reportd.config.base import Section, ZoneName, as_tuple, known_zone
+from reportd.config.base import Section, as_tuple, known_zone
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
 from reportd.partners.picking import compile_pick
@@ -178,6 +178,7 @@ class SecretName(Section):
     """``{ secret = "acme-{{ account.credential }}" }``: a file of the secrets folder."""
 
     secret: TemplateText
+    """The file's name."""
 
 
 class BasicSpec(Section):
@@ -186,6 +187,7 @@ class BasicSpec(Section):
     user: str | SecretName
     """The user's name, or the secret that holds it."""
     password: SecretName
+    """The secret that holds the password."""
 
 
 class AuthSpec(Section):
@@ -194,6 +196,7 @@ class AuthSpec(Section):
     bearer: SecretName | None = None
     """``Authorization: Bearer ...``."""
     basic: BasicSpec | None = None
+    """``Authorization: Basic ...``."""
     headers: dict[HeaderName, SecretName] = {}
     """API keys in headers: ``headers = { X-Api-Key = { secret = "acme-key" } }``."""
     query: dict[str, SecretName] = {}
@@ -212,27 +215,22 @@ class LimitSpec(Section):
     per: Per
     """What is counted together. ``report``: each report for itself, over all accounts."""
     calls: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    """How many calls ..."""
     seconds: Annotated[float, Field(gt=0, le=366 * 86400)] = 1.0
+    """... in how many seconds."""
     meter: Literal["bucket", "fixed", "sliding"] = "sliding"
     """bucket: evenly spaced, with ``burst``; fixed: windows by the clock; sliding: any window."""
     burst: Annotated[int | None, Field(ge=1)] = None
     """bucket: how many calls may come at once; default 1."""
     margin_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     """How much longer than ``seconds`` a window is taken, for clocks and networks that differ."""
-    zone: ZoneName | None = None
-    """fixed, a day: where the day begins at midnight."""
     reports: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
     """Only calls of these reports count; default: all."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = {}
         if self.burst is not None and self.meter != "bucket":
-            problems["burst"] = 'only with meter = "bucket"'
-        if self.zone is not None and (self.meter != "fixed" or self.seconds != 86400):
-            problems["zone"] = 'only with meter = "fixed" and seconds = 86400'
-        if problems:
-            raise FieldProblems(problems)
+            raise FieldProblems({"burst": 'only with meter = "bucket"'})
         return self
 
 
@@ -240,9 +238,11 @@ class RetrySpec(Section):
     """How often and how soon a failed call is tried again."""
 
     attempts: Annotated[int, Field(ge=1, le=1000)] = 5
+    """How many failed attempts end a request as a dead letter."""
     base_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
     """The first back-off's limit; each next one's is twice that (full jitter)."""
     max_seconds: Annotated[float, Field(gt=0, le=86400)] = 300.0
+    """The longest back-off."""
     hold_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
     """First wait of a request that may be part of an outage; each next one is twice that."""
     give_up_seconds: Annotated[float, Field(gt=0, le=31 * 86400)] = 6 * 3600.0
@@ -324,6 +324,7 @@ class NextSpec(Section):
     total: Jmes | None = None
     """page: where the body says how many rows there are; needs ``size``."""
     max_pages: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """More is taken for running in circles."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -363,6 +364,7 @@ class CsvSpec(Section):
     """How a CSV answer is written."""
 
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
+    """What stands between values."""
     quote: Annotated[str, StringConstraints(max_length=1)] = '"'
     """Empty: nothing is quoted."""
     skip_lines: Annotated[int, Field(ge=0, le=10_000)] = 0
@@ -401,8 +403,11 @@ class ReportSpec(Section):
     get: TemplateText | None = None
     """The URL; its host stands in ``hosts``."""
     post: TemplateText | None = None
+    """The URL, where the partner wants a POST."""
     query: dict[str, QueryValue] = {}
+    """Query parameters, beside those of the URL; a list gives one parameter each."""
     headers: dict[HeaderName, TemplateText] = {}
+    """Headers; secrets belong into ``auth``."""
     json_: Annotated[
         dict[str, Any] | list[Any] | None, Field(alias="json"), AfterValidator(_json)
     ] = None
@@ -410,18 +415,23 @@ class ReportSpec(Section):
     params: dict[Name, ParamSpec] = {}
     """What requests may give beyond account and days."""
     format: Literal["json", "jsonl", "csv"] = "json"
+    """What answers are; gzip is recognised by itself."""
     encoding: str = "utf-8"
+    """The answers' characters; a byte order mark is dropped."""
     csv: CsvSpec = CsvSpec()
+    """How CSV is written."""
     rows: Jmes = "@"
     """json: where the list of records is; jsonl: what of a line is the record."""
     next_: Annotated[NextSpec | None, Field(alias="next")] = None
+    """How one page leads to the next; without it one call is all."""
     day_column: str | None = None
     """The column that splits a range into day files; without it a request is one day."""
     columns: Columns
+    """The files' columns, in their order: ``name = "type"`` or a table, see ``columns``."""
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """For one call, from connecting to the last byte."""
-    max_answer_mib: Annotated[int, Field(ge=1, le=4096)] = 256
-    """For one answer, decompressed."""
+    max_answer_mib: Annotated[int, Field(ge=1, le=4096)] = 64
+    """The largest answer that is taken, decompressed; memory has to hold it."""
     max_days: Annotated[int, Field(ge=1, le=400)] = 400
     """The longest range a request may ask for."""
 
@@ -487,8 +497,11 @@ class PartnerSpec(Section):
     allow_private: bool = False
     """Private and loopback addresses, and plain http: for a partner inside the house, or tests."""
     auth: AuthSpec = AuthSpec()
+    """How calls are authorized."""
     limits: Annotated[tuple[LimitSpec, ...], BeforeValidator(as_tuple)] = ()
+    """What the partner allows; a call waits until every limit that counts it has room."""
     retry: RetrySpec = RetrySpec()
+    """How often and how soon a failed call is tried again."""
     partitions: Annotated[int | None, Field(ge=1, le=10_000)] = None
     """Of this partner's topics; default: 1 when the partner as a whole is limited, else 12."""
     ready_hours: Annotated[float, Field(ge=0, le=24 * 31)] = 0.0
@@ -508,6 +521,7 @@ class PartnerSpec(Section):
     empty: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: there is no data for these days."""
     reports: Annotated[dict[Name, ReportSpec], Field(min_length=1)]
+    """What can be asked for: ``[reports.NAME]``, in schedules ``partner.NAME``."""
 
     _rule_kinds: tuple[str, ...] = PrivateAttr(default=RULE_KINDS)
 

@@ -46,7 +46,7 @@ class ColumnSpec(BaseModel):
     """One column: ``clicks = "int64"`` is short for ``clicks = { type = "int64" }``."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True
+        frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
     )
 
     type: str = ""
@@ -64,6 +64,7 @@ class ColumnSpec(BaseModel):
     thousands: Literal[",", ".", " ", "'", "_", "\u00a0", "\u202f"] | None = None
     """A separator to drop from numbers."""
     decimal_point: Literal[".", ","] = "."
+    """What stands before a number's decimals."""
     percent: bool = False
     """Drop a ``%`` behind the number; it is not divided (``divide = 100`` does that)."""
     format: Annotated[str | None, Field(min_length=1, max_length=100)] = None

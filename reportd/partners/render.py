@@ -1,0 +1,112 @@
+"""Write what people and editors read: ``python -m reportd.partners.render [ROOT]``.
+
+``docs/partner-reference.rst`` and ``docs/partner.schema.json`` follow from the declarations in
+`reportd.partners.spec`; a test says when they are not current.
+"""
+
+import inspect
+import json
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from reportd.partners.spec import (
+    AuthSpec,
+    BasicSpec,
+    CsvSpec,
+    LimitSpec,
+    NextSpec,
+    ParamSpec,
+    PartnerSpec,
+    ReportSpec,
+    RetrySpec,
+    WaitRuleSpec,
+)
+from reportd.sinks.columns import ColumnSpec
+
+TABLES: Mapping[str, type[BaseModel]] = {
+    "The file": PartnerSpec,
+    "auth": AuthSpec,
+    "auth.basic": BasicSpec,
+    "limits": LimitSpec,
+    "retry": RetrySpec,
+    "slow_down, quota, transient": WaitRuleSpec,
+    "reports.NAME": ReportSpec,
+    "reports.NAME.params": ParamSpec,
+    "reports.NAME.next": NextSpec,
+    "reports.NAME.csv": CsvSpec,
+    "reports.NAME.columns": ColumnSpec,
+}
+_HEAD = """\
+.. Rendered by ``python -m reportd.partners.render`` from reportd/partners/spec.py.
+
+Partner files: every key
+========================
+
+How such a file comes about: `partners.rst <partners.rst>`_. Editors that know JSON Schema check
+and complete it: put ``#:schema`` and the path of ``docs/partner.schema.json`` into its first line.
+``permanent``, ``unauthorized`` and ``empty`` take the same rules as ``slow_down``, without the
+keys that begin with ``wait`` and without ``scope``.
+"""
+
+
+def page() -> str:
+    """Return the reference."""
+    return _HEAD + "\n".join(
+        line for title, model in TABLES.items() for line in _table(title, model)
+    )
+
+
+def schema() -> str:
+    """Return the JSON Schema of a partner file."""
+    found = PartnerSpec.model_json_schema(by_alias=True)
+    return json.dumps(
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}, indent=1
+    ) + "\n"  # fmt: skip
+
+
+def rendered() -> dict[Path, str]:
+    """Return the files, by their path in the repository."""
+    return {
+        Path("docs/partner-reference.rst"): page(),
+        Path("docs/partner.schema.json"): schema(),
+    }
+
+
+def _table(title: str, model: type[BaseModel]) -> Iterator[str]:
+    shown = title if " " in title and "," not in title else f"``{title}``"
+    yield f"\n{shown}\n{'-' * len(shown)}\n"
+    yield f"{inspect.cleandoc(model.__doc__ or '')}\n"
+    for name, field in model.model_fields.items():
+        needed = "needed" if field.is_required() else _default(field.default)
+        yield f"``{field.alias or name}``" + (f" ({needed})" if needed else "")
+        text = " ".join((field.description or "").split())
+        yield textwrap.fill(
+            text,
+            96,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        yield ""
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ((), {}, "", False) or isinstance(value, BaseModel):
+        return ""
+    return f"default ``{json.dumps(value)}``"
+
+
+def main(root: Path) -> None:
+    """Write the files below the repository's root."""
+    for path, text in rendered().items():
+        (root / path).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2])
