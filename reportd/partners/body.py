@@ -11,7 +11,7 @@ import orjson
 
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.picking import Pick, PickError
-from reportd.partners.spec import ReportSpec
+from reportd.partners.report_spec import ReportSpec
 from reportd.transport.decoding import GZIP_MAGIC, CutShortError, inflate
 
 TEXT_BYTES = 4096

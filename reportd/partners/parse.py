@@ -12,7 +12,7 @@ from reportd.errors import UnexpectedAnswerError
 from reportd.model.request import Request
 from reportd.partners.body import Body
 from reportd.partners.partner import Partner, Report
-from reportd.partners.spec import CsvSpec
+from reportd.partners.report_spec import CsvSpec
 from reportd.sinks.table import (
     Context,
     CsvOptions,

@@ -14,8 +14,9 @@ from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
 from reportd.partners.paging import Pager, compile_pager
 from reportd.partners.picking import Pick, compile_pick
+from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rules import Rule, compile_rule
-from reportd.partners.spec import LimitSpec, PartnerSpec, ReportSpec, SecretName, allowed_hosts
+from reportd.partners.spec import LimitSpec, PartnerSpec, SecretName, allowed_hosts
 from reportd.partners.templates import (
     Builder,
     Template,

@@ -14,15 +14,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from reportd.partners.report_spec import CsvSpec, NextSpec, ParamSpec, ReportSpec
 from reportd.partners.spec import (
     AuthSpec,
     BasicSpec,
-    CsvSpec,
     LimitSpec,
-    NextSpec,
-    ParamSpec,
     PartnerSpec,
-    ReportSpec,
     RetrySpec,
     WaitRuleSpec,
 )
@@ -42,7 +39,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "reports.NAME.columns": ColumnSpec,
 }
 _HEAD = """\
-.. Rendered by ``python -m reportd.partners.render`` from reportd/partners/spec.py.
+.. Rendered by ``python -m reportd.partners.render`` from reportd/partners/{spec,report_spec}.py.
 
 Partner files: every key
 ========================

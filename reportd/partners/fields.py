@@ -1,0 +1,170 @@
+"""The kinds of values in a partner file, each checked as far as it can be by itself.
+
+Pure declarations, used by `reportd.partners.spec` and `reportd.partners.report_spec`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from reportd.config.base import as_tuple, known_zone
+from reportd.config.problems import did_you_mean
+from reportd.partners.picking import compile_pick
+from reportd.partners.templates import REQUEST_FIELDS, ROOTS, compile_json, mentions
+
+_HEADER_NAME = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
+_OWN_HEADERS = frozenset(
+    {
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "accept-encoding",
+        "te",
+        "upgrade",
+    }
+)
+_HOST = re.compile(
+    r"^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,62})\.)*[a-z0-9][a-z0-9-]{0,62}(?::\d{1,5})?$"
+    r"|^\[[0-9a-f:.]+\](?::\d{1,5})?$"
+)
+_WAIT = re.compile(r"^(header:[A-Za-z0-9-]+(:.+)?|body:.+)$", re.DOTALL)
+_UNTIL = re.compile(r"^midnight \S+$")
+
+
+def _template(text: str) -> str:
+    unknown = sorted({path[0] for path in mentions(text)} - ROOTS)
+    if unknown:
+        raise ValueError(f"{{{{ {unknown[0]} }}}} is unknown; {did_you_mean(unknown[0], ROOTS)}")
+    for path in mentions(text):
+        if path[0] == "request" and len(path) > 1 and path[1] not in REQUEST_FIELDS:
+            hint = did_you_mean(path[1], REQUEST_FIELDS)
+            raise ValueError(f"{{{{ request.{path[1]} }}}} is unknown; {hint}")
+    return text
+
+
+def _json(value: Any) -> Any:
+    for text in texts_in(value):
+        _template(text)
+    compile_json(value)
+    return value
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every text in a JSON value, keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from texts_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from texts_in(inner)
+
+
+def _pick(text: str) -> str:
+    compile_pick(text)
+    return text
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return text
+
+
+def _header(name: str) -> str:
+    if not _HEADER_NAME.match(name):
+        raise ValueError("not the name of a header")
+    if name.lower() in _OWN_HEADERS:
+        raise ValueError("reportd sets this header itself")
+    return name
+
+
+def _host(text: str) -> str:
+    if "://" in text or "/" in text:
+        raise ValueError("a host alone, like api.acme.com, without https:// and path")
+    if not _HOST.match(text.lower()):
+        raise ValueError("not a host like api.acme.com, *.acme.com or 127.0.0.1:8080")
+    return text.lower()
+
+
+def _wait(text: str) -> str:
+    if not _WAIT.match(text):
+        raise ValueError("write header:NAME, header:NAME:JMESPATH or body:JMESPATH")
+    kind, _, rest = text.partition(":")
+    expression = rest if kind == "body" else rest.partition(":")[2]
+    if expression:
+        compile_pick(expression)
+    return text
+
+
+def _until(text: str) -> str:
+    if not _UNTIL.match(text):
+        raise ValueError('write "midnight ZONE", like "midnight America/Los_Angeles"')
+    known_zone(text.partition(" ")[2])
+    return text
+
+
+def _statuses(value: Any) -> Any:
+    """Take ``429``, ``[500, 503]`` and ``"5xx"`` alike; raises `ValueError`."""
+    if isinstance(value, frozenset):
+        return value
+    found: set[int] = set()
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(one, int) and not isinstance(one, bool) and 100 <= one <= 599:
+            found.add(one)
+        elif isinstance(one, str) and re.fullmatch(r"[1-5]xx", one):
+            found.update(range(int(one[0]) * 100, int(one[0]) * 100 + 100))
+        else:
+            raise ValueError('a status like 429, a list of them, or "5xx"')
+    if not found:
+        raise ValueError("at least one status")
+    return frozenset(found)
+
+
+def _query_value(value: Any) -> Any:
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(one, str):
+            _template(one)
+        elif not isinstance(one, int | float):
+            raise ValueError("must be text, a number, true or false, or a list of them")  # noqa: TRY004
+    return as_tuple(value)
+
+
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else as_tuple(value)
+
+
+TemplateText = Annotated[str, AfterValidator(_template)]
+Jmes = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_pick)]
+Regex = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_regex)]
+HeaderName = Annotated[str, AfterValidator(_header)]
+Host = Annotated[str, AfterValidator(_host)]
+Wait = Annotated[str, AfterValidator(_wait)]
+Statuses = Annotated[
+    frozenset[int],
+    BeforeValidator(_statuses),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array"}, {"type": "string"}]}),
+]
+Per = Literal["partner", "credential", "account", "report"]
+QueryValue = Annotated[
+    Any,
+    PlainValidator(_query_value),
+    WithJsonSchema({"type": ["string", "number", "boolean", "array"]}),
+]
+"""A template, a number, true or false, or a list of them: one parameter each."""
+JsonBody = Annotated[dict[str, Any] | list[Any], AfterValidator(_json)]
+"""A JSON value whose texts are templates."""
+Until = Annotated[str, AfterValidator(_until)]
+Waits = Annotated[tuple[Wait, ...], BeforeValidator(_as_list)]
