@@ -6,7 +6,7 @@ old file or the whole new one. Used by workers; every method may block on the di
 and raises `OutputError` when the output does not do what it is asked.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from reportd.sinks.formats import Chunk
@@ -76,7 +76,7 @@ class Store(Protocol):
         """Begin to stage under a key (see `stage_key`), apart from all earlier tries."""
         ...
 
-    def stages(self, key: str) -> list[Stage]:
+    def stages(self, key: str) -> Sequence[Stage]:
         """Return what earlier tries left under a key, newest first."""
         ...
 

@@ -149,6 +149,8 @@ class Engine:
             self._suspects.drop(partition)
             self._out.extend(Release(entry.request.id) for entry in partition.busy)
             self._stalled = [one for one in self._stalled if one[0] is not partition]
+        if not self._stalled:
+            self._stored()
 
     def stop(self) -> None:
         """Start nothing more at all: the worker drains."""
@@ -271,6 +273,7 @@ class Engine:
 
     def looked(self, entry: Entry, looked: Looked, now: Now) -> None:
         """Take what stands at the output for a request: finished, superseded, or to be done."""
+        self._stored()
         partition = self._partition_of(entry)
         if partition is None:
             return
@@ -433,10 +436,9 @@ class Engine:
         if partition.circuits.succeeded(entry.request, now.mono):
             self._outage_over(partition.partner)
         for held in list(partition.held):
-            reason = self._judge.proven(partition, held)
-            if reason is not None:
-                error, _, text = reason.partition(": ")
-                self._dead(partition, held, DeadError(error, text), now)
+            if self._judge.is_alone(partition, held):
+                partition.held.discard(held)
+                partition.scheduler.add_later(held, State.HELD, now.mono)
 
     def _outage_over(self, partner: str) -> None:
         for partition in self._turn:

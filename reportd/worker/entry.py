@@ -59,7 +59,6 @@ class Entry:
     """Monotonic seconds of the first failure of the present kind."""
     holds: int = 0
     """How often it was refused since then."""
-    hold_reason: str = ""
     body: bytes = field(default=b"", repr=False)
     """The answer that is being stored; kept while the output is away."""
     next_cursor: Cursor | None = None

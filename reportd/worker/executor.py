@@ -107,5 +107,5 @@ class Executor:
             return lambda now: self._engine.not_sent(entry, now)
         answer, verdict = self._caller.call(entry)
         self._log.called(entry.request.partner, verdict.outcome, answer)
-        body = answer.body if isinstance(answer, Answer) else b""
+        body = answer.body if isinstance(answer, Answer) and not verdict.empty else b""
         return lambda now: self._engine.answered(entry, verdict, body, sent_at, now)

@@ -71,37 +71,33 @@ class Judge:
     def hold(self, partition: Partition, entry: Entry, error: str, reason: str, now: Now) -> None:
         """Keep a request that seems impossible until it is known to be alone with that.
 
-        Raises `DeadError` once another account of the same credential and report has succeeded
-        after its first refusal; or when nobody is left to prove it and it was refused often
-        enough.
+        Raises `DeadError` when it has failed again although another account of the same
+        credential and report has succeeded since it first did; or when nobody is left to show
+        that, and it was refused often enough.
         """
         if entry.first_failed_at is None:
             entry.first_failed_at = now.mono
-            entry.holds = 0
         entry.holds += 1
-        entry.hold_reason = f"{error}: {reason}"
         retry = partition.rules.retry
         evidence = partition.circuits.evidence(entry.request)
         account = entry.request.account
         if evidence.since(entry.first_failed_at, account):
             raise DeadError(error, reason)
-        held_seconds = now.mono - entry.first_failed_at
         if entry.holds >= HOLD_TRIES:
-            if evidence.before(account) and self._nobody_left(partition, entry):
-                raise DeadError(error, reason)
-            if held_seconds >= retry.give_up_seconds and not evidence.before(account):
-                raise DeadError(error, f"{reason} (held for {held_seconds:.0f} s)")
-        wait = min(retry.hold_seconds * 2 ** (entry.holds - 1), retry.max_seconds)
+            if evidence.before(account):
+                if self._nobody_left(partition, entry):
+                    raise DeadError(error, reason)
+            elif now.mono - entry.first_failed_at >= retry.give_up_seconds:
+                raise DeadError(error, f"{reason} (for {retry.give_up_seconds:.0f} s or more)")
+        wait = min(retry.hold_seconds * 2 ** min(entry.holds - 1, 16), retry.max_seconds)
         partition.scheduler.add_later(entry, State.HELD, now.mono + self._jitter(wait))
 
-    def proven(self, partition: Partition, entry: Entry) -> str | None:
-        """Return why a held entry is now known to be alone with its failure, or None."""
-        if entry.state is not State.HELD or entry.first_failed_at is None:
-            return None
+    def is_alone(self, partition: Partition, entry: Entry) -> bool:
+        """Say whether a held request's failure is its own, as far as others show: try it again."""
+        if entry.first_failed_at is None:
+            return False
         evidence = partition.circuits.evidence(entry.request)
-        if evidence.since(entry.first_failed_at, entry.request.account):
-            return entry.hold_reason
-        return None
+        return evidence.since(entry.first_failed_at, entry.request.account)
 
     def _throttled(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         partition.circuits.abandoned(entry.request)
@@ -126,12 +122,16 @@ class Judge:
         if outage.is_open:
             entry.attempts = 0
             entry.first_failed_at = None
-        else:
-            entry.attempts += 1
+            self._back_off(partition, entry, 1, now, verdict.wait_seconds)
+            return
+        entry.attempts += 1
+        if entry.attempts == 1 and not entry.holds:
+            entry.first_failed_at = now.mono
         if entry.attempts >= partition.rules.retry.attempts:
+            entry.attempts = 0
             self.hold(partition, entry, "transient", verdict.reason, now)
             return
-        self._back_off(partition, entry, max(entry.attempts, 1), now, verdict.wait_seconds)
+        self._back_off(partition, entry, entry.attempts, now, verdict.wait_seconds)
 
     def _auth(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         circuits = partition.circuits

@@ -18,6 +18,10 @@ RECHECK_SECONDS = 30.0
 """A wait for the wall clock is looked at again this often: the clock may be set."""
 
 
+WAITING = frozenset({State.LIMIT, State.BACKOFF, State.QUOTA, State.SCHEDULED, State.HELD})
+"""The states of requests that wait until they are due."""
+
+
 class Line:
     """The requests of one account and class that could start, oldest first."""
 
@@ -74,8 +78,8 @@ class Scheduler:
     def due(self, now: Now) -> Iterator[Entry]:
         """Yield the requests whose wait is over; the caller adds them again."""
         while self._later and self._later[0][0] <= now.mono:
-            _, _, entry = heapq.heappop(self._later)
-            if entry.due <= now.mono and not entry.ended:
+            due, _, entry = heapq.heappop(self._later)
+            if entry.due == due and entry.state in WAITING and not entry.ended:
                 yield entry
 
     def length_of(self, account: str) -> int:

@@ -1,0 +1,170 @@
+"""A worker's life: composed in the child, after the fork; the daemon hands it what it needs."""
+
+import functools
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+
+from reportd.board import Slot
+from reportd.broker.consumer import HEARTBEATS_PER_SESSION, GroupConsumer
+from reportd.broker.producer import Producer
+from reportd.broker.reader import PartitionReader
+from reportd.broker.settings import client_settings
+from reportd.broker.topics import Topics
+from reportd.clock import Clock, SystemClock
+from reportd.config.load import Config
+from reportd.errors import BrokerError
+from reportd.limits.limiter import Now
+from reportd.metrics import Metrics
+from reportd.partners.partner import Partner
+from reportd.sinks.local import LocalStore
+from reportd.sinks.paths import PathTemplate
+from reportd.sinks.publish import Publisher
+from reportd.sinks.spool import Spool
+from reportd.transport.client import Client
+from reportd.transport.credentials import Credentials
+from reportd.worker.calling import PartnerCaller, Rules
+from reportd.worker.engine import Engine
+from reportd.worker.events import Events
+from reportd.worker.executor import Executor
+from reportd.worker.fence import Fence
+from reportd.worker.finishing import StoreThread
+from reportd.worker.loop import Loop
+from reportd.worker.records import Records
+from reportd.worker.restoring import Restorer
+from reportd.worker.settings import EngineSettings
+from reportd.worker.storing import Output
+from reportd.worker.tally import Tally
+
+logger = logging.getLogger(__name__)
+
+SWITCH_SECONDS = 0.001
+"""How long a thread may keep the interpreter while others wait: calls should leave on time."""
+
+CONFIRM_SECONDS = 0.5
+
+
+def run(
+    *,
+    config: Config,
+    partners: Mapping[str, Partner],
+    slot: Slot,
+    instance_id: str,
+    strikes: Mapping[str, int],
+    stop_requested: Callable[[], bool],
+    metrics: Metrics,
+    clock: Clock | None = None,
+) -> int:
+    """Work as one member of the group until asked to stop; return the exit status.
+
+    Raises `OutputError` when the output is not there, `BrokerFatalError`, and `Halt` (78) for
+    another store or a second process of the same name.
+    """
+    clock = clock or SystemClock()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    slot.beat(clock.boottime())
+    settings = config.settings
+    topics = Topics(settings.kafka.prefix)
+    client = client_settings(settings.kafka)
+    workers = settings.workers
+    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    engine_settings = EngineSettings(
+        threads=workers.threads,
+        window_requests=workers.window_requests,
+        finishing_most=2 * workers.threads,
+        store_id=store.identity,
+    )
+    session_seconds = workers.session_timeout_seconds
+    fence = Fence(session_seconds, session_seconds / HEARTBEATS_PER_SESSION)
+    events = Events()
+    tally = Tally(metrics)
+    engine = Engine(
+        rules={name: Rules(partner) for name, partner in partners.items()},
+        settings=engine_settings,
+        fence=fence,
+        random=Random(),  # noqa: S311 - jitter, no secret
+        strikes=strikes,
+    )
+    loop = Loop(
+        engine=engine,
+        events=events,
+        fence=fence,
+        topics=topics,
+        clock=clock,
+        board=slot,
+        tally=tally,
+        drain_seconds=workers.drain_seconds,
+        stop_requested=stop_requested,
+    )
+    producer = Producer(client)
+    output = Output(
+        partners=partners,
+        publisher=Publisher(store, PathTemplate(settings.output.path)),
+        spool=Spool(store),
+        fence=fence,
+        clock=clock,
+    )
+    loop.attach(
+        consumer=GroupConsumer(
+            client,
+            group=settings.kafka.prefix,
+            instance_id=instance_id,
+            session_timeout_seconds=session_seconds,
+            on_assign=loop.on_assign,
+            on_revoke=loop.on_revoke,
+            on_lost=loop.on_lost,
+            on_committed=loop.on_committed,
+            max_poll_interval_seconds=max(300.0, 2 * workers.drain_seconds),
+        ),
+        records=Records(
+            producer=producer, topics=topics, engine=engine, events=events, tally=tally
+        ),
+        executor=Executor(
+            threads=workers.threads,
+            caller=PartnerCaller(
+                partners,
+                Client(workers.threads),
+                Credentials(config.secrets.read),
+                clock.wall,
+            ),
+            engine=engine,
+            events=events,
+            fence=fence,
+            clock=clock,
+            hand=slot,
+            log=tally,
+            grant_seconds=engine_settings.grant_seconds,
+        ),
+        finishing=StoreThread("finishing", output, engine, events),
+        looking=StoreThread("looking", output, engine, events),
+        restorer=Restorer(
+            make_reader=lambda: PartitionReader(client, group=settings.kafka.prefix),
+            topics=topics,
+            store_id=store.identity,
+            engine=engine,
+            events=events,
+            is_wanted=loop.owns,
+        ),
+    )
+    confirming = threading.Thread(
+        target=_confirm, args=(producer, events), name="confirm", daemon=True
+    )
+    confirming.start()
+    return loop.run(sorted(partners))
+
+
+def _confirm(producer: Producer, events: Events) -> None:
+    """Serve the producer's callbacks; a failure of the client ends the worker in its loop."""
+    while True:
+        try:
+            producer.poll(CONFIRM_SECONDS)
+        except BrokerError as error:
+            events.put(functools.partial(_fail, error))
+            return
+
+
+def _fail(error: BrokerError, _now: Now) -> None:
+    raise error

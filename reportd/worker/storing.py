@@ -1,0 +1,102 @@
+"""The output as one worker uses it: looks, spool, parse and publish. Used by the store threads."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from reportd.clock import Clock
+from reportd.errors import FencedError
+from reportd.model.ledger import PublishedFile, Step
+from reportd.model.request import Request
+from reportd.partners.parse import to_tables
+from reportd.partners.partner import Partner
+from reportd.sinks.publish import Publisher
+from reportd.sinks.spool import Spool
+from reportd.worker.entry import Entry
+from reportd.worker.fence import Fence
+from reportd.worker.partition import Looked
+
+
+class Output:
+    """Stores for all partners of a worker, behind its fence."""
+
+    def __init__(
+        self,
+        *,
+        partners: Mapping[str, Partner],
+        publisher: Publisher,
+        spool: Spool,
+        fence: Fence,
+        clock: Clock,
+    ) -> None:
+        """Take an open store's publisher and spool."""
+        self._partners = partners
+        self._publisher = publisher
+        self._spool = spool
+        self._fence = fence
+        self._clock = clock
+
+    def look(self, entry: Entry) -> Looked:
+        """Say what stands there for a request; publishes its complete temp files."""
+        request = self._completed(entry)
+        found = self._publisher.look(
+            request, self._publisher.targets(request), self._guard(entry), replay=entry.replay
+        )
+        if found.kind == "mine":
+            return Looked(files=found.published.files)
+        if found.kind == "newer":
+            return Looked(newer_run=found.published.run)
+        return Looked(spool_fits=all(self._fits(step) for step in entry.steps))
+
+    def spool(self, entry: Entry, body: bytes) -> tuple[str, int, str]:
+        """Store one answer durably: file, size in bytes, checksum."""
+        self._guard(entry)()
+        stored = self._spool.write(
+            entry.request.id, entry.replay, entry.generation, len(entry.steps) + 1, body
+        )
+        return stored.file, stored.size_bytes, stored.checksum
+
+    def publish(self, entry: Entry, body: bytes) -> tuple[tuple[PublishedFile, ...], str]:
+        """Parse the answers and publish the files; the run that had newer ones, if all were."""
+        request = self._completed(entry)
+        partner = self._partners[request.partner]
+        now = self._clock.wall()
+        bodies = [self._spool.read(step.file, step.checksum) for step in entry.steps]
+        bodies.append(body)
+        tables = to_tables(partner, request, [one for one in bodies if one], now)
+        published = self._publisher.publish(
+            request,
+            self._publisher.targets(request),
+            tables,
+            self._guard(entry),
+            replay=entry.replay,
+            provisional=provisional_days(partner, entry, now),
+        )
+        return published.files, published.run if published.all_superseded else ""
+
+    def sweep(self, request_id: str, replay: int) -> None:
+        """Delete a request's spool."""
+        self._spool.remove(request_id, replay)
+
+    def _completed(self, entry: Entry) -> Request:
+        """Return the request with its parameters' defaults: paths name them all."""
+        return self._partners[entry.request.partner].completed(entry.request)
+
+    def _fits(self, step: Step) -> bool:
+        return self._spool.fits(step.file, step.bytes, step.checksum)
+
+    def _guard(self, entry: Entry) -> Callable[[], None]:
+        def guard() -> None:
+            if not entry.alive() or not self._fence.is_open(self._clock.boottime()):
+                raise FencedError("the lease on the partition has run out")
+
+        return guard
+
+
+def provisional_days(partner: Partner, entry: Entry, now_wall: float) -> frozenset[date]:
+    """Return the days that may still change: their restatement time is not over."""
+    request = entry.request
+    zone = ZoneInfo(request.timezone)
+    settled_after = timedelta(days=partner.spec.restatement_days)
+    today = datetime.fromtimestamp(now_wall, zone).date()
+    return frozenset(day for day in request.days() if day + settled_after >= today)

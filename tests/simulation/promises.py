@@ -1,0 +1,147 @@
+"""After a story: was every promise kept? Each broken one is a line."""
+
+from collections import Counter, defaultdict
+
+from reportd.model.ledger import End, Step, parse_ledger_record
+from reportd.model.run import RunId
+from reportd.sinks.formats import encode
+from tests.simulation.scenario import Story
+from tests.simulation.worker import TEMPLATE, table_of
+
+Identity = tuple[str, int]
+
+
+def broken(story: Story) -> list[str]:
+    """Return what was not kept; empty: all is well."""
+    found = []
+    if not story.finished:
+        found.append(f"not finished after {story.world.time:.0f} s: {_open(story)}")
+    ends = _ends(story)
+    found += _lost(story, ends)
+    found += _repeated(story, ends)
+    for partner in story.partners.values():
+        found += [f"limit exceeded: {one}" for one in partner.exceeded()]
+    found += _wrong_data(story, ends)
+    return found
+
+
+def _open(story: Story) -> str:
+    return ", ".join(
+        f"{topic}[{index}] {story.broker.commits.get((topic, index), (0, ''))[0]}/{len(log)}"
+        for (topic, index), log in sorted(story.broker.logs.items())
+        if topic.startswith(("requests.", "backfill."))
+        and story.broker.commits.get((topic, index), (0, ""))[0] < len(log)
+    )
+
+
+def _ledger(story: Story):  # type: ignore[no-untyped-def]
+    for (topic, _), log in story.broker.logs.items():
+        if topic.startswith("ledger."):
+            for message in log:
+                if message is not None:
+                    yield message.timestamp, parse_ledger_record(message.value)
+
+
+def _ends(story: Story) -> dict[Identity, End]:
+    ends: dict[Identity, tuple[float, End]] = {}
+    for at, record in _ledger(story):
+        if isinstance(record, End):
+            identity = (record.id, record.replay)
+            if identity not in ends or at < ends[identity][0]:
+                ends[identity] = (at, record)
+    return {identity: end for identity, (_, end) in ends.items()}
+
+
+def _lost(story: Story, ends: dict[Identity, End]) -> list[str]:
+    found = []
+    deaths = Counter[str]()
+    for worker in story.workers:
+        deaths.update(worker.strikes)
+    dead_copies = {
+        dict(message.headers).get("id", b"").decode()
+        for message in story.broker.log(("dead", 0))
+        if message is not None
+    }
+    for name, request in story.asked.items():
+        plan = story.partners[request.partner].plan
+        end = ends.get((name, 0))
+        if end is None:
+            if story.finished:
+                found.append(f"lost: {name} of {request.account} has no end")
+            continue
+        doomed = request.account in plan.bad_accounts or request.account in plan.killers
+        unlucky = end.reason.startswith("crash") and deaths[name] >= 3
+        lied_to = plan.lie_share and end.reason.startswith("unexpected")
+        if end.state == "dead" and not (doomed or unlucky or lied_to):
+            found.append(f"dead without need: {name} of {request.account}: {end.reason}")
+        if end.state == "result" and doomed:
+            found.append(f"a result that cannot be: {name} of {request.account}")
+    for (name, _), end in ends.items():
+        if end.state == "dead" and name not in dead_copies and story.finished:
+            found.append(f"no dead letter for {name}: {end.reason}")
+    return found
+
+
+def _durable(story: Story, ends: dict[Identity, End]) -> dict[tuple[str, int, int], float]:
+    """Return when the answer of (id, generation, page) was durable; page 0: everything was."""
+    durable: dict[tuple[str, int, int], float] = {}
+    wall = story.world.now().wall - story.world.time
+    for at, record in _ledger(story):
+        if isinstance(record, Step):
+            durable.setdefault((record.id, record.attempt, record.step), at - wall)
+        elif isinstance(record, End):
+            durable.setdefault((record.id, 0, 0), at - wall)
+    published: dict[str, set[str]] = defaultdict(set)
+    for at, path, receipt in story.store.written:
+        published[receipt.id].add(path)
+        request = story.asked.get(receipt.id)
+        if request is not None and len(published[receipt.id]) == len(request.days()):
+            before = durable.get((receipt.id, 0, 0), at)
+            durable[(receipt.id, 0, 0)] = min(before, at)
+    return durable
+
+
+def _repeated(story: Story, ends: dict[Identity, End]) -> list[str]:
+    durable = _durable(story, ends)
+    found = []
+    for partner in story.partners.values():
+        for call in partner.calls:
+            times = [
+                durable.get((call.request.id, 0, 0)),
+                durable.get((call.request.id, call.generation, call.page)),
+            ]
+            if any(at is not None and at < call.at for at in times):
+                found.append(
+                    f"finished call repeated: {call.request.id} page {call.page} "
+                    f"by {call.worker} at {call.at:.3f}"
+                )
+    return found
+
+
+def _wrong_data(story: Story, ends: dict[Identity, End]) -> list[str]:
+    found = []
+    newest: dict[str, str] = {}
+    for _, path, receipt in story.store.written:
+        before = newest.get(path)
+        if before and RunId.parse(before).order > RunId.parse(receipt.run).order:
+            found.append(f"older run replaced a newer one: {path} {before} by {receipt.run}")
+        newest[path] = receipt.run
+    for (name, _), end in ends.items():
+        request = story.asked.get(name)
+        if request is None or end.state not in ("result", "superseded"):
+            continue
+        pages = story.partners[request.partner].plan.pages
+        for day in request.days():
+            path = TEMPLATE.render(request.partner, "daily", request.account, day, {}, "csv")
+            there = story.store.files.get(path)
+            if there is None:
+                found.append(f"{end.state} without its file: {path}")
+                continue
+            if RunId.parse(there[0].run).order < RunId.parse(request.run).order:
+                found.append(f"{end.state}, but an older file stands: {path}")
+            expected = b"".join(
+                bytes(chunk) for chunk in encode(table_of(request.account, day, pages), "csv", b"")
+            )
+            if there[1] != expected:
+                found.append(f"wrong rows: {path}")
+    return found

@@ -1,0 +1,233 @@
+"""One seeded story: what is asked, who works, and everything that goes wrong."""
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from random import Random
+
+from reportd.broker.keys import partition_of
+from reportd.limits.limiter import LimitRule
+from reportd.model.request import Request, request_id
+from reportd.worker.settings import EngineSettings
+from tests.simulation.broker import Broker
+from tests.simulation.partner import Partner, PartnerPlan
+from tests.simulation.store import MemoryStore
+from tests.simulation.worker import Worker
+from tests.simulation.world import WALL_AT_START, World
+
+TROUBLE_SECONDS = 60.0
+HORIZON_SECONDS = 1500.0
+SESSION_SECONDS = 10.0
+FIRST_DAY = date(2025, 11, 15)
+RUNS = ("daily/2025-11-22T04:00Z#1", "daily/2025-11-22T04:00Z#2", "daily/2025-11-23T04:00Z#1")
+
+
+@dataclass
+class Story:
+    """A world in motion and what it should come to."""
+
+    seed: int
+    world: World
+    broker: Broker
+    store: MemoryStore
+    partners: dict[str, Partner]
+    workers: list[Worker]
+    asked: dict[str, Request] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    finished: bool = False
+
+    def run(self) -> None:
+        """Play it to its end."""
+        self.finished = self.world.run_until(lambda: self.finished, HORIZON_SECONDS)
+
+
+def _plans(random: Random) -> list[PartnerPlan]:
+    accounts = frozenset(f"a{n}" for n in range(8))
+    bad = frozenset(random.sample(sorted(accounts), random.choice((0, 0, 1))))
+    killers = frozenset(random.sample(sorted(accounts - bad), random.choice((0, 0, 0, 1))))
+    outage_at = random.uniform(2, 40)
+    outages = ((outage_at, outage_at + random.uniform(5, 60)),) if random.random() < 0.3 else ()
+    meter = random.choice(("sliding", "fixed", "bucket"))
+    by_account = _limit("account", 3, 1.0, meter)
+    by_partner = _limit("partner", 8, 1.0, random.choice(("sliding", "fixed", "bucket")))
+    plans = [
+        PartnerPlan(
+            name="acme",
+            partitions=4,
+            limits=(by_account[0],),
+            strict=(by_account[1],),
+            key="account",
+            pages=random.choice((1, 1, 3)),
+            transient_share=random.choice((0.0, 0.05, 0.3)),
+            lie_share=random.choice((0.0, 0.0, 0.02)),
+            slow_share=random.choice((0.0, 0.1)),
+            bad_accounts=bad,
+            killers=killers,
+            outages=outages,
+        )
+    ]
+    if random.random() < 0.5:
+        plans.append(
+            PartnerPlan(
+                name="bolt",
+                partitions=1,
+                limits=(by_partner[0], by_account[0]),
+                strict=(by_partner[1], by_account[1]),
+                key="partner",
+                pages=random.choice((1, 2)),
+                transient_share=random.choice((0.0, 0.1)),
+            )
+        )
+    return plans
+
+
+def _limit(per: str, calls: int, seconds: float, meter: str) -> tuple[LimitRule, LimitRule]:
+    """Return a limit as the worker keeps it and as the partner counts it."""
+    strict = LimitRule(per=per, calls=calls, seconds=seconds, meter=meter, burst=4.0)  # type: ignore[arg-type]
+    kept = LimitRule(
+        per=per,
+        calls=calls,
+        seconds=seconds,
+        meter=meter,  # type: ignore[arg-type]
+        burst=2.0,
+        margin_seconds=0.03,
+    )
+    return kept, strict
+
+
+def tell(seed: int) -> Story:
+    """Make the story of a seed."""
+    world = World(seed)
+    random = Random(seed * 7919 + 1)
+    plans = _plans(random)
+    keys = [(plan.name, index) for plan in plans for index in range(plan.partitions)]
+    broker = Broker(world, keys, SESSION_SECONDS)
+    store = MemoryStore()
+    store.clock = lambda: world.time
+    partners = {plan.name: Partner(plan, world) for plan in plans}
+    settings = EngineSettings(
+        threads=random.choice((2, 8)),
+        window_requests=random.choice((6, 20, 1000)),
+        finishing_most=8,
+        store_id=store.identity,
+    )
+    story = Story(seed, world, broker, store, partners, [])
+    story.workers = [
+        Worker(
+            f"vm-{n}",
+            world,
+            broker,
+            store,
+            partners,
+            settings,
+            random.choice((0.0, 0.001, 0.01)),
+            story.log,
+        )
+        for n in range(random.choice((1, 2, 3)))
+    ]
+    _ask(story, random, plans)
+    _trouble(story, random)
+    _watch(story)
+    return story
+
+
+def _ask(story: Story, random: Random, plans: list[PartnerPlan]) -> None:
+    for plan in plans:
+        for run in RUNS[: random.choice((1, 1, 2, 3))]:
+            days = random.choice((1, 2, 3))
+            for account in (f"a{n}" for n in range(8)):
+                for start in range(0, random.choice((3, 6)), days):
+                    first = FIRST_DAY + timedelta(days=start)
+                    request = _request(random, plan.name, run, account, first, days)
+                    at = 0.0 if run == RUNS[0] else random.uniform(0, 80)
+                    copies = 2 if random.random() < 0.05 else 1
+                    for _ in range(copies):
+                        story.world.plan(at, _asking(story, plan, request, random))
+        for _ in range(random.choice((0, 2))):
+            part = (f"requests.{plan.name}", random.randrange(plan.partitions))
+            story.world.plan(random.uniform(0, 50), lambda p=part: _poison(story, p))  # type: ignore[misc]
+
+
+def _poison(story: Story, part: tuple[str, int]) -> None:
+    story.broker.append(part, b"a1", b"{not json")
+    story.broker.gap(part)
+
+
+def _request(
+    random: Random, partner: str, run: str, account: str, first: date, days: int
+) -> Request:
+    last = first + timedelta(days=days - 1)
+    late = WALL_AT_START + random.uniform(0, 40) if random.random() < 0.05 else None
+    return Request.model_validate(
+        {
+            "v": 1,
+            "id": request_id(
+                run, partner, "daily", account, first.isoformat(), last.isoformat(), b"{}"
+            ),
+            "run": run,
+            "partner": partner,
+            "report": "daily",
+            "account": account,
+            "first_day": first,
+            "last_day": last,
+            "formats": ["csv"],
+            "not_before": late,
+            "class": random.choice(("daily", "backfill")),
+        }
+    )
+
+
+def _asking(story: Story, plan: PartnerPlan, request: Request, random: Random):  # type: ignore[no-untyped-def]
+    kind = "backfill" if request.class_ == "backfill" else "requests"
+    key = request.account if plan.key == "account" else plan.name
+    index = partition_of(key.encode(), plan.partitions)
+    if random.random() < 0.03:
+        index = random.randrange(plan.partitions)
+
+    def ask() -> None:
+        story.asked[request.id] = request
+        story.broker.append((f"{kind}.{plan.name}", index), key.encode(), request.to_json())
+
+    return ask
+
+
+def _trouble(story: Story, random: Random) -> None:
+    world = story.world
+    for worker in story.workers:
+        world.plan(random.uniform(0, 3), worker.start)
+        worker.on_crash = _restarting(story, worker, random)
+        for _ in range(random.choice((0, 1, 4))):
+            at = random.uniform(1, TROUBLE_SECONDS)
+            world.plan(at, lambda w=worker: w.crash("kill -9"))  # type: ignore[misc]
+        for _ in range(random.choice((0, 0, 1, 2))):
+            at, seconds = random.uniform(1, TROUBLE_SECONDS), random.uniform(1, 30)
+            world.plan(at, lambda w=worker, s=seconds: w.freeze(s))  # type: ignore[misc]
+    if random.random() < 0.2:
+        at = random.uniform(1, TROUBLE_SECONDS)
+        world.plan(at, lambda: setattr(story.store, "is_away", True))
+        world.plan(at + random.uniform(1, 20), lambda: setattr(story.store, "is_away", False))
+
+    def calm() -> None:
+        for worker in story.workers:
+            worker.crash_share = 0.0
+
+    world.plan(TROUBLE_SECONDS * 1.5, calm)
+
+
+def _restarting(story: Story, worker: Worker, random: Random):  # type: ignore[no-untyped-def]
+    def restart() -> None:
+        away = random.uniform(11, 40) if random.random() < 0.2 else random.uniform(0.1, 3)
+        story.world.plan(away, lambda: worker.start() if worker.process is None else None)
+
+    return restart
+
+
+def _watch(story: Story) -> None:
+    def look() -> None:
+        story.finished = story.world.time > 82 and all(
+            story.broker.commits.get(part, (0, ""))[0] >= story.broker.end(part)
+            for part in story.broker.logs
+            if part[0].startswith(("requests.", "backfill."))
+        )
+        story.world.plan(1.0, look)
+
+    story.world.plan(1.0, look)
