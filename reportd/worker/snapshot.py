@@ -61,10 +61,10 @@ def _topics(partition: Partition, now: Now) -> list[dict[str, Any]]:
 
 def _state(partition: Partition, state: State, class_: RequestClass, account: str, now: Now) -> str:
     if state is State.READY and partition.scheduler.is_blocked(class_, account, now):
-        return State.LIMIT
+        return State.LIMIT.value
     if state in (State.FINISHING, State.ENDING):
-        return State.IN_FLIGHT
-    return State.READY if state is State.LOOKING else state
+        return State.IN_FLIGHT.value
+    return State.READY.value if state is State.LOOKING else state.value
 
 
 def _limits(partition: Partition, now: Now) -> list[dict[str, Any]]:
