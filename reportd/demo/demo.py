@@ -4,7 +4,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from reportd.demo.scene import Scene
 from reportd.demo.simulator.process import Simulator
 from reportd.demo.simulator.usage import Span
 from reportd.demo.workplace import PREFIX, Workplace
+from reportd.errors import BrokerError
 from reportd.model.request import Request
 from reportd.model.run import RunId
 from reportd.partners.load import load_partners
@@ -76,6 +77,7 @@ def run_demo(root: Path, scene: Scene, console: Console, seconds_limit: float, k
     place = Workplace(root)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
+    place.output.mkdir()
     with set_up(place, scene, console, started) as stage:
         play(stage, started + seconds_limit)
         stage.display.close()
@@ -150,7 +152,8 @@ def _look(stage: Stage) -> None:
         raise ProgramError(f"reportd-enqueue failed:\n{stage.enqueuer.said()}")
     if stage.daemon.status() is not None:
         raise ProgramError(f"reportd ended by itself:\n{stage.daemon.said()}")
-    stage.books.follow(stage.ledgers)
+    with suppress(BrokerError):  # topics that were just made; the next look sees more
+        stage.books.follow(stage.ledgers)
     counts = stage.simulator.counts()
     stage.display.show(
         [

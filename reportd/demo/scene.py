@@ -13,7 +13,7 @@ from reportd.demo.truth import Truth
 _ZONES = ("UTC", "Europe/Zurich", "America/New_York", "Asia/Tokyo")
 _CURRENCIES = ("EUR", "USD", "CHF")
 _FAULTS = Faults(error=0.03, reset=0.01, truncated=0.01, cut=0.005, html=0.01)
-_LATENCY = Latency(median_seconds=0.04, sigma=0.5, slow_share=0.01, slow_seconds=0.8)
+_LATENCY = Latency(median_seconds=0.2, sigma=0.4, slow_share=0.01, slow_seconds=1.5)
 
 
 @dataclass(frozen=True, slots=True)

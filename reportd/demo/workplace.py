@@ -67,6 +67,7 @@ class Workplace:
         """Write the whole configuration."""
         for folder in (self.partners, self.schedule.parent, self.root / "etc" / "secrets"):
             folder.mkdir(parents=True, exist_ok=True)
+        self.output.mkdir(exist_ok=True)
         self.config.write_text(_config(servers, self.output, metrics_port), encoding="utf-8")
         self.schedule.write_text(_schedule(scene, self.accounts), encoding="utf-8")
         self._write_accounts(scene)

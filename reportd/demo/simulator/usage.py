@@ -25,20 +25,18 @@ class Usage:
 
     @property
     def share(self) -> float:
-        """Return the share of the limit used; 1.0 if there was never any demand."""
-        return self.used / self.allowed if self.allowed else 1.0
+        """Return the share of the limit used; 0.0 if too few calls came to tell."""
+        return self.used / self.allowed if self.allowed else 0.0
 
 
-def limit_usage(
-    limit: Limit, calls: Sequence[SeenCall], stops: Sequence[Span] = (), least_calls: int = 10
-) -> Usage:
+def limit_usage(limit: Limit, calls: Sequence[SeenCall], stops: Sequence[Span] = ()) -> Usage:
     """Measure one limit of one partner over that partner's calls.
 
     Demand is certain from a scope's first call until the last call that asked something new:
-    until then something unasked was waiting. Scopes with fewer calls than ``least_calls`` say
-    nothing. ``stops`` are kills and when the killed was started again: from the kill until the
-    scope's next call (`RESTART_SECONDS` after the start at most) nobody was there to use it.
-    Neither counts the second after an account was told to slow down below its limit.
+    until then something unasked was waiting. ``stops`` are kills and when the killed was started
+    again: from the kill until the scope's next call (`RESTART_SECONDS` after the start at most)
+    nobody was there to use it. Neither counts the second after an account was told to slow down
+    below its limit. Whole windows alone are measured: parts of one say nothing.
     """
     used = allowed = 0.0
     for found in _by_scope(limit, calls).values():
@@ -46,18 +44,22 @@ def limit_usage(
         if span is None:
             continue
         away = [*_stopped(found, stops), *(_told_to_wait(found) if limit.per == "account" else ())]
-        counted = sum(
-            1
-            for call in found
-            if call.charged
-            and span[0] < call.at <= span[1]
-            and not any(start < call.at <= until for start, until in away)
-        )
-        if counted < least_calls:
-            continue
-        used += counted
-        allowed += (span[1] - span[0] - _overlap(span, away)) * limit.calls / limit.seconds
+        offset = found[0].wall - found[0].at
+        for start, until in _without(span, away):
+            first = _next_window(limit, start + offset) - offset
+            windows = math.floor((until - first) / limit.seconds)
+            end = first + windows * limit.seconds
+            used += sum(1 for call in found if call.charged and first <= call.at < end)
+            allowed += max(0, windows) * limit.calls
     return Usage(used, allowed)
+
+
+def _next_window(limit: Limit, wall: float) -> float:
+    """Return where the first whole window after a time starts; for most meters: there."""
+    if limit.meter != "fixed":
+        return wall
+    number = math.ceil((wall - limit.phase_seconds) / limit.seconds)
+    return number * limit.seconds + limit.phase_seconds
 
 
 def _stopped(calls: Sequence[SeenCall], stops: Sequence[Span]) -> Iterator[Span]:
@@ -125,12 +127,13 @@ def _told_to_wait(calls: Sequence[SeenCall]) -> Iterator[Span]:
             yield call.at, call.at + 1.0
 
 
-def _overlap(span: Span, away: Sequence[Span]) -> float:
-    """Return how much of a span lies in any of the others; they may overlap one another."""
-    total, reached = 0.0, span[0]
+def _without(span: Span, away: Sequence[Span]) -> Iterator[Span]:
+    """Yield the parts of a span that are in none of the others; they may overlap one another."""
+    reached = span[0]
     for start, until in sorted(away):
-        end = min(until, span[1])
-        if end > max(start, reached):
-            total += end - max(start, reached)
-            reached = end
-    return total
+        if start > reached:
+            yield reached, min(start, span[1])
+        reached = max(reached, until)
+        if reached >= span[1]:
+            return
+    yield reached, span[1]

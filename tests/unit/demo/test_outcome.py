@@ -109,4 +109,4 @@ def test_the_limit_that_binds_is_the_one_that_counts() -> None:
         for at in range(50)
     ]
     assert binding_usage(partner, calls, []).share == pytest.approx(1.0)
-    assert binding_usage(partner, [], []).share == 1.0
+    assert binding_usage(partner, [], []).share == 0.0

@@ -15,7 +15,7 @@ from reportd.demo.simulator.config import (
     to_json,
 )
 from reportd.demo.simulator.http import Connection, Question
-from reportd.demo.simulator.usage import limit_usage
+from reportd.demo.simulator.usage import Usage, limit_usage
 
 
 def test_a_configuration_survives_its_way_to_the_process() -> None:
@@ -51,23 +51,48 @@ def seen(at: float, account: str, first: str = "", fault: str = "") -> SeenCall:
     )
 
 
+def every_tenth(start: int, count: int) -> list[SeenCall]:
+    return [seen((start + number) / 10, "1") for number in range(count)]
+
+
 def test_usage_counts_only_while_there_was_demand() -> None:
     """After the last new question there may be nothing to ask: that time does not count."""
     limit = Limit(per="account", calls=10)
-    full = [seen(number / 10, "1") for number in range(21)]
     tail = [seen(10.0, "1", first="0.0"), seen(20.0, "1", first="0.1")]
-    assert limit_usage(limit, full + tail).share == pytest.approx(1.0)
+    assert limit_usage(limit, every_tenth(0, 21) + tail) == Usage(20, 20)
     refused = [seen(1.05, "1", fault="limit")]
-    assert limit_usage(limit, full + refused).share == pytest.approx(1.0)
+    assert limit_usage(limit, every_tenth(0, 21) + refused) == Usage(20, 20)
 
 
 def test_usage_leaves_out_the_time_when_nobody_ran() -> None:
-    """A stretch in which the client was dead does not count as unused."""
+    """From the kill to the next call after the start does not count as unused."""
     limit = Limit(per="partner", calls=10)
-    calls = [seen(number / 10, "1") for number in range(11)]
-    calls += [seen(5.0 + number / 10, "1") for number in range(1, 11)]
-    assert limit_usage(limit, calls).share == pytest.approx(20 / 60)
-    assert limit_usage(limit, calls, [(1.0, 5.0)]).share == pytest.approx(1.0)
+    calls = every_tenth(0, 11) + every_tenth(51, 11)
+    assert limit_usage(limit, calls) == Usage(20, 60)
+    assert limit_usage(limit, calls, [(1.0, 4.0)]) == Usage(20, 20)
+
+
+def test_a_restart_that_takes_too_long_counts() -> None:
+    """Only the first seconds of a restart are nobody's."""
+    limit = Limit(per="partner", calls=10)
+    calls = every_tenth(0, 11) + every_tenth(101, 11)
+    assert limit_usage(limit, calls, [(1.0, 2.0)]) == Usage(10 + 9, 10 + 60)
+
+
+def test_bursts_use_no_more_than_there_is() -> None:
+    """A client that sends each window's calls at once uses the limit fully, not more."""
+    bursts = [seen(window + 0.3 + n / 1000, "1") for window in range(5) for n in range(10)]
+    sliding = Limit(per="partner", calls=10, meter="sliding")
+    fixed = Limit(per="partner", calls=10, meter="fixed")
+    assert limit_usage(sliding, bursts) == Usage(40, 40)
+    assert limit_usage(fixed, bursts) == Usage(30, 30)
+
+
+def test_what_an_account_was_told_to_wait_does_not_count() -> None:
+    """The partner said "slow down" although its limit was not reached: a second is lost."""
+    limit = Limit(per="account", calls=10)
+    calls = [*every_tenth(0, 10), seen(1.0, "1", fault="throttle"), *every_tenth(21, 11)]
+    assert limit_usage(limit, calls).allowed == 20
 
 
 class FakeTransport(asyncio.Transport):
