@@ -119,7 +119,6 @@ def _acme() -> Partner:
         latency=_LATENCY,
         truth=Truth(seed=11),
         headers={"authorization": "Bearer token-of-north"},
-        gone_accounts=("acme-15",),
         seed=11,
     )
 
@@ -140,6 +139,7 @@ def _bolt() -> Partner:
         latency=_LATENCY,
         truth=Truth(seed=12),
         headers={"access-token": "key-of-the-app"},
+        gone_accounts=("bolt-09",),
         seed=12,
     )
 

@@ -119,9 +119,9 @@ def test_every_fault_is_known_for_what_it_is(
 
 def test_a_gone_account_is_permanent_and_a_wrong_credential_is_not_taken(running: Running) -> None:
     """404 for one account is that account's end; the simulator knows who may ask."""
-    gone = running.request("acme", -1)
+    gone = running.request("bolt", -1)
     verdict, _ = running.ask(running.flow(gone), {})
-    assert (gone.account, verdict.outcome) == ("acme-15", Outcome.PERMANENT)
+    assert (gone.account, verdict.outcome) == ("bolt-09", Outcome.PERMANENT)
     call = replace(running.flow(running.request("bolt")).call({}), secret_headers=())
     answer = running.client.send(call)
     assert running.simulator.calls()[-1].fault == "auth", answer

@@ -48,5 +48,5 @@ def test_the_scene_is_big_enough_and_has_its_gone_account() -> None:
     accounts = list(scene.accounts())
     assert 1500 <= len(scene.questions(SLOT)) <= 3000
     assert 30 <= len(accounts) <= 50
-    assert [account.account for account in accounts if account.gone] == ["acme-15"]
+    assert [account.account for account in accounts if account.gone] == ["bolt-09"]
     assert len(demo_scene(0.1).questions(SLOT)) < 200
