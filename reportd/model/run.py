@@ -60,6 +60,8 @@ class Claim(Record):
     expires_at: float
     holder: str = ""
     """Which process of the machine: a claim whose process is gone is free before its lease ends."""
+    replaces: str = ""
+    """The holder whose process was found gone: this claim counts although that one's lease runs."""
     starts: dict[str, dict[int, int]] = {}
     """Topic and partition -> the offset before which nothing of this run can lie."""
 

@@ -1,0 +1,145 @@
+"""What the enqueuer asks of the broker itself: the topic ``runs``, and where topics begin and end.
+
+Used by `reportd.enqueue.job`, in the enqueuer's process; requests go through Spark.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Protocol, Self
+
+from reportd.broker.admin import Admin
+from reportd.broker.producer import Producer
+from reportd.broker.reader import PartitionReader
+from reportd.broker.settings import ClientSettings
+from reportd.broker.topics import Topics
+from reportd.enqueue.runs import RunState, fold
+from reportd.errors import BrokerError, InvalidMessageError
+from reportd.model.run import Claim, Manifest, RunId
+
+logger = logging.getLogger(__name__)
+
+CONFIRM_SECONDS = 30.0
+
+
+class Cluster(Protocol):
+    """What the job needs of the broker; raises `BrokerError`."""
+
+    def missing(self, topics: Iterable[str]) -> list[str]:
+        """Return which topics are not there."""
+        ...
+
+    def states(self) -> dict[RunId, RunState]:
+        """Return the state of every run, as the topic has it now."""
+        ...
+
+    def write(self, key: str, record: Claim | Manifest) -> None:
+        """Write a record and wait until it is confirmed. Any thread."""
+        ...
+
+    def begins(self, topics: Iterable[str]) -> dict[str, dict[int, int]]:
+        """Return the first offset kept of each partition."""
+        ...
+
+    def ends(self, topics: Iterable[str]) -> dict[str, dict[int, int]]:
+        """Return where the next record of each partition will lie."""
+        ...
+
+    def at(self, topics: Iterable[str], instant: float) -> dict[str, dict[int, int]]:
+        """Return the first offset of each partition that is not older than an instant."""
+        ...
+
+
+class BrokerCluster:
+    """The real one."""
+
+    def __init__(self, settings: ClientSettings, topics: Topics, group: str) -> None:
+        """Make the clients; they connect by themselves."""
+        self._topics = topics
+        self._admin = Admin(settings)
+        self._reader = PartitionReader(settings, group=group)
+        self._producer = Producer(settings)
+        self._writing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Close what holds connections."""
+        self._reader.close()
+
+    def missing(self, topics: Iterable[str]) -> list[str]:
+        """Return which topics are not there."""
+        present = self._admin.topics()
+        return [topic for topic in topics if topic not in present]
+
+    def states(self) -> dict[RunId, RunState]:
+        """Return the state of every run; records that are none are passed over, with a warning."""
+        return fold(self._records())
+
+    def _records(self) -> Iterable[Claim | Manifest]:
+        for message in self._reader.read_all(self._topics.runs):
+            if not message.value:
+                continue
+            try:
+                yield parse_run_record(message.value)
+            except InvalidMessageError as error:
+                logger.warning(
+                    "%s[%d]@%d is no record of a run: %s",
+                    message.topic,
+                    message.partition,
+                    message.offset,
+                    error,
+                    extra={"action": "run_record_invalid"},
+                )
+
+    def write(self, key: str, record: Claim | Manifest) -> None:
+        """Write a record and wait until it is confirmed."""
+        outcome: list[int | BrokerError] = []
+        with self._writing:
+            self._producer.send(
+                self._topics.runs, record.to_json(), key=key.encode(), on_done=outcome.append
+            )
+            self._producer.flush(CONFIRM_SECONDS)
+        if not outcome:
+            raise BrokerError(f"{self._topics.runs}: no answer in {CONFIRM_SECONDS:.0f} s")
+        if isinstance(outcome[0], BrokerError):
+            raise outcome[0]
+
+    def begins(self, topics: Iterable[str]) -> dict[str, dict[int, int]]:
+        """Return the first offset kept of each partition."""
+        return _by_topic(self._admin.begin_offsets(self._parts(topics)))
+
+    def ends(self, topics: Iterable[str]) -> dict[str, dict[int, int]]:
+        """Return where the next record of each partition will lie."""
+        return _by_topic(self._admin.end_offsets(self._parts(topics)))
+
+    def at(self, topics: Iterable[str], instant: float) -> dict[str, dict[int, int]]:
+        """Return the first offset of each partition that is not older than an instant."""
+        parts = self._parts(topics)
+        ends = self._admin.end_offsets(parts)
+        found = self._admin.offsets_for_times(dict.fromkeys(parts, instant))
+        offsets = {part: found[part] for part in parts}
+        return _by_topic({p: ends[p] if at is None else at for p, at in offsets.items()})
+
+    def _parts(self, topics: Iterable[str]) -> list[tuple[str, int]]:
+        counts = self._admin.topics()
+        return [(topic, n) for topic in topics for n in range(counts.get(topic, 0))]
+
+
+def parse_run_record(data: bytes) -> Claim | Manifest:
+    """Parse a record of the topic ``runs``; raises `InvalidMessageError`."""
+    try:
+        record: Claim | Manifest = Manifest.from_json(data)
+    except InvalidMessageError:
+        record = Claim.from_json(data)
+    RunId.parse(record.run)
+    return record
+
+
+def _by_topic(offsets: Mapping[tuple[str, int], int]) -> dict[str, dict[int, int]]:
+    answer: dict[str, dict[int, int]] = {}
+    for (topic, number), offset in offsets.items():
+        answer.setdefault(topic, {})[number] = offset
+    return answer

@@ -1,0 +1,263 @@
+"""Makes the requests with Spark, writes them, reads them back, and compares.
+
+Everything is an expression of Spark's own: no row goes through Python, none stays in the driver.
+What the driver gets is a line for each partition of a topic.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import orjson
+from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - what everybody calls it
+
+from reportd.config.secrets import Secret
+from reportd.enqueue.plan import Found, Offsets, RunPlan
+from reportd.enqueue.runs import Starts
+from reportd.enqueue.spark import translated
+from reportd.enqueue.spark_accounts import Accounts
+from reportd.model.run import RunId, TopicSpan
+
+_ROW_SCHEMA = (
+    "turn int, partner string, timezone string, report string, first_day string, last_day string,"
+    " params string, body string, topic string, key_scope string"
+)
+_SINK = {
+    "acks": "all",
+    "compression.type": "lz4",
+    "linger.ms": "20",
+    "batch.size": "262144",
+}
+_SOURCE = {
+    "max.poll.records": "20000",
+    "max.partition.fetch.bytes": "8388608",
+    "fetch.min.bytes": "262144",
+    "fetch.max.wait.ms": "100",
+}
+_OFFSET_BITS = 48
+_ID = r"^[0-9a-f]{32}$"
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """How Spark's source and sink reach the broker."""
+
+    settings: Mapping[str, str | Secret] = field(repr=False)
+    """In the words of Java's client."""
+    group_prefix: str
+    """What its consumer groups' names start with, for the broker's access rules."""
+
+    def sink(self) -> dict[str, str]:
+        """Return the sink's options, secrets included: not to be shown."""
+        return self._options(_SINK)
+
+    def source(self) -> dict[str, str]:
+        """Return the source's options, secrets included: not to be shown."""
+        return {**self._options(_SOURCE), "groupIdPrefix": self.group_prefix}
+
+    def _options(self, base: Mapping[str, str]) -> dict[str, str]:
+        given = {
+            name: value.reveal() if isinstance(value, Secret) else value
+            for name, value in self.settings.items()
+        }
+        return {f"kafka.{name}": value for name, value in {**base, **given}.items()}
+
+
+def make_requests(spark: SparkSession, accounts: Accounts, plan: RunPlan) -> DataFrame:
+    """Return one row a request: id, topic, key, value, turn.
+
+    The JSON is what `reportd.model.request.Request` reads, the id what `request_id` computes.
+    """
+    asks = spark.createDataFrame(
+        [Row(**asdict(row)) for row in plan.rows(accounts.zones)] or [], _ROW_SCHEMA
+    )
+    ours = F.to_json(F.struct("account", "timezone", "currency", "credential", "attributes"))
+    active = accounts.rows.where("active").select(
+        "partner", "account", "timezone", "credential", ours.substr(2, 1 << 30).alias("ours")
+    )
+    fields = ("partner", "report", "account", "first_day", "last_day", "params")
+    hashed = F.sha2(F.concat_ws("\n", F.lit(str(plan.run)), *fields), 256)
+    key = (
+        F.when(F.col("key_scope") == "partner", F.col("partner"))
+        .when(F.col("key_scope") == "credential", F.col("credential"))
+        .otherwise(F.col("account"))
+    )
+    value = F.concat(F.lit('{"id":"'), F.col("id"), F.lit('",'), "body", F.lit(","), "ours")
+    return (
+        active.join(F.broadcast(asks), ["partner", "timezone"])
+        .withColumn("id", hashed.substr(1, 32))
+        .select(
+            "id",
+            "topic",
+            key.cast("binary").alias("key"),
+            value.cast("binary").alias("value"),
+            "turn",
+        )
+    )
+
+
+def count_requests(requests: DataFrame) -> Found:
+    """Return what the requests are, without writing them."""
+    with translated("counting requests"):
+        found = requests.agg(*_identity()).collect()[0]
+    return _found(found)
+
+
+def write_requests(requests: DataFrame, kafka: Kafka) -> Found:
+    """Write the requests, all accounts' first ask before any second; return what was written.
+
+    Every record is confirmed by all in-sync replicas when it returns. Raises `BrokerError`.
+    """
+    # an Observation would save the second pass, but the Kafka sink never fulfils one
+    found = count_requests(requests)
+    ordered = requests.sortWithinPartitions("turn")
+    with translated("writing requests"):
+        ordered.select("topic", "key", "value").write.format("kafka").options(**kafka.sink()).save()
+    return found
+
+
+def read_requests(
+    spark: SparkSession, kafka: Kafka, run: RunId, starts: Starts, ends: Offsets
+) -> DataFrame | None:
+    """Return the run's requests between the offsets: id, topic, partition, offset.
+
+    None if there is nothing to read.
+    """
+    spans = {
+        topic: {
+            number: (starts.get(topic, {}).get(number, 0), end)
+            for number, end in parts.items()
+            if starts.get(topic, {}).get(number, 0) < end
+        }
+        for topic, parts in ends.items()
+    }
+    spans = {topic: parts for topic, parts in spans.items() if parts}
+    if not spans:
+        return None
+
+    def offsets(side: int) -> str:
+        by_topic = {t: {str(n): span[side] for n, span in p.items()} for t, p in spans.items()}
+        return orjson.dumps(by_topic).decode()
+
+    parts = sum(len(p) for p in spans.values())
+    records = (
+        spark.read.format("kafka")
+        .options(**kafka.source())
+        .option("assign", orjson.dumps({t: sorted(p) for t, p in spans.items()}).decode())
+        .option("startingOffsets", offsets(0))
+        .option("endingOffsets", offsets(1))
+        .option("minPartitions", max(parts, spark.sparkContext.defaultParallelism))
+        .load()
+    )
+    return _ours(records, run)
+
+
+def _ours(records: DataFrame, run: RunId) -> DataFrame:
+    """Keep the run's requests; ours are told by their first bytes, others' are parsed."""
+    text = F.col("value").cast("string")
+    name = str(run)
+    head, middle = '{"id":"', f'","v":1,"run":"{name}",'
+    as_written = text.startswith(head) & (text.substr(len(head) + 33, len(middle)) == middle)
+    parsed = F.from_json(text, "id string, run string")
+    theirs = text.contains(orjson.dumps(name).decode()) & (parsed["run"] == name)
+    found = records.select(
+        F.when(as_written, text.substr(len(head) + 1, 32)).when(theirs, parsed["id"]).alias("id"),
+        "topic",
+        "partition",
+        "offset",
+    )
+    return found.where(F.col("id").rlike(_ID))
+
+
+def summarize(found: DataFrame) -> Found:
+    """Count and hash the records of each partition, repeated ids as often as they come."""
+    with translated("reading requests back"):
+        rows = (
+            found.groupBy("topic", "partition")
+            .agg(*_identity(), F.min("offset").alias("low"), F.max("offset").alias("high"))
+            .collect()
+        )
+    return _together([(row["topic"], row["partition"], row["n"], row) for row in rows])
+
+
+def summarize_distinct(found: DataFrame, topics: Sequence[str]) -> Found:
+    """Count and hash every id once, where it stands first; slower, for topics with repeats."""
+    place = F.lit(-1)
+    for number, topic in enumerate(topics):
+        place = F.when(F.col("topic") == topic, F.lit(number)).otherwise(place)
+    # Topic, partition and offset in one number: a plain hash aggregation, no objects
+    at = (place * (1 << 15) + F.col("partition")).cast("long") * (1 << _OFFSET_BITS)
+    code = at + F.col("offset")
+    by_id = found.groupBy("id").agg(F.min(code).alias("low"), F.max(code).alias("high"))
+    part = F.shiftright("low", _OFFSET_BITS)
+    with translated("reading requests back"):
+        rows = (
+            by_id.withColumn("place", part)
+            # A copy in another partition (a key forwarded after growth) does not widen the span
+            .withColumn("last", F.when(F.shiftright("high", _OFFSET_BITS) == part, F.col("high")))
+            .groupBy("place")
+            .agg(
+                *_identity(),
+                F.min("low").alias("low"),
+                F.max(F.coalesce("last", "low")).alias("high"),
+            )
+            .collect()
+        )
+    mask = (1 << _OFFSET_BITS) - 1
+    return _together(
+        [
+            (
+                topics[row["place"] >> 15],
+                row["place"] & ((1 << 15) - 1),
+                row["n"],
+                Row(
+                    low=row["low"] & mask,
+                    high=row["high"] & mask,
+                    hash_high=row["hash_high"],
+                    hash_low=row["hash_low"],
+                ),
+            )
+            for row in rows
+        ]
+    )
+
+
+def missing_requests(requests: DataFrame, found: DataFrame) -> DataFrame:
+    """Return the requests whose ids are not among those found."""
+    return requests.join(found.select("id"), "id", "left_anti")
+
+
+def _identity() -> list[Column]:
+    """Return the aggregates that two equal sets of ids have in common.
+
+    `Manifest.ids_hash`, in two halves: Spark has no unsigned 64 bits.
+    """
+    high, low = (F.conv(F.col("id").substr(at, 8), 16, 10).cast("long") for at in (1, 9))
+    return [
+        F.count(F.lit(1)).alias("n"),
+        F.bit_xor(high).alias("hash_high"),
+        F.bit_xor(low).alias("hash_low"),
+    ]
+
+
+def _hash_of(row: Row) -> int:
+    return ((row["hash_high"] or 0) << 32) | (row["hash_low"] or 0)
+
+
+def _found(row: Row) -> Found:
+    return Found(row["n"], f"{_hash_of(row):016x}")
+
+
+def _together(parts: Sequence[tuple[str, int, int, Row]]) -> Found:
+    whole = 0
+    spans: dict[str, dict[int, tuple[int, int]]] = {}
+    counts: dict[str, int] = {}
+    for topic, partition, count, row in sorted(parts, key=lambda part: part[:2]):
+        whole ^= _hash_of(row)
+        spans.setdefault(topic, {})[partition] = (row["low"], row["high"] + 1)
+        counts[topic] = counts.get(topic, 0) + count
+    return Found(
+        sum(counts.values()),
+        f"{whole:016x}",
+        tuple(TopicSpan(topic=t, requests=counts[t], spans=s) for t, s in spans.items()),
+    )
