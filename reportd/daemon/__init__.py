@@ -1,0 +1,1 @@
+"""Composes the daemon: configuration -> supervisor with workers and observer as children."""

@@ -1,0 +1,133 @@
+"""The look before the start, and before each reload: whether it can run here, now.
+
+Runs in a short-lived child of the supervisor, which opens no connection itself. Whatever is wrong
+leaves as one error: `ConfigError` (78) or `UnavailableError` (75), worded for the operator.
+"""
+
+import logging
+import math
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reportd.broker.settings import client_settings, library_problems
+from reportd.broker.topics import Topics, problems_of_topics
+from reportd.clock import Clock
+from reportd.config.load import Config
+from reportd.config.settings import PER_PARTITION, WorkerSettings
+from reportd.errors import BrokerError, ConfigError, InvalidMessageError, UnavailableError
+from reportd.model.vm import Vm
+from reportd.observer.brokerwatch import Clients
+from reportd.observer.clients import connect
+from reportd.observer.machine import is_running
+from reportd.observer.neighbours import LIVE_SECONDS, Neighbours
+from reportd.observer.web import probe_port
+from reportd.sinks.local import LocalStore
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What the look found; travels to the supervisor as JSON."""
+
+    workers: int
+    """How many to fork here."""
+    partitions: int
+    """Of all partners' requests topics."""
+    store: str
+    """The output's id."""
+    config: str
+    """The hash of the configuration that was looked at."""
+
+
+def preflight(
+    config: Config, partners: Collection[str], me: Vm, clock: Clock, *, listens: str = ""
+) -> Preflight:
+    """Look at everything the daemon needs; raises for the first thing that is not right.
+
+    ``listens`` is the address this daemon's own observer has already: it is not asked again.
+    Blocks for seconds, and up to `LIVE_SECONDS` when another VM may stand in the way.
+    """
+    settings = config.settings
+    if not partners:
+        raise ConfigError(
+            f"{settings.partners_folder}: no partner; put one file a partner there (see 'reportctl "
+            "partner')"
+        )
+    if settings.metrics.listen != listens:
+        probe_port(settings.metrics)
+    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    store.probe()
+    client = client_settings(settings.kafka)
+    if problems := library_problems(client):
+        raise ConfigError(*(f"{config.path}: kafka: {problem}" for problem in problems))
+    topics = Topics(settings.kafka.prefix)
+    clients = connect(client, topics)
+    try:
+        present = _topics(clients, settings.kafka.servers)
+        if problems := problems_of_topics(present, topics.prefix, sorted(partners)):
+            raise UnavailableError(
+                "\n".join([*problems, "make what is missing with 'reportctl topics create'"])
+            )
+        me = me.model_copy(update={"store": store.identity, "shared": settings.output.shared})
+        meet_neighbours(clients, Neighbours(me, is_running), clock)
+    finally:
+        clients.close()
+    partitions = sum(present[topics.requests(partner)] for partner in partners)
+    return Preflight(
+        workers=worker_count(settings.workers, partitions),
+        partitions=partitions,
+        store=store.identity,
+        config=config.config_hash,
+    )
+
+
+def worker_count(workers: WorkerSettings, partitions: int) -> int:
+    """Return how many workers this VM forks: its part of the partitions, at least one."""
+    if workers.processes == PER_PARTITION:
+        wanted = math.ceil(partitions / workers.vms)
+        return max(1, min(wanted, workers.max_processes))
+    return int(workers.processes)
+
+
+def meet_neighbours(clients: Clients, neighbours: Neighbours, clock: Clock) -> None:
+    """See whether a living VM forbids this one to run; raises `ConfigError`.
+
+    A record alone proves nothing: whoever would forbid it is watched until the record moves on
+    or has not for `LIVE_SECONDS`.
+    """
+    pause = threading.Event()
+    deadline = clock.monotonic() + LIVE_SECONDS
+    said = False
+    while True:
+        now, wall = clock.monotonic(), clock.wall()
+        for message in clients.vms.new():
+            try:
+                neighbours.see(Vm.from_json(message.value), now)
+            except InvalidMessageError as error:
+                logger.debug("a record of vms: %s", error, extra={"action": "vm_unreadable"})
+        if refusals := neighbours.refusals(now, wall):
+            raise ConfigError(refusals[0].reason)
+        doubts = neighbours.doubts(now, wall)
+        if not doubts or now >= deadline:
+            return
+        if not said:
+            said = True
+            logger.info(
+                "waiting up to %.0f s to see whether VM %s is alive",
+                LIVE_SECONDS,
+                doubts[0].machine,
+                extra={"action": "vm_in_doubt"},
+            )
+        pause.wait(LOOK_AGAIN_SECONDS)
+
+
+def _topics(clients: Clients, servers: str) -> Mapping[str, int]:
+    try:
+        return clients.cluster.topics()
+    except BrokerError as error:
+        raise UnavailableError(f"broker {servers}: not reachable: {error}") from error
