@@ -165,6 +165,22 @@ class Admin:
                 answer[part.topic, part.partition] = Committed(part.offset, part.metadata or "")
         return answer
 
+    def static_member(self, group: str, instance_id: str) -> str | None:
+        """Return the member id of who is in the group with this instance id.
+
+        What else the group tells of it (client, host) may be its predecessor's.
+        """
+        futures = self._start(
+            f"members of {group}",
+            lambda: self._client.describe_consumer_groups(
+                [group], request_timeout=self._timeout_seconds
+            ),
+        )
+        members = self._wait(futures[group], f"members of {group}").members
+        return next(
+            (one.member_id for one in members if one.group_instance_id == instance_id), None
+        )
+
     def begin_offsets(self, parts: Iterable[Part]) -> dict[Part, int]:
         """Return the first offset kept of each partition."""
         return self._offsets(dict.fromkeys(parts, _EARLIEST))

@@ -6,23 +6,31 @@ ever reset: an offset that is not there is an `OffsetOutOfRangeError`.
 """
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
+from reportd.broker.admin import Admin
+from reportd.broker.commits import CommitResult, SentCommits, results_of
 from reportd.broker.errors import (
     BrokerFatalError,
+    FencedInstanceError,
     OffsetOutOfRangeError,
     is_out_of_range,
     translate,
     translate_exception,
 )
+from reportd.broker.holding import Holding
 from reportd.broker.library_log import LibraryLog, error_callback
 from reportd.broker.message import Message, Part, from_kafka
 from reportd.broker.settings import ClientSettings
 from reportd.errors import BrokerError
+
+__all__ = ["CommitResult", "GroupConsumer"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +39,9 @@ Offsets: TypeAlias = Mapping[Part, tuple[int, str]]
 """The next offset to read and the commit's metadata, per partition."""
 
 HEARTBEATS_PER_SESSION = 15
-
-
-class CommitResult(NamedTuple):
-    """What became of one partition's commit."""
-
-    topic: str
-    partition: int
-    offset: int
-    error: BrokerError | None
+COMMIT_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+ASK_SECONDS = 10.0
 
 
 class GroupConsumer:
@@ -78,17 +80,21 @@ class GroupConsumer:
         self._on_committed = on_committed
         self._failure: BaseException | None = None
         self._fatal: BrokerError | None = None
-        self._subscribed: set[Part] = set()
+        self._fence_was_checked = False
         self._added: set[Part] = set()
-        self._paused: set[Part] = set()
-        self._starts: dict[Part, int] = {}
-        self._to_resume: set[Part] = set()
-        self._stopped: set[Part] = set()
-        self._commit_in_flight = False
+        self._commits = SentCommits()
+        self._awaited: list[CommitResult] | None = None
+        self._in_callback = False
         self._closing = False
+        self._settings = settings
+        self._group = group
+        self._instance_id = instance_id
+        self._member_ids: set[str] = set()
+        self._lost_all = False
         self._consumer = Consumer(
             {
                 **settings,
+                "client.id": instance_id,
                 "group.id": group,
                 "group.instance.id": instance_id,
                 "group.protocol": "classic",
@@ -116,21 +122,22 @@ class GroupConsumer:
             },
             logger=LibraryLog(),
         )
+        self._holding = Holding(self._consumer)
 
     @property
     def assignment(self) -> frozenset[Part]:
         """Every partition held now, those added by hand included."""
-        return frozenset(self._subscribed | self._added)
+        return self._holding.parts
 
     @property
     def paused(self) -> frozenset[Part]:
         """The partitions of the assignment that deliver nothing."""
-        return frozenset(self._paused)
+        return self._holding.paused
 
     @property
     def commit_in_flight(self) -> bool:
-        """Tell whether an asynchronous commit still waits for its result."""
-        return self._commit_in_flight
+        """Tell whether the last asynchronous commit still waits for its result."""
+        return self._commits.last_is_open
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics, in place of any before."""
@@ -145,11 +152,12 @@ class GroupConsumer:
         """Return the next record, if one comes in time; run whatever callbacks are due.
 
         Must be called often, even while everything is paused. Raises what a callback raised;
-        `OffsetOutOfRangeError`, after which the partition stands until `start_at`; `BrokerError`
-        for what concerns a topic (deleted, not allowed) and may mend; `FencedInstanceError` and
-        `BrokerFatalError`, after which the client is of no use: every partition counts as lost.
+        `OffsetOutOfRangeError`, after which the partition stands until `start_at`; and, after which
+        the client is of no use and every partition counts as lost, `BrokerFatalError`, or
+        `FencedInstanceError` if the group says that another has this one's id. Anything else (a
+        topic deleted, a right taken away) is logged: the library keeps trying.
         """
-        self._start_waiting()
+        self._holding.serve()
         found = self._consumer.poll(timeout_seconds)
         if self._failure is not None:
             failure, self._failure = self._failure, None
@@ -165,89 +173,107 @@ class GroupConsumer:
 
     def assign_also(self, parts: Iterable[Part]) -> None:
         """Hold partitions that the group does not hand out, paused; only within ``on_assign``."""
-        added = [part for part in parts if part not in self._added]
-        self._take(added)
+        added = list(parts)
+        self._holding.take(added)
         self._added.update(added)
 
     def unassign(self, parts: Iterable[Part]) -> None:
         """Let go of partitions added by hand; only within ``on_revoke`` and ``on_lost``."""
-        gone = [part for part in parts if part in self._added]
-        self._drop(gone)
+        gone = self._added.intersection(parts)
+        self._added -= gone
+        self._holding.drop(gone)
 
     def start_at(self, part: Part, offset: int) -> None:
-        """Say where reading begins, or goes on: an offset of the topic. Leaves it paused or not.
+        """Say where reading begins, or goes on; what was fetched already is dropped.
 
-        Before the library is ready for it (it starts partitions in its own time), `poll` does it.
+        Leaves it paused or not. Where the library is not ready for it, `poll` does it.
         """
-        if part in self.assignment:
-            self._starts[part] = offset
-            self._start_waiting()
-
-    def seek(self, part: Part, offset: int) -> None:
-        """Read on from ``offset``; what was fetched already is dropped."""
-        self.start_at(part, offset)
+        self._holding.start_at(part, offset)
 
     def pause(self, parts: Iterable[Part]) -> None:
         """Deliver nothing of these until `resume`; drops what was fetched, so not for moments."""
-        changed = [part for part in parts if part in self.assignment and part not in self._paused]
-        if changed:
-            self._call("pause", lambda: self._consumer.pause(_plain(changed)))
-            self._paused.update(changed)
-            self._to_resume.difference_update(changed)
+        self._holding.pause(parts)
 
     def resume(self, parts: Iterable[Part]) -> None:
         """Deliver these again."""
-        changed = [part for part in parts if part in self._paused]
-        self._paused.difference_update(changed)
-        self._to_resume.update(part for part in changed if part in self._starts)
-        ready = [part for part in changed if part not in self._starts]
-        if ready:
-            self._call("resume", lambda: self._consumer.resume(_plain(ready)))
+        self._holding.resume(parts)
 
     def commit(self, offsets: Offsets) -> bool:
-        """Send a commit; its result comes to ``on_committed``. One at a time: False if one is out.
+        """Send a commit; its result comes to ``on_committed``, unless another one is sent before.
 
-        Partitions that are not held (any more) are left out.
+        So a result always belongs to the last commit sent, and its age is known. Partitions that
+        are not held (any more) are left out; False: none was left, nothing was sent.
         """
-        if self._commit_in_flight:
-            return False
         parts = self._to_commit(offsets)
         if not parts:
             return False
-        self._call("commit", lambda: self._consumer.commit(offsets=parts, asynchronous=True))
-        self._commit_in_flight = True
+        try:
+            self._consumer.commit(offsets=parts, asynchronous=True)
+        except KafkaException as error:
+            self._raise_fatal()
+            raise translate_exception(error, "commit") from error
+        self._commits.sent(parts)
         return True
 
-    def commit_sync(self, offsets: Offsets) -> list[CommitResult]:
-        """Commit and wait for it; for callbacks and the end. Never raises for a refusal.
+    def commit_sync(
+        self, offsets: Offsets, timeout_seconds: float = COMMIT_SECONDS
+    ) -> list[CommitResult]:
+        """Commit and wait for the result: within ``on_revoke``, or as the last thing of all.
 
-        Where the call itself fails, each partition gets its error, and some may have been
-        committed all the same: read back what matters.
+        Never raises for a refusal: each partition gets its error. Some may have been committed
+        all the same: read back what matters. Within a callback the library waits as long as it
+        likes (7 s when the broker is gone, without end when it is there and mute); elsewhere
+        everything is paused first, for good, and the wait is bounded.
         """
         parts = self._to_commit(offsets)
         if not parts:
             return []
         try:
-            done = self._consumer.commit(offsets=parts, asynchronous=False)
+            if self._in_callback:
+                return results_of(self._consumer.commit(offsets=parts, asynchronous=False), None)
+            return self._commit_last(parts, timeout_seconds)
         except KafkaException as error:
-            failed = self._fatal or translate_exception(error, "commit")
-            return [CommitResult(part.topic, part.partition, part.offset, failed) for part in parts]
-        return [_result(part, None) for part in done]
+            failed: BrokerError = self._fatal or translate_exception(error, "commit")
+        except BrokerError as error:
+            failed = error
+        return [CommitResult(part.topic, part.partition, part.offset, failed) for part in parts]
 
-    def close(self) -> None:
+    def close(self, timeout_seconds: float = CLOSE_SECONDS) -> bool:
         """Leave without a word: a static member's partitions wait for it until the session ends.
 
-        Runs no callback of the caller: drain and `commit_sync` before.
+        Runs no callback of the caller: drain and `commit_sync` before. False: a mute broker would
+        hold it for ever; the process has to end by ``os._exit``.
         """
         self._closing = True
-        self._consumer.close()
+        closing = threading.Thread(target=self._consumer.close, name="close", daemon=True)
+        closing.start()
+        closing.join(timeout_seconds)
+        return not closing.is_alive()
+
+    def _commit_last(
+        self, parts: list[TopicPartition], timeout_seconds: float
+    ) -> list[CommitResult]:
+        self.pause(self.assignment)
+        self._consumer.commit(offsets=parts, asynchronous=True)
+        self._commits.sent(parts)
+        deadline = time.monotonic() + timeout_seconds
+        self._awaited = []
+        try:
+            while not self._awaited and time.monotonic() < deadline:
+                self.poll(0.1)
+            if not self._awaited:
+                raise BrokerError("commit: no answer in time")
+            return self._awaited
+        finally:
+            self._awaited = None
 
     def _assigned(self, _consumer: Consumer, parts: list[TopicPartition]) -> None:
         names = _names(parts)
 
         def take() -> None:
-            self._take(names)
-            self._subscribed.update(names)
+            self._holding.take(names)
+            self._member_ids.add(self._consumer.memberid())
+            self._lost_all = False
             self._on_assign(names)
 
         self._guarded(take)
@@ -256,73 +282,28 @@ class GroupConsumer:
         names = _names(parts)
         if not self._closing:
             self._guarded(lambda: self._on_revoke(names))
-        self._guarded(lambda: self._drop(names))
+        self._guarded(lambda: self._holding.drop(names))
 
     def _lost(self, _consumer: Consumer, parts: list[TopicPartition]) -> None:
         names = _names(parts)
+        self._lost_all = True
         if not self._closing:
             self._guarded(lambda: self._on_lost(names))
-        self._guarded(lambda: self._drop([*names, *self._added]))
+        self._guarded(lambda: self._holding.drop([*names, *self._added]))
+        self._added.clear()
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Run a part of a callback; what it raises, `poll` raises.
 
         The library would go on with an assignment of its own, unpaused.
         """
+        self._in_callback = True
         try:
             action()
         except BaseException as error:  # noqa: BLE001 - raised again by poll, Halt included
             self._failure = self._failure or error
-
-    def _take(self, parts: list[Part]) -> None:
-        """Assign, paused, at the beginning.
-
-        An explicit offset: a partition without a commit would be an error otherwise.
-        """
-        if not parts:
-            return
-        at_beginning = [TopicPartition(*part, OFFSET_BEGINNING) for part in parts]
-        self._call("assign", lambda: self._consumer.incremental_assign(at_beginning))
-        self._call("pause", lambda: self._consumer.pause(_plain(parts)))
-        self._paused.update(parts)
-
-    def _drop(self, parts: list[Part]) -> None:
-        held = [part for part in parts if part in self.assignment]
-        self._subscribed.difference_update(held)
-        self._added.difference_update(held)
-        self._paused.difference_update(held)
-        self._to_resume.difference_update(held)
-        self._stopped.difference_update(held)
-        for part in held:
-            self._starts.pop(part, None)
-        if held:
-            plain = _plain(held)
-            self._call("unassign", lambda: self._consumer.incremental_unassign(plain))
-
-    def _start_waiting(self) -> None:
-        for part, offset in list(self._starts.items()):
-            try:
-                self._start(part, offset)
-            except KafkaException as error:
-                if error.args[0].code() in (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS):
-                    continue
-                raise translate_exception(error, f"seek {part[0]}[{part[1]}]") from error
-            del self._starts[part]
-            if part in self._to_resume:
-                self._to_resume.remove(part)
-                self._consumer.resume(_plain([part]))
-
-    def _start(self, part: Part, offset: int) -> None:
-        at = TopicPartition(*part, offset)
-        if part not in self._stopped:
-            self._consumer.seek(at)
-            return
-        # It does not seek any more what it met an error in: the partition has to be new to it
-        self._consumer.incremental_unassign([at])
-        self._consumer.incremental_assign([at])
-        if part in self._paused or part in self._to_resume:
-            self._consumer.pause([at])
-        self._stopped.remove(part)
+        finally:
+            self._in_callback = False
 
     def _to_commit(self, offsets: Offsets) -> list[TopicPartition]:
         held = self.assignment
@@ -333,48 +314,56 @@ class GroupConsumer:
         ]
 
     def _committed(self, error: KafkaError | None, parts: list[TopicPartition]) -> None:
-        self._commit_in_flight = False
-        results = [_result(part, error) for part in parts]
-        self._guarded(lambda: self._on_committed(results))
+        if not self._commits.answered(parts):
+            return
+        results = results_of(parts, error)
+        if self._awaited is None:
+            self._guarded(lambda: self._on_committed(results))
+        else:
+            self._awaited = results
 
     def _failed(self, found: KafkaMessage, error: KafkaError) -> None:
         if is_out_of_range(error):
             part = found.topic() or "", found.partition() or 0
-            if part in self.assignment:
-                self._stopped.add(part)
+            self._holding.has_stopped(part)
             raise OffsetOutOfRangeError(*part, error.str())
-        if error.code() == KafkaError._MAX_POLL_EXCEEDED or error.retriable():
-            extra = {"action": "broker_error", "error": error.name()}
-            logger.warning("consumer: %s", error.str(), extra=extra)
-            return
         failure = translate(error, "consumer")
         if isinstance(failure, BrokerFatalError):
             self._fatal = self._fatal or failure
-        raise failure
+            self._raise_fatal()
+        logger.error("%s", failure, extra={"action": "broker_error", "error": error.name()})
 
     def _note_fatal(self, error: KafkaError) -> None:
         self._fatal = self._fatal or translate(error, "consumer")
 
     def _raise_fatal(self) -> None:
-        if self._fatal is not None:
-            raise self._fatal
+        if self._fatal is None:
+            return
+        if isinstance(self._fatal, FencedInstanceError) and not self._fence_was_checked:
+            self._fence_was_checked = True
+            self._fatal = self._checked_fence(self._fatal)
+        raise self._fatal
 
-    def _call(self, what: str, action: Callable[[], Any]) -> None:
+    def _checked_fence(self, fenced: FencedInstanceError) -> BrokerError:
+        """Say whether another process really has the id.
+
+        A client fences itself when it heartbeats between its session's end and its next poll: after
+        a broker's outage, or when it was stopped. In doubt it is no rival: this one joins again,
+        and if there is one, that is fenced while it is well, and knows.
+        """
+        if self._lost_all:
+            return BrokerFatalError(f"{fenced} (after its session had ended)")
+        admin = Admin(self._settings, timeout_seconds=ASK_SECONDS)
         try:
-            action()
-        except KafkaException as error:
-            raise self._fatal or translate_exception(error, what) from error
-
-
-def _plain(parts: Iterable[Part]) -> list[TopicPartition]:
-    return [TopicPartition(*part) for part in parts]
+            holder = admin.static_member(self._group, self._instance_id)
+        except BrokerError as error:
+            return BrokerFatalError(f"{fenced} (who it is cannot be asked: {error})")
+        if holder is None or holder in self._member_ids:
+            return BrokerFatalError(f"{fenced} (there is no other)")
+        return FencedInstanceError(
+            f"another process is in the group {self._group} as {self._instance_id} ({holder})"
+        )
 
 
 def _names(parts: Iterable[TopicPartition]) -> list[Part]:
     return [(part.topic, part.partition) for part in parts]
-
-
-def _result(part: TopicPartition, whole: KafkaError | None) -> CommitResult:
-    error = part.error or whole
-    failed = translate(error, "commit") if error else None
-    return CommitResult(part.topic, part.partition, part.offset, failed)

@@ -1,6 +1,7 @@
 """librdkafka's log lines and error events, on their way to Python's logging. Every process."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from confluent_kafka import KafkaError
@@ -13,19 +14,37 @@ the client at hand."""
 
 
 class LibraryLog:
-    """What the library takes for a logger; served from ``poll``, in the thread that polls."""
+    """What the library takes for a logger; served from ``poll``, in the thread that polls.
+
+    While a broker is away every client says so every second: the same kind of line is said once in
+    ``quiet_seconds``, the rest at DEBUG.
+    """
+
+    def __init__(
+        self, quiet_seconds: float = 30.0, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Start with nothing said."""
+        self._quiet_seconds = quiet_seconds
+        self._monotonic = monotonic
+        self._said: dict[object, float] = {}
 
     def log(self, level: int, text: str, *args: object) -> None:
-        """Pass one line on."""
-        if args and args[0] == _OF_ANOTHER_CLIENT:
+        """Pass one line on; its first argument is its kind (``FAIL``, ``REQTMOUT`` ...)."""
+        kind = args[0] if args else text
+        if kind == _OF_ANOTHER_CLIENT:
             return
+        now = self._monotonic()
+        if now - self._said.get(kind, -self._quiet_seconds) < self._quiet_seconds:
+            level = logging.DEBUG
+        else:
+            self._said[kind] = now
         logger.log(level, text, *args, extra={"action": "broker_library"})
 
 
 def error_callback(on_fatal: Callable[[KafkaError], None]) -> Callable[[KafkaError], None]:
     """Return the callback for errors of the whole client: fatal ones to ``on_fatal``.
 
-    The rest is the library's to mend (a broker away, a connection lost): said once each.
+    The rest is the library's to mend (a broker away, a connection lost), and in its log too.
     """
 
     def on_error(error: KafkaError) -> None:
@@ -33,6 +52,6 @@ def error_callback(on_fatal: Callable[[KafkaError], None]) -> Callable[[KafkaErr
             on_fatal(error)
             return
         extra = {"action": "broker_error", "error": error.name()}
-        logger.warning("broker: %s", error.str(), extra=extra)
+        logger.debug("broker: %s", error.str(), extra=extra)
 
     return on_error

@@ -76,17 +76,37 @@ def test_commits_carry_metadata_and_backfill_follows(
     }
 
 
-def test_one_commit_at_a_time(make_member: MakeMember, topics: Topics) -> None:
-    """A commit's result is never taken for another's: a second one waits for its turn."""
+def test_only_the_last_commit_is_answered(make_member: MakeMember, topics: Topics) -> None:
+    """An older commit's result is never taken for a newer one's: the fence counts from sending."""
     requests = (topics.requests("acme"), 0)
     member = make_member()
     member.until(lambda: bool(member.consumer.assignment))
 
     assert member.consumer.commit({requests: (1, "")})
-    assert not member.consumer.commit({requests: (2, "")})
+    assert member.consumer.commit({requests: (2, "")})
 
     member.until(lambda: not member.consumer.commit_in_flight)
-    assert [result.offset for result in member.results[0]] == [1]
+    member.read_nothing()
+    assert [[result.offset for result in results] for results in member.results] == [[2]]
+
+
+def test_the_last_commit_is_waited_for(
+    make_member: MakeMember, topics: Topics, reader: PartitionReader, producer: Producer
+) -> None:
+    """Outside of callbacks too; nothing is read meanwhile, and nobody else hears the result."""
+    requests = (topics.requests("acme"), 0)
+    fill(producer, requests, 100)
+    member = make_member()
+    member.until(lambda: bool(member.consumer.assignment))
+    member.start({requests: 0})
+    member.read(1)
+
+    results = member.consumer.commit_sync({requests: (1, "last")})
+
+    assert results == [(*requests, 1, None)]
+    assert member.results == []
+    assert reader.committed([requests]) == {requests: Committed(1, "last")}
+    assert member.consumer.paused == member.consumer.assignment
 
 
 def test_only_held_partitions_are_committed(
@@ -141,8 +161,10 @@ def test_a_second_process_with_the_same_id_fences_the_first(
     with pytest.raises(FencedInstanceError):
         first.until(lambda: False)
 
+    with pytest.raises(FencedInstanceError, match=r"another process is .* as vm-0"):
+        first.consumer.poll(0)
     refused = first.consumer.commit_sync({(topics.requests("acme"), 0): (1, "")})
-    assert [type(result.error) for result in refused] in ([], [FencedInstanceError])
+    assert [type(result.error) for result in refused] == [FencedInstanceError]
 
 
 def test_offsets_that_are_not_there_are_an_error(
@@ -226,7 +248,7 @@ class Walk:
             self.consumer.pause([part])
         if "seek" in action:
             self.next[part] = self.chance.randrange(self.count)
-            self.consumer.seek(part, self.next[part])
+            self.consumer.start_at(part, self.next[part])
         if "resume" in action:
             self.consumer.resume([part])
         self.read(self.chance.choice((0, 1, 10, 300)))
