@@ -32,6 +32,8 @@ class DeadLetter:
     attempts: int
     died_at: float
     """Epoch seconds."""
+    lies_at: tuple[int, int]
+    """Partition and offset of this record in ``dead``."""
     key: bytes | None = field(repr=False)
     value: bytes = field(repr=False)
     sample: bytes = field(repr=False, default=b"")
@@ -88,6 +90,7 @@ def _letter(message: Message, name: str, replay: int) -> DeadLetter:
         reason=_text(message, "reason"),
         attempts=_number(message, "attempts"),
         died_at=message.timestamp,
+        lies_at=(message.partition, message.offset),
         key=message.key,
         value=message.value,
         sample=message.header("sample") or b"",

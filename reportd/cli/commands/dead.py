@@ -1,0 +1,273 @@
+"""``reportctl dead``: look at dead letters, and send them on their way again."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import orjson
+
+from reportd.broker.admin import Admin
+from reportd.broker.keys import partition_of
+from reportd.broker.letters import DeadLetter, dead_letters, replay_headers, replayed_headers
+from reportd.broker.producer import Producer
+from reportd.broker.reader import PartitionReader
+from reportd.broker.settings import ClientSettings, client_settings
+from reportd.broker.topics import Topics
+from reportd.cli.options import add_config_option
+from reportd.cli.showing import harmless, instant, show_json, show_table
+from reportd.config.load import load
+from reportd.errors import BrokerError, ConfigError
+
+if TYPE_CHECKING:
+    from reportd.cli.options import Subparsers
+
+FILTERS = ("partner", "account", "report", "run", "error", "id")
+CONFIRM_SECONDS = 60.0
+
+
+def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
+    """Add ``dead list``, ``dead show`` and ``dead replay``."""
+    parser = subparsers.add_parser("dead", help="look at dead letters and replay them")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list dead letters, the oldest first")
+    _add_filters(listing)
+    listing.add_argument(
+        "--replayed", action="store_true", help="those that were replayed since, too"
+    )
+    listing.set_defaults(act=_list)
+    showing = actions.add_parser("show", help="show one with its original bytes")
+    add_config_option(showing)
+    showing.add_argument("id", metavar="ID", help="the request's id, or its beginning")
+    showing.add_argument("--json", action="store_true", help="for programs")
+    showing.set_defaults(act=_show)
+    replaying = actions.add_parser(
+        "replay",
+        help="send the original requests again",
+        description="Send requests to their topics again, as they were. Those that were replayed "
+        "before are left out.",
+    )
+    _add_filters(replaying)
+    replaying.add_argument("--all", action="store_true", help="every one: no filter is needed")
+    replaying.add_argument("--dry-run", action="store_true", help="only say which")
+    replaying.set_defaults(act=_replay)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for."""
+    act: Callable[[argparse.Namespace], int] = args.act
+    return act(args)
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    add_config_option(parser)
+    for name in FILTERS:
+        parser.add_argument(f"--{name}", metavar=name.upper(), help=f"of this {name} alone")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the letters lie, and a reader for it."""
+
+    settings: ClientSettings
+    topics: Topics
+    reader: PartitionReader
+
+    def letters(self) -> list[DeadLetter]:
+        """Return all of them, without the original bytes: they may be many."""
+        messages = self.reader.read_all(self.topics.dead)
+        return dead_letters(replace(message, value=b"") for message in messages)
+
+    def original(self, letter: DeadLetter) -> DeadLetter:
+        """Return a letter with the original bytes."""
+        partition, offset = letter.lies_at
+        part = (self.topics.dead, partition)
+        for message in self.reader.read(part, offset, offset + 1):
+            return replace(letter, value=message.value)
+        raise BrokerError(f"{letter.id} is no longer in {self.topics.dead}")
+
+    def partner_of(self, letter: DeadLetter) -> str:
+        """Return the partner whose topic it comes from; empty if that is none."""
+        parsed = self.topics.parse(letter.topic)
+        return parsed[1] if parsed is not None and parsed[0] != "ledger" else ""
+
+
+@contextmanager
+def _place(args: argparse.Namespace) -> Iterator[_Place]:
+    kafka = load(args.config).settings.kafka
+    settings = client_settings(kafka)
+    reader = PartitionReader(settings, group=kafka.prefix)
+    try:
+        yield _Place(settings, Topics(kafka.prefix), reader)
+    finally:
+        reader.close()
+
+
+def _wanted(args: argparse.Namespace, place: _Place) -> list[DeadLetter]:
+    def fits(letter: DeadLetter) -> bool:
+        of_letter = {name: getattr(letter, name, "") for name in FILTERS}
+        of_letter["partner"] = place.partner_of(letter)
+        asked = {name: getattr(args, name) for name in FILTERS}
+        return all(value is None or of_letter[name] == value for name, value in asked.items())
+
+    return [letter for letter in place.letters() if fits(letter)]
+
+
+def _list(args: argparse.Namespace) -> int:
+    with _place(args) as place:
+        found = [one for one in _wanted(args, place) if args.replayed or not one.replayed]
+        _say(found, place, as_json=args.json)
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    with _place(args) as place:
+        found = [letter for letter in place.letters() if letter.id.startswith(args.id)]
+        if not found:
+            raise ConfigError(f"there is no dead letter {args.id}")
+        if len({letter.id for letter in found}) > 1:
+            raise ConfigError(f"{args.id} is the beginning of several ids; write more of it")
+        letter = place.original(found[-1])
+    if args.json:
+        show_json({**_json(letter, place), **_bytes_json(letter)})
+        return 0
+    for name, value in _json(letter, place).items():
+        print(f"{name + ':':<10} {harmless(str(value))}")
+    print(f"died:      {instant(letter.died_at)}")
+    if len(found) > 1:
+        print(f"before:    {', '.join(harmless(each.reason) for each in found[:-1])}")
+    print("\nthe request's bytes:")
+    print(_pretty(letter.value))
+    if letter.sample:
+        print("\nthe beginning of the partner's answer:")
+        print(_pretty(letter.sample))
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    if not args.all and all(getattr(args, name) is None for name in FILTERS):
+        raise ConfigError("say which: --partner, --report, --error ..., or --all")
+    with _place(args) as place:
+        found = [letter for letter in _wanted(args, place) if not letter.replayed]
+        refused = [letter for letter in found if not place.partner_of(letter)]
+        found = [letter for letter in found if place.partner_of(letter)]
+        if not args.dry_run:
+            _send(found, place)
+        _say(found, place, as_json=args.json)
+        if not args.json:
+            print(f"{len(found)} {'would be replayed' if args.dry_run else 'replayed'}")
+            if refused:
+                print(f"{len(refused)} left out: they name no topic of a partner")
+    return 0
+
+
+def _send(letters: list[DeadLetter], place: _Place) -> None:
+    """Send the requests, then note in ``dead`` that it was done; raises `BrokerError`."""
+    counts = Admin(place.settings).topics()
+    gone = {letter.topic for letter in letters} - counts.keys()
+    if gone:
+        raise BrokerError(f"not there any more: {', '.join(sorted(gone))}")
+    producer = Producer(place.settings)
+    failures: list[BrokerError] = []
+
+    def note(letter: DeadLetter, done: int | BrokerError) -> None:
+        if isinstance(done, BrokerError):
+            failures.append(done)
+            return
+        producer.send(
+            place.topics.dead,
+            b"",
+            key=letter.key,
+            headers=replayed_headers(letter),
+            on_done=check,
+        )
+
+    def check(done: int | BrokerError) -> None:
+        if isinstance(done, BrokerError):
+            failures.append(done)
+
+    for each in letters:
+        letter = place.original(each)
+        producer.send(
+            letter.topic,
+            letter.value,
+            key=letter.key,
+            partition=_partition(letter, counts[letter.topic]),
+            headers=replay_headers(letter),
+            on_done=partial(note, each),
+        )
+        producer.poll()
+    left = producer.flush(CONFIRM_SECONDS)
+    if failures:
+        raise failures[0]
+    if left:
+        raise BrokerError(f"{left} records are not confirmed; start it again: none runs twice")
+
+
+def _partition(letter: DeadLetter, partitions: int) -> int:
+    if letter.key is None:
+        return letter.partition % partitions
+    return partition_of(letter.key, partitions)
+
+
+def _say(letters: list[DeadLetter], place: _Place, *, as_json: bool) -> None:
+    if as_json:
+        show_json([_json(letter, place) for letter in letters])
+        return
+    show_table(
+        ("died", "partner", "account", "report", "run", "error", "reason", "calls", "id", ""),
+        (
+            (
+                instant(letter.died_at),
+                place.partner_of(letter),
+                letter.account,
+                letter.report,
+                letter.run,
+                letter.error,
+                letter.reason,
+                letter.attempts,
+                letter.id,
+                "replayed" if letter.replayed else "",
+            )
+            for letter in letters
+        ),
+    )
+
+
+def _json(letter: DeadLetter, place: _Place) -> dict[str, object]:
+    return {
+        "id": letter.id,
+        "replay": letter.replay,
+        "partner": place.partner_of(letter),
+        "account": letter.account,
+        "report": letter.report,
+        "run": letter.run,
+        "error": letter.error,
+        "reason": letter.reason,
+        "attempts": letter.attempts,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "died_at": letter.died_at,
+        "replayed": letter.replayed,
+    }
+
+
+def _bytes_json(letter: DeadLetter) -> dict[str, object]:
+    return {
+        "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),
+        "value": letter.value.decode(errors="backslashreplace"),
+        "sample": letter.sample.decode(errors="backslashreplace"),
+    }
+
+
+def _pretty(data: bytes) -> str:
+    """Return JSON indented, anything else line by line; nothing that a terminal acts upon."""
+    with suppress(orjson.JSONDecodeError):
+        data = orjson.dumps(orjson.loads(data), option=orjson.OPT_INDENT_2)
+    lines = data.decode(errors="backslashreplace").split("\n")
+    return "\n".join(harmless(line) for line in lines)
