@@ -20,11 +20,17 @@ class ProgramError(ReportdError):
 
 
 class Program:
-    """One program; its output goes to a file, appended over restarts."""
+    """One program; its output goes to a file, appended over restarts.
+
+    It is killed when the thread that started it ends.
+    """
 
     def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
         """Start nothing yet; ``module`` is run as ``python -m``."""
-        self._command = [sys.executable, "-m", module, *arguments]
+        self._name = module
+        # It must not outlive whoever started it: their deaths are what demo and tests are about
+        tie = ("setpriv", "--pdeathsig", "KILL")
+        self._command = [*tie, sys.executable, "-m", module, *arguments]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,7 +50,7 @@ class Program:
     def pid(self) -> int:
         """Its process id; raises `ProgramError` if it was never started."""
         if self._process is None:
-            raise ProgramError(f"{self._command[2]} was not started")
+            raise ProgramError(f"{self._name} was not started")
         return self._process.pid
 
     def status(self) -> int | None:
@@ -54,11 +60,11 @@ class Program:
     def wait(self, seconds: float) -> int:
         """Wait for its end and return its exit status; raises `ProgramError` if it goes on."""
         if self._process is None:
-            raise ProgramError(f"{self._command[2]} was not started")
+            raise ProgramError(f"{self._name} was not started")
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise ProgramError(f"{self._command[2]} did not end in {seconds:g} s") from None
+            raise ProgramError(f"{self._name} did not end in {seconds:g} s") from None
 
     def signal(self, signum: int) -> None:
         """Send it a signal."""

@@ -100,7 +100,7 @@ def demo_scene(scale: float = 1.0) -> Scene:
                 (("acme-north", "token-of-north"),),
             ),
             Role(
-                _bolt(), "ads", 10, many(40), 7, ("parquet",), "app",
+                _bolt(), "ads", 10, many(40), 4, ("parquet",), "app",
                 (("bolt-app", "key-of-the-app"),),
             ),
             Role(
@@ -131,7 +131,7 @@ def _bolt() -> Partner:
         format="csv",
         gzip="file",
         paging="number",
-        page_rows=20,
+        page_rows=10,
         preamble_lines=2,
         delimiter=";",
         bom=True,

@@ -1,7 +1,10 @@
 """Programs as children: started, looked at, ended by their own pids."""
 
 import os
+import select
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,8 @@ SERVER = ("http.server", ["0", "--bind", "127.0.0.1"])
 def test_a_program_is_a_child_until_it_is_killed(tmp_path: Path) -> None:
     """It is found among the children, and is gone after the kill."""
     program = Program(*SERVER, tmp_path / "log").start()
-    while not children_of(os.getpid())[program.pid]:
-        pass  # the kernel fills the command line in a little after the program has started
+    while "setpriv" in (said := children_of(os.getpid())[program.pid]) or not said:
+        pass  # on its way to be the program
     assert "http.server" in children_of(os.getpid())[program.pid]
     program.kill()
     assert program.status() == -signal.SIGKILL
@@ -42,3 +45,30 @@ def test_a_program_that_goes_on_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="did not end"):
         program.wait(0.01)
     program.kill()
+
+
+PARENT = """
+import signal
+from pathlib import Path
+from reportd.demo.programs import Program
+program = Program("http.server", ["0", "--bind", "127.0.0.1"], Path({log!r})).start()
+while b"http.server" not in (said := Path(f"/proc/{{program.pid}}/cmdline").read_bytes()):
+    pass
+while said.startswith(b"setpriv"):
+    said = Path(f"/proc/{{program.pid}}/cmdline").read_bytes()
+print(program.pid, flush=True)
+signal.pause()
+"""
+
+
+def test_a_program_dies_with_whoever_started_it(tmp_path: Path) -> None:
+    """A demo or test that is killed leaves nothing behind."""
+    program = PARENT.format(log=str(tmp_path / "log"))
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        handle = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    assert poll.poll(20_000)
+    os.close(handle)
