@@ -5,6 +5,8 @@ Every call blocks for at most its timeout and raises `BrokerError`.
 """
 
 import math
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ from reportd.errors import BrokerError
 # The library's makers of these have no types
 _EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+LOOK_SECONDS = 0.05
 
 ChangeKind: TypeAlias = Literal["create", "repair", "keep", "differs"]
 
@@ -94,6 +98,8 @@ class Admin:
             )
             for name, future in futures.items():
                 self._wait(future, f"create {name}", KafkaError.TOPIC_ALREADY_EXISTS)
+            if not dry_run:
+                self._await_partitions({plan.name: plan.partitions for plan in new})
         repairs = [change.plan for change in changes if change.kind == "repair"]
         if repairs and not dry_run:
             self._set_configs(repairs)
@@ -111,6 +117,8 @@ class Admin:
         )
         for future in futures.values():
             self._wait(future, f"grow {topic} to {partitions} partitions")
+        if not dry_run:
+            self._await_partitions({topic: partitions})
 
     def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return each topic's settings, defaults included."""
@@ -245,6 +253,19 @@ class Admin:
         )
         for resource, future in futures.items():
             self._wait(future, f"repair {resource.name}")
+
+    def _await_partitions(self, counts: Mapping[str, int]) -> None:
+        """Wait until the broker that answers knows what the controller has done."""
+        deadline = time.monotonic() + self._timeout_seconds
+        pause = threading.Event()
+        while True:
+            present = self.topics()
+            missing = [name for name, count in counts.items() if present.get(name, 0) < count]
+            if not missing:
+                return
+            if time.monotonic() >= deadline:
+                raise BrokerError(f"made, but not to be seen: {', '.join(missing)}")
+            pause.wait(LOOK_SECONDS)
 
     def _metadata(self) -> Any:
         return self._start(
