@@ -162,7 +162,7 @@ def read_footer(file: BinaryIO) -> Receipt | None:
 def _data_end(meta: Any) -> int:
     """Return where the last column chunk ends, as the footer says."""
     groups = meta.num_row_groups
-    if groups == 0:
+    if groups == 0 or meta.num_rows == 0:  # a row group without rows has no page, at offset 0
         return len(_PARQUET_END)
     last = meta.row_group(groups - 1)
     chunk = last.column(last.num_columns - 1)
