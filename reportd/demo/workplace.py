@@ -8,6 +8,7 @@ from pathlib import Path
 from reportd.demo.scene import Scene
 
 _PORT_IN_FILES = "127.0.0.1:18080"
+_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SCHEDULE = "daily"
 PREFIX = "demo"
 MACHINE_ID = "demo"
@@ -96,7 +97,7 @@ def _config(servers: str, output: Path, metrics_port: int) -> str:
     return f"""\
 # Written by the demo.
 kafka = {{ servers = "{servers}", prefix = "{PREFIX}" }}
-workers = {{ processes = 4, machine_id = "{MACHINE_ID}", session_timeout_seconds = 10 }}
+workers = {{ processes = 4, machine_id = "{MACHINE_ID}" }}
 metrics = {{ listen = "127.0.0.1:{metrics_port}" }}
 [output]
 root = "{output}"
@@ -109,6 +110,8 @@ def _schedule(scene: Scene, accounts: Path) -> str:
         "# Written by the demo.",
         'calendar = "*-*-* 04:00 Europe/Zurich"',
         f'accounts = "{accounts}"',
+        "# A few seconds of work: not worth what Java's better compiler costs",
+        f'spark = {{ "spark.driver.extraJavaOptions" = "{_JAVA}" }}',
     ]
     for role in scene.roles:
         formats = ", ".join(f'"{one}"' for one in role.formats)
