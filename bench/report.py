@@ -1,0 +1,101 @@
+"""The tables that a person reads, and the files that a program does."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from bench.limits import LimitUse
+from bench.lives import MEGABYTE, Growth, Lives
+from bench.throughput import Measured
+
+
+def table(
+    console: Console, title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """Print one table, its first column to the left."""
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    for number, head in enumerate(heads):
+        shown.add_column(head, justify="right" if number else "left")
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+
+
+def throughput(console: Console, title: str, rounds: Iterable[Measured]) -> None:
+    """Print rates, CPU and memory of some rounds."""
+    table(
+        console,
+        title,
+        ("", "requests", "requests/s", "CPU s / 1,000", "peak MB"),
+        (
+            (
+                one.label,
+                f"{one.requests:,}",
+                f"{one.rate:,.0f}",
+                f"{one.cpu_per_thousand:.2f}",
+                f"{one.peak_bytes / MEGABYTE:.0f}",
+            )
+            for one in rounds
+        ),
+    )
+
+
+def ratios(console: Console, ours: float, cpu: float, what: str) -> None:
+    """Print what it comes to."""
+    console.print(f"{what}: {ours:.2f} times the peer's rate at {cpu:.2f} times its CPU a request")
+
+
+def limits(console: Console, uses: Iterable[LimitUse]) -> None:
+    """Print what was made of the limits."""
+    table(
+        console,
+        "100 requests/s, 5/s an account, 50 accounts",
+        ("", "meter", "seconds", "calls", "share used", "429s", "429s of calls"),
+        (
+            (
+                one.label,
+                one.meter,
+                f"{one.seconds:.0f}",
+                f"{one.calls:,}",
+                f"{one.share:.2%}",
+                str(one.throttled),
+                f"{one.throttled_share:.2%}",
+            )
+            for one in uses
+        ),
+    )
+
+
+def lives(console: Console, found: Lives, grown: Growth) -> None:
+    """Print how soon it is back, and how much memory it takes."""
+
+    def seconds(times: Sequence[float]) -> str:
+        return f"{sorted(times)[len(times) // 2]:.2f} s (worst {max(times):.2f} s)"
+
+    dirty = max(found.idle_worker_bytes, default=0) / MEGABYTE
+    rows = [
+        ("kill -9 of a worker to the next one's first call", seconds(found.worker_back_seconds)),
+        ("start to first call, after a stop", seconds(found.restart_seconds)),
+        ("start to first call, after kill -9", seconds(found.restart_after_kill_seconds)),
+        ("private dirty memory of an idle worker, most", f"{dirty:.1f} MB"),
+        (
+            f"private memory of a worker over {grown.requests:,} requests",
+            f"{grown.early_bytes / MEGABYTE:.1f} to {grown.late_bytes / MEGABYTE:.1f} MB",
+        ),
+        (
+            "growth in 100,000 requests",
+            f"{grown.per_hundred_thousand / MEGABYTE:+.1f} MB",
+        ),
+    ]
+    table(console, "reportd's processes", ("", "measured"), rows)
+
+
+def write(folder: Path, name: str, value: Any) -> None:
+    """Write one JSON file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    (folder / f"{name}.json").write_bytes(data)
