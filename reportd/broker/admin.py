@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but not in __all__
     AdminClient,
     AlterConfigOpType,
@@ -24,10 +24,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but 
     ResourceType,
 )
 
-from reportd.broker.errors import translate, translate_exception
+from reportd.broker.errors import translate_exception
 from reportd.broker.library_log import LibraryLog
 from reportd.broker.message import Part
-from reportd.broker.reader import Committed
+from reportd.broker.reader import Committed, PartitionReader
 from reportd.broker.settings import ClientSettings
 from reportd.broker.topics import TopicPlan
 from reportd.errors import BrokerError
@@ -56,7 +56,9 @@ class Admin:
 
     def __init__(self, settings: ClientSettings, *, timeout_seconds: float = 30.0) -> None:
         """Make the client; ``timeout_seconds`` bounds each call."""
+        self._settings = settings
         self._timeout_seconds = timeout_seconds
+        self._readers: dict[str, PartitionReader] = {}
         self._client = AdminClient(dict(settings), logger=LibraryLog())
 
     def topics(self) -> dict[str, int]:
@@ -156,22 +158,27 @@ class Admin:
             for part, future in futures.items()
         }
 
-    def group_offsets(self, group: str) -> dict[Part, Committed]:
-        """Return every commit of a group, of whatever topics; none if there is no such group."""
-        futures = self._start(
-            f"offsets of {group}",
-            lambda: self._client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=self._timeout_seconds
-            ),
-        )
-        found = self._wait(futures[group], f"offsets of {group}")
-        answer = {}
-        for part in found.topic_partitions or []:
-            if part.error:
-                raise translate(part.error, f"offsets of {group}")
-            if part.offset >= 0:
-                answer[part.topic, part.partition] = Committed(part.offset, part.metadata or "")
-        return answer
+    def group_offsets(
+        self, group: str, topics: Iterable[str] | None = None
+    ) -> dict[Part, Committed]:
+        """Return a group's commits in these topics (all, if none are given): where there are any.
+
+        Asked by a consumer: the library's own admin call crashes the process when the group's
+        coordinator has just moved (librdkafka#5040).
+        """
+        present = self.topics()
+        names = [name for name in present if not name.startswith("__")]
+        if topics is not None:
+            names = [name for name in topics if name in present]
+        parts = [(name, number) for name in names for number in range(present[name])]
+        found = self._reader(group).committed(parts)
+        return {part: commit for part, commit in found.items() if commit.offset is not None}
+
+    def close(self) -> None:
+        """Close what was opened to ask for commits."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
 
     def static_member(self, group: str, instance_id: str) -> str | None:
         """Return the member id of who is in the group with this instance id.
@@ -266,6 +273,13 @@ class Admin:
             if time.monotonic() >= deadline:
                 raise BrokerError(f"made, but not to be seen: {', '.join(missing)}")
             pause.wait(LOOK_SECONDS)
+
+    def _reader(self, group: str) -> PartitionReader:
+        if group not in self._readers:
+            self._readers[group] = PartitionReader(
+                self._settings, group=group, timeout_seconds=self._timeout_seconds
+            )
+        return self._readers[group]
 
     def _metadata(self) -> Any:
         return self._start(

@@ -4,6 +4,7 @@ Growing moves keys to other partitions, and with them the limits: a request must
 the old place while the new one has none of its history.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from reportd.broker.message import Part
@@ -18,8 +19,10 @@ class Offsets(Protocol):
         """Return every topic's partition count."""
         ...
 
-    def group_offsets(self, group: str) -> dict[Part, Committed]:
-        """Return a group's commits."""
+    def group_offsets(
+        self, group: str, topics: Iterable[str] | None = None
+    ) -> dict[Part, Committed]:
+        """Return a group's commits in these topics."""
         ...
 
     def begin_offsets(self, parts: list[Part]) -> dict[Part, int]:
@@ -53,7 +56,7 @@ def offset_lag(
         for name in (topics.requests(partner), topics.backfill(partner))
         for number in range(present.get(name, 0))
     ]
-    commits = cluster.group_offsets(group)
+    commits = cluster.group_offsets(group, {name for name, _ in parts})
     ends = cluster.end_offsets(parts)
     begins = cluster.begin_offsets([part for part in parts if part not in commits])
     done = {**begins, **{part: commit.offset or 0 for part, commit in commits.items()}}

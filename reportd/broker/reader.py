@@ -5,6 +5,7 @@ with it, enqueuer and tools read runs, control, dead letters.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
@@ -26,6 +27,15 @@ from reportd.errors import BrokerError
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+LOOK_AGAIN_SECONDS = 0.1
+_COORDINATOR_MOVES = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError._WAIT_COORD,
+    }
+)
 PREFETCH_MESSAGES = 10_000
 
 
@@ -75,9 +85,7 @@ class PartitionReader:
         asked = [TopicPartition(*part) for part in parts]
         if not asked:
             return {}
-        found = self._call(
-            "committed", lambda: self._consumer.committed(asked, timeout=self._timeout_seconds)
-        )
+        found = self._committed(asked)
         answer = {}
         for part in found:
             if part.error:
@@ -147,6 +155,19 @@ class PartitionReader:
     def close(self) -> None:
         """Close the client."""
         self._consumer.close()
+
+    def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask until the group has a coordinator: it moves, and is made when first asked for."""
+        deadline = time.monotonic() + self._timeout_seconds
+        pause = threading.Event()
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return self._consumer.committed(asked, timeout=max(0.1, left))
+            except KafkaException as error:
+                if left <= 0 or error.args[0].code() not in _COORDINATOR_MOVES:
+                    raise translate_exception(error, "committed") from error
+            pause.wait(LOOK_AGAIN_SECONDS)
 
     def _reached(self, found: KafkaMessage | None, part: Part) -> int:
         """Return the position after a record, or where an end-of-partition event stands."""

@@ -65,8 +65,14 @@ def run(args: argparse.Namespace) -> int:
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
     for name in FILTERS:
-        parser.add_argument(f"--{name}", metavar=name.upper(), help=f"of this {name} alone")
+        parser.add_argument(
+            f"--{name}", dest=_asked(name), metavar=name.upper(), help=f"of this {name} alone"
+        )
     parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _asked(name: str) -> str:
+    return f"asked_{name}"  # ``args.run`` is the command
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ def _wanted(args: argparse.Namespace, place: _Place) -> list[DeadLetter]:
     def fits(letter: DeadLetter) -> bool:
         of_letter = {name: getattr(letter, name, "") for name in FILTERS}
         of_letter["partner"] = place.partner_of(letter)
-        asked = {name: getattr(args, name) for name in FILTERS}
+        asked = {name: getattr(args, _asked(name)) for name in FILTERS}
         return all(value is None or of_letter[name] == value for name, value in asked.items())
 
     return [letter for letter in place.letters() if fits(letter)]
@@ -149,7 +155,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _replay(args: argparse.Namespace) -> int:
-    if not args.all and all(getattr(args, name) is None for name in FILTERS):
+    if not args.all and all(getattr(args, _asked(name)) is None for name in FILTERS):
         raise ConfigError("say which: --partner, --report, --error ..., or --all")
     with _place(args) as place:
         found = [letter for letter in _wanted(args, place) if not letter.replayed]

@@ -39,6 +39,16 @@ def member_of(broker: EmbeddedKafka, session_timeout_seconds: float) -> Member:
     return member
 
 
+def test_commits_can_be_asked_for_at_once(own_kafka: EmbeddedKafka) -> None:
+    """A group nobody has asked for yet has no coordinator: the library's own call dies of it."""
+    admin = Admin(settings_for(own_kafka.servers))
+
+    assert admin.group_offsets(PREFIX) == {}
+    own_kafka.restart()
+    assert admin.group_offsets(PREFIX) == {}
+    admin.close()
+
+
 def test_a_restart_of_the_broker_passes_unnoticed(own_kafka: EmbeddedKafka) -> None:
     """Within the session nothing is lost, what was sent meanwhile arrives, reading goes on."""
     member = member_of(own_kafka, session_timeout_seconds=60)

@@ -1,5 +1,7 @@
 """Topics grow when nothing is open, each after what it needs."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from reportd.broker.growth import grow, offset_lag
@@ -28,9 +30,12 @@ class Cluster:
     def topics(self) -> dict[str, int]:
         return self.counts
 
-    def group_offsets(self, group: str) -> dict[Part, Committed]:
+    def group_offsets(
+        self, group: str, topics: Iterable[str] | None = None
+    ) -> dict[Part, Committed]:
         assert group == "r"
-        return self.commits
+        assert topics is not None
+        return {part: commit for part, commit in self.commits.items() if part[0] in set(topics)}
 
     def begin_offsets(self, parts: list[Part]) -> dict[Part, int]:
         return {part: self.begins.get(part, 0) for part in parts}

@@ -1,0 +1,356 @@
+"""`reportctl topics`, `dead` and `status` on a real broker."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reportd.broker.admin import Admin
+from reportd.broker.keys import partition_of
+from reportd.broker.message import Message
+from reportd.broker.producer import Producer
+from reportd.broker.reader import PartitionReader
+from reportd.broker.settings import ClientSettings, client_settings
+from reportd.broker.topics import Topics
+from reportd.cli import reportctl
+from reportd.config.settings import KafkaSettings
+from reportd.demo.kafka import EmbeddedKafka
+from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
+
+PARTNER = """
+partitions = %d
+hosts = ["api.acme.com"]
+limits = [ { per = "account", calls = 5, seconds = 1, meter = "sliding" } ]
+[reports.campaigns]
+get = "https://api.acme.com/v2/{{ account.id }}/stats"
+rows = "data[]"
+columns = { clicks = "int64" }
+"""
+FLUSH_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A configuration folder, and clients for what it names."""
+
+    folder: Path
+    settings: ClientSettings
+    topics: Topics
+
+    def partitions(self, count: int) -> None:
+        (self.folder / "partners" / "acme.toml").write_text(PARTNER % count)
+
+    def run(self, *args: str) -> int:
+        *command, last = args
+        return reportctl.main([*command, last, "--config", str(self.folder / "reportd.toml")])
+
+    def read(self, topic: str) -> list[Message]:
+        reader = PartitionReader(self.settings, group=self.topics.prefix)
+        try:
+            return list(reader.read_all(topic))
+        finally:
+            reader.close()
+
+    def bury(self, name: str, *, key: bytes = b"1", value: bytes = b"{}", **headers: str) -> None:
+        """Write a dead letter as a worker does."""
+        known = {
+            "id": name,
+            "replay": "0",
+            "error": "permanent",
+            "reason": "404",
+            "attempts": "3",
+            "topic": self.topics.requests("acme"),
+            "partition": "0",
+            "offset": "7",
+            "run": "daily/2026-11-22T04:00Z#1",
+            "account": "1",
+            "report": "campaigns",
+            "sample": "no such account",
+            **headers,
+        }
+        producer = Producer(self.settings)
+        producer.send(
+            self.topics.dead,
+            value,
+            key=key,
+            headers=tuple((name, text.encode()) for name, text in known.items()),
+        )
+        assert producer.flush(FLUSH_SECONDS) == 0
+
+
+@pytest.fixture
+def place(kafka: EmbeddedKafka, tmp_path: Path, topic_prefix: str) -> Place:
+    (tmp_path / "partners").mkdir()
+    (tmp_path / "reportd.toml").write_text(
+        f'kafka = {{ servers = "{kafka.servers}", prefix = "{topic_prefix}" }}\n'
+        'output = { root = "out" }\nmetrics = { listen = "127.0.0.1:9" }\n'
+    )
+    settings = client_settings(KafkaSettings(servers=kafka.servers))
+    found = Place(tmp_path, settings, Topics(topic_prefix))
+    found.partitions(3)
+    return found
+
+
+@pytest.fixture
+def made(place: Place, capsys: pytest.CaptureFixture[str]) -> Place:
+    """Give a place with its topics."""
+    assert place.run("topics", "create") == 0
+    capsys.readouterr()
+    return place
+
+
+def document(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+class TestTopics:
+    def test_create_is_idempotent(self, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """A dry run makes nothing, the first run all, the second nothing again."""
+        kinds = []
+        for option in ("--dry-run", "--json", "--json"):
+            assert place.run("topics", "create", "--json", option) == 0
+            kinds.append({each["change"] for each in document(capsys)["topics"]})
+
+        assert kinds == [{"create"}, {"create"}, {"keep"}]
+        assert Admin(place.settings).topics()[place.topics.requests("acme")] == 3
+
+    def test_create_prints_what_it_did_and_the_rights(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """For a person, with every topic and a line a right."""
+        assert place.run("topics", "create") == 0
+
+        out = capsys.readouterr().out
+        assert place.topics.ledger("acme") in out
+        assert f"--operation Describe --operation Read --group {place.topics.prefix}" in out
+
+    def test_grow_follows_the_partner_file(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It waits while anything is open, then all three grow; the second time nothing does."""
+        producer = Producer(made.settings)
+        producer.send(made.topics.requests("acme"), b"{}", key=b"1")
+        assert producer.flush(FLUSH_SECONDS) == 0
+        made.partitions(5)
+
+        assert made.run("topics", "create") == 1
+        assert "3 partitions, not 5" in capsys.readouterr().out
+        assert made.run("topics", "grow", "acme", "--timeout", "0") == EXIT_UNAVAILABLE
+        assert "still 1 open" in capsys.readouterr().err
+        assert made.run("topics", "grow", "acme", "--dry-run") == 0
+        assert Admin(made.settings).topics()[made.topics.ledger("acme")] == 3
+        admin = Admin(made.settings)
+        part = (made.topics.requests("acme"), partition_of(b"1", 3))
+        admin.delete_records({part: 1})  # as good as finished: nothing is kept before the end
+        assert made.run("topics", "grow", "acme") == 0
+        assert made.run("topics", "grow", "acme") == 0
+        assert "nothing to do" in capsys.readouterr().out
+        for name in (made.topics.requests, made.topics.backfill, made.topics.ledger):
+            assert admin.topics()[name("acme")] == 5
+
+    def test_an_unknown_partner_is_a_mistake(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Said with those there are."""
+        assert made.run("topics", "grow", "acne") == EXIT_CONFIG
+        assert "there are: acme" in capsys.readouterr().err
+
+
+class TestDead:
+    def test_list_filters(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """By every field; copies of a letter are one."""
+        made.bury("aa")
+        made.bury("aa")
+        made.bury("bb", account="2", error="poison")
+
+        for options, ids in (
+            ((), ["aa", "bb"]),
+            (("--account", "2"), ["bb"]),
+            (("--error", "permanent", "--partner", "acme"), ["aa"]),
+            (("--partner", "globex"), []),
+            (("--id", "bb", "--report", "campaigns"), ["bb"]),
+        ):
+            assert made.run("dead", "list", *options, "--json") == 0
+            assert [each["id"] for each in document(capsys)] == ids
+
+    def test_list_is_a_table(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """Nothing in it is acted upon by a terminal."""
+        made.bury("aa", reason="\x1b]0;owned\x07 [red]404[/red]")
+
+        assert made.run("dead", "list") == 0
+
+        out = capsys.readouterr().out
+        assert "\\x1b]0;owned" in out
+        assert "[red]404[/red]" in out
+        assert "\x1b" not in out
+
+    def test_show_has_the_original(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """Found by the beginning of its id; bytes that are no text too."""
+        made.bury("abcdef", value=b'{"v":1}')
+        made.bury("abxxxx", value=b"\xff\x1b[2J\n")
+
+        assert made.run("dead", "show", "abc") == 0
+        out = capsys.readouterr().out
+        assert '"v": 1' in out
+        assert "no such account" in out
+        assert made.run("dead", "show", "abx") == 0
+        assert "\\xff\\x1b[2J" in capsys.readouterr().out
+        assert made.run("dead", "show", "ab") == EXIT_CONFIG
+        assert made.run("dead", "show", "zz") == EXIT_CONFIG
+
+    def test_replay_sends_the_original_once(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The same key, bytes and partition, the next life; noted, so that it is left out then."""
+        keys = [b"account-%d" % number for number in range(8)]
+        for key in keys:
+            made.bury(key.decode(), key=key, value=b"bytes of " + key)
+
+        assert made.run("dead", "replay", "--all", "--dry-run") == 0
+        assert made.read(made.topics.requests("acme")) == []
+        assert made.run("dead", "replay", "--id", "account-0") == 0
+        assert made.run("dead", "replay", "--all") == 0
+        assert made.run("dead", "replay", "--all") == 0
+
+        found = made.read(made.topics.requests("acme"))
+        assert sorted(each.key or b"" for each in found) == keys
+        for each in found:
+            assert each.value == b"bytes of " + (each.key or b"")
+            assert each.partition == partition_of(each.key or b"", 3)
+            assert each.headers == (("replay", b"1"),)
+        capsys.readouterr()
+        assert made.run("dead", "list", "--json") == 0
+        assert document(capsys) == []
+        assert made.run("dead", "list", "--replayed", "--json") == 0
+        assert [each["replayed"] for each in document(capsys)] == [True] * 8
+
+    def test_a_replay_that_died_can_be_replayed(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It is the second life, then the third."""
+        made.bury("aa")
+        assert made.run("dead", "replay", "--all") == 0
+        made.bury("aa", replay="1")
+        assert made.run("dead", "replay", "--all") == 0
+
+        found = made.read(made.topics.requests("acme"))
+        assert [each.header("replay") for each in found] == [b"1", b"2"]
+
+    def test_nothing_is_sent_elsewhere(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A letter that names a topic of no partner, or a ledger, stays where it is."""
+        made.bury("aa", topic=made.topics.control)
+        made.bury("bb", topic=made.topics.ledger("acme"))
+
+        assert made.run("dead", "replay", "--all") == 0
+
+        assert "2 left out" in capsys.readouterr().out
+        assert made.read(made.topics.control) == made.read(made.topics.ledger("acme")) == []
+
+    def test_replay_asks_what(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """Nobody replays everything by leaving something out."""
+        assert made.run("dead", "replay") == EXIT_CONFIG
+        assert "--all" in capsys.readouterr().err
+
+
+DOCUMENT: dict[str, Any] = {
+    "v": 1,
+    "at": 1_000_100.0,
+    "machine": "vm-1",
+    "phase": "running",
+    "ready": True,
+    "troubles": [],
+    "partners": {
+        "acme": {
+            "open": 1500,
+            "states": {"ready": 1000, "limit": 300, "unread": 200},
+            "elsewhere": 7,
+            "remaining": 1500,
+            "lag": 4321,
+            "oldest_open": 1_000_000.0,
+            "ended": 99.0,
+            "ended_per_second": 12.5,
+            "eta_seconds": 3700.0,
+        }
+    },
+    "runs": [
+        {"run": "daily/2026-11-22T04:00Z#1", "requests": 5, "open_at_most": 2, "deadline": None}
+    ],
+}
+
+
+@pytest.fixture
+def observer(place: Place) -> Iterator[dict[str, Any]]:
+    """Serve a document as the observer does, to who knows the token."""
+    shown = {**DOCUMENT}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            right = self.headers["Authorization"] == "Bearer hush" and self.path == "/status"
+            self.send_response(200 if right else 401)
+            self.end_headers()
+            self.wfile.write(json.dumps(shown).encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    config = place.folder / "reportd.toml"
+    (place.folder / "secrets").mkdir()
+    (place.folder / "secrets" / "metrics").write_text("hush\n")
+    config.write_text(
+        config.read_text().replace(
+            '"127.0.0.1:9"',
+            f'"127.0.0.1:{server.server_port}", token = {{ secret = "metrics" }}',
+        )
+    )
+    yield shown
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class TestStatus:
+    def test_it_shows_what_the_observer_knows(
+        self, place: Place, observer: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """By partner, with states, age and ETA; the document itself for programs."""
+        assert place.run("status") == 0
+        out = capsys.readouterr().out
+        for text in ("acme", "1,500", "1 min 40 s", "1 h 1 min", "4,321", "12.5", "daily/2026"):
+            assert text in out
+
+        assert place.run("status", "--json") == 0
+        assert document(capsys) == observer
+
+    def test_not_ready_is_a_status(
+        self, place: Place, observer: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """With the reason, for a person and for a script."""
+        observer |= {"ready": False, "troubles": ["worker-1 is wedged"]}
+
+        assert place.run("status") == 1
+        assert "worker-1 is wedged" in capsys.readouterr().out
+
+    def test_without_observer_the_broker_is_asked(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What is beyond the commits is at least as much as what is open."""
+        producer = Producer(made.settings)
+        for number in range(4):
+            producer.send(made.topics.requests("acme"), b"{}", key=b"%d" % number)
+        producer.send(made.topics.backfill("acme"), b"{}", key=b"1")
+        assert producer.flush(FLUSH_SECONDS) == 0
+
+        assert made.run("status", "--json") == 1
+        assert document(capsys) == {"observer": None, "partners": {"acme": {"lag": 5}}}
+        assert made.run("status") == 1
+        assert "no observer at 127.0.0.1:9" in capsys.readouterr().out
