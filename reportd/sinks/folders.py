@@ -5,6 +5,7 @@ descriptor; permissions do not depend on the umask.
 """
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ class Folders:
         self.file_mode = file_mode
         self._mode = file_mode | 0o700 | (file_mode & 0o444) >> 2
         self._durable: set[tuple[str, ...]] = set()
+        self._marks = itertools.count(1)
+        self._synced: dict[tuple[str, ...], int] = {}
 
     def open(self, *parts: str, make: bool = False) -> int:
         """Return a descriptor of a folder; the caller closes it. Raises OSError.
@@ -73,6 +76,24 @@ class Folders:
             self._durable.clear()
         self._durable.add(path)
         return there
+
+    def mark(self) -> int:
+        """Return a number for what was just renamed into a folder, for `sync`."""
+        return next(self._marks)
+
+    def sync(self, path: tuple[str, ...], folder: int, mark: int) -> None:
+        """Make a folder durable as it was at a mark, unless somebody has done so since.
+
+        Many requests publish into one folder: those that come together share its fsync.
+        Raises OSError.
+        """
+        if self._synced.get(path, 0) > mark:
+            return
+        begun = next(self._marks)
+        os.fsync(folder)
+        if len(self._synced) > _KNOWN_LIMIT:
+            self._synced.clear()
+        self._synced[path] = begun
 
     def create(self, folder: int, name: str) -> int:
         """Create a file that is not there yet, with the files' mode; returns its descriptor."""

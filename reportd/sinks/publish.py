@@ -5,9 +5,10 @@ call of a request in doubt. The order of the writes is DESIGN.md's: every file o
 staged and durable, then the guard, then the final names, then their folders.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Literal
 
 import pyarrow as pa
@@ -59,6 +60,18 @@ class Look:
     kind: Literal["none", "mine", "newer"]
     """``none``: ask again, everything. ``mine``: it is finished. ``newer``: superseded."""
     published: Published = Published()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One request's files, staged but neither durable nor published yet."""
+
+    request: Request
+    replay: int
+    targets: tuple[Target, ...]
+    stage: Stage
+    receipts: tuple[Receipt, ...]
+    guard: Guard
 
 
 class Publisher:
@@ -145,6 +158,25 @@ class Publisher:
         alone. Raises `OutputError`: nothing or a part was published, try `look` or this again;
         and what ``guard`` raises: whoever owns the request now finds the staged files.
         """
+        prepared = self.prepare(
+            request, targets, tables, guard, replay=replay, provisional=provisional
+        )
+        (published,) = self.publish_all([prepared])
+        if isinstance(published, Exception):
+            raise published
+        return published
+
+    def prepare(
+        self,
+        request: Request,
+        targets: Iterable[Target],
+        tables: Mapping[date, pa.Table],
+        guard: Guard,
+        *,
+        replay: int = 0,
+        provisional: Collection[date] = (),
+    ) -> Prepared:
+        """Encode and stage a request's files, for `publish_all`; raises `OutputError`."""
         targets = tuple(targets)
         stage = self._store.stage(stage_key(request.id, replay))
         try:
@@ -164,31 +196,92 @@ class Publisher:
                 )
                 chunks = encode(table, target.format, receipt.to_json())
                 receipts.append(stage.write(receipt, chunks))
-            stage.seal()
         except BaseException:
             stage.discard()
             raise
-        try:
-            standing = self._rename(stage, receipts, guard)
-        finally:
-            stage.close()
-        return _published(targets, standing, request, replay)
+        return Prepared(request, replay, targets, stage, tuple(receipts), guard)
 
-    def _rename(
-        self, stage: Stage, receipts: Iterable[Receipt], guard: Guard
-    ) -> dict[str, Receipt]:
-        """Give staged files their final names; return what stands under those names then."""
-        standing = {}
-        for receipt in receipts:
-            there = self._store.receipt_of(receipt.path, receipt.format)
-            if there is not None and there.order > receipt.order:
-                standing[receipt.path] = there
-                continue
-            guard()
-            stage.publish(receipt)
-            standing[receipt.path] = receipt
+    def publish_all(self, prepared: Sequence[Prepared]) -> list[Published | Exception]:
+        """Publish several requests' files together; returns what became of each, in their order.
+
+        Every step is done for all of them before the next: so the disk is waited for once, and
+        a folder that several publish into is made durable once. One that fails, with what
+        `publish` would raise, stops no other.
+        """
+        group = [_Publication(one) for one in prepared]
+        for one in group:
+            one.attempt(one.seal)
+        for one in group:
+            one.attempt(partial(one.give_names, self._store))
+        for one in group:
+            one.attempt(one.settle)
+        return [one.outcome() for one in group]
+
+    def _rename(self, stage: Stage, receipts: Iterable[Receipt], guard: Guard) -> None:
+        """Give staged files their final names, durably."""
+        _give_names(self._store, stage, receipts, guard)
         stage.settle()
-        return standing
+
+
+class _Publication:
+    """One request's way through `Publisher.publish_all`."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._standing: dict[str, Receipt] = {}
+        self._error: Exception | None = None
+
+    def attempt(self, step: Callable[[], None]) -> None:
+        """Take the next step, unless one failed."""
+        if self._error is not None:
+            return
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - handed to whoever asked, with the others' results
+            self._error = error
+
+    def seal(self) -> None:
+        try:
+            self._prepared.stage.seal()
+        except BaseException:
+            self._prepared.stage.discard()
+            raise
+
+    def give_names(self, store: Store) -> None:
+        one = self._prepared
+        try:
+            self._standing = _give_names(store, one.stage, one.receipts, one.guard)
+        except BaseException:
+            one.stage.close()
+            raise
+
+    def settle(self) -> None:
+        try:
+            self._prepared.stage.settle()
+        finally:
+            self._prepared.stage.close()
+
+    def outcome(self) -> Published | Exception:
+        if self._error is not None:
+            return self._error
+        one = self._prepared
+        return _published(one.targets, self._standing, one.request, one.replay)
+
+
+def _give_names(
+    store: Store, stage: Stage, receipts: Iterable[Receipt], guard: Guard
+) -> dict[str, Receipt]:
+    """Give staged files their final names; return what stands under those names then."""
+    standing = {}
+    for receipt in receipts:
+        there = store.receipt_of(receipt.path, receipt.format)
+        if there is not None and there.order > receipt.order:
+            standing[receipt.path] = there
+            continue
+        guard()
+        stage.publish(receipt)
+        standing[receipt.path] = receipt
+    return standing
 
 
 def _first_complete(

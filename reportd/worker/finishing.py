@@ -1,17 +1,20 @@
-"""The thread that stores answers: parse, write, fsync, rename; and the one that looks.
+"""The threads that store answers, and the one that looks.
 
-One finishing thread a process: threads that parse and write side by side cost more than they give
-(DESIGN.md, "Facts checked"). Looking at receipts has a thread of its own, so that a request that
-is about to start does not wait behind those that end.
+One thread a process parses and writes: threads that do so side by side cost more than they give
+(DESIGN.md, "Facts checked"). A second one waits for the disk, for all that is written by then at
+once. Looking at receipts has a thread of its own, so that a request that is about to start does
+not wait behind those that end.
 """
 
 import logging
 import queue
 import threading
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
 from reportd.model.ledger import PublishedFile
+from reportd.sinks.publish import Prepared
 from reportd.worker.actions import Finish, LookAt, Spool, Sweep
 from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
@@ -20,7 +23,11 @@ from reportd.worker.partition import Looked
 
 logger = logging.getLogger(__name__)
 
-Job = Finish | Spool | LookAt | Sweep
+Outcome: TypeAlias = tuple[tuple[PublishedFile, ...], str] | Exception
+"""The files, and the run that had newer ones if all were; or what was raised."""
+
+TOGETHER_MOST = 32
+"""Requests whose files are published in one go."""
 
 
 class Storing(Protocol):
@@ -38,11 +45,12 @@ class Storing(Protocol):
         """Store one answer durably: file, size in bytes, checksum."""
         ...
 
-    def publish(self, entry: Entry, body: bytes) -> tuple[tuple[PublishedFile, ...], str]:
-        """Parse the answers and publish the files; the run that had newer ones, if all were.
+    def prepare(self, entry: Entry, body: bytes) -> Prepared:
+        """Parse the answers and stage the files; raises `UnexpectedAnswerError`."""
+        ...
 
-        Raises `UnexpectedAnswerError`.
-        """
+    def publish_all(self, prepared: Sequence[Prepared]) -> list[Outcome]:
+        """Publish what was prepared, and say what became of each."""
         ...
 
     def sweep(self, request_id: str, replay: int) -> None:
@@ -50,73 +58,111 @@ class Storing(Protocol):
         ...
 
 
-class StoreThread:
-    """Does store jobs one after the other and tells the engine what became of them."""
+T = TypeVar("T")
 
-    def __init__(self, name: str, storing: Storing, engine: Engine, events: Events) -> None:
-        """Start the thread with its first job."""
-        self._storing = storing
-        self._engine = engine
-        self._events = events
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+
+class _Jobs(Generic[T]):
+    """A thread that takes all that waits for it, at most `TOGETHER_MOST`, and does it."""
+
+    def __init__(self, name: str, do: Callable[[Sequence[T]], None]) -> None:
+        self._do = do
+        self._queue: queue.SimpleQueue[T | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._started = False
+        self._starting = threading.Lock()
 
-    def add(self, job: Job) -> None:
-        """Do a job after those before it."""
+    def put(self, job: T) -> None:
         if not self._started:
-            self._started = True
-            self._thread.start()
+            with self._starting:
+                if not self._started:
+                    self._started = True
+                    self._thread.start()
         self._queue.put(job)
 
     def stop(self) -> None:
-        """Let the thread end after the jobs it has."""
         self._queue.put(None)
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
-            event = self._done(job)
-            if event is not None:
-                self._events.put(event)
+            jobs = [job]
+            going = True
+            while going and len(jobs) < TOGETHER_MOST:
+                try:
+                    another = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if another is None:
+                    going = False
+                else:
+                    jobs.append(another)
+            self._do(jobs)
+            if not going:
+                return
 
-    def _done(self, job: Job) -> Event | None:
-        engine = self._engine
-        if isinstance(job, Sweep):
-            self._sweep(job)
-            return None
-        entry = job.entry
-        try:
-            return self._do(job)
-        except FencedError:
-            return lambda now: engine.fenced(entry, job, now)
-        except OutputError as error:
-            reason = str(error)
-            logger.warning("the output is away: %s", reason, extra={"action": "output_away"})
-            return lambda now: engine.not_stored(entry, job, reason, now)
-        except UnexpectedAnswerError as error:
-            reason = str(error)
-            return lambda now: engine.unparsable(entry, reason, now)
-        except Exception as error:
-            logger.exception(
-                "storing the answer of request %s failed unexpectedly",
-                entry.request.id,
-                extra={"action": "store_failed"},
-            )
-            reason = f"{type(error).__name__} while storing: {error}"
-            if isinstance(job, LookAt):
-                return lambda now: engine.not_stored(entry, job, reason, now)
-            return lambda now: engine.unparsable(entry, reason, now)
 
-    def _do(self, job: Finish | Spool | LookAt) -> Event:
+class Finishing:
+    """Stores answers in two threads: what the first has staged, the second makes durable."""
+
+    def __init__(self, storing: Storing, engine: Engine, events: Events) -> None:
+        """Start the threads with their first job."""
+        self._storing = storing
+        self._engine = engine
+        self._events = events
+        self._answers: _Jobs[Finish] = _Jobs("finishing", self._prepare)
+        self._files: _Jobs[tuple[Finish, Prepared] | Spool | Sweep] = _Jobs(
+            "publishing", self._publish
+        )
+
+    def add(self, job: Finish | Spool | Sweep) -> None:
+        """Do a job after those before it."""
+        if isinstance(job, Finish):
+            self._answers.put(job)
+        else:
+            self._files.put(job)
+
+    def stop(self) -> None:
+        """Let the threads end after the jobs they have."""
+        self._answers.stop()
+        self._files.stop()
+
+    def _prepare(self, jobs: Sequence[Finish]) -> None:
+        for job in jobs:
+            try:
+                prepared = self._storing.prepare(job.entry, job.body)
+            except Exception as error:  # noqa: BLE001 - told apart there
+                self._events.put(_failed(self._engine, job, error))
+            else:
+                self._files.put((job, prepared))
+
+    def _publish(self, jobs: Sequence[tuple[Finish, Prepared] | Spool | Sweep]) -> None:
+        together = []
+        for job in jobs:
+            if isinstance(job, Sweep):
+                self._sweep(job)
+            elif isinstance(job, Spool):
+                self._events.put(self._spooled(job))
+            else:
+                together.append(job)
+        if not together:
+            return
+        outcomes = self._storing.publish_all([prepared for _, prepared in together])
+        for (finish, _), outcome in zip(together, outcomes, strict=True):
+            self._events.put(self._published(finish, outcome))
+
+    def _published(self, job: Finish, outcome: Outcome) -> Event:
         engine, entry = self._engine, job.entry
-        if isinstance(job, LookAt):
-            looked = self._storing.look(entry)
-            return lambda now: engine.looked(entry, looked, now)
-        if isinstance(job, Spool):
-            file, size, checksum = self._storing.spool(entry, job.body)
-            return lambda now: engine.spooled(entry, file, size, checksum, now)
-        files, newer = self._storing.publish(entry, job.body)
+        if isinstance(outcome, Exception):
+            return _failed(engine, job, outcome)
+        files, newer = outcome
         return lambda now: engine.published(entry, files, newer, now)
+
+    def _spooled(self, job: Spool) -> Event:
+        engine, entry = self._engine, job.entry
+        try:
+            file, size, checksum = self._storing.spool(entry, job.body)
+        except Exception as error:  # noqa: BLE001 - told apart there
+            return _failed(engine, job, error)
+        return lambda now: engine.spooled(entry, file, size, checksum, now)
 
     def _sweep(self, job: Sweep) -> None:
         try:
@@ -124,3 +170,55 @@ class StoreThread:
         except OutputError as error:
             extra = {"action": "sweep_failed", "request": job.request_id}
             logger.warning("left-over spool stays for now: %s", error, extra=extra)
+
+
+class Looking:
+    """Looks at receipts, one request after the other, and tells the engine."""
+
+    def __init__(self, storing: Storing, engine: Engine, events: Events) -> None:
+        """Start the thread with its first job."""
+        self._storing = storing
+        self._engine = engine
+        self._events = events
+        self._jobs: _Jobs[LookAt] = _Jobs("looking", self._look)
+
+    def add(self, job: LookAt) -> None:
+        """Do a job after those before it."""
+        self._jobs.put(job)
+
+    def stop(self) -> None:
+        """Let the thread end after the jobs it has."""
+        self._jobs.stop()
+
+    def _look(self, jobs: Sequence[LookAt]) -> None:
+        for job in jobs:
+            self._events.put(self._looked(job))
+
+    def _looked(self, job: LookAt) -> Event:
+        engine, entry = self._engine, job.entry
+        try:
+            looked = self._storing.look(entry)
+        except Exception as error:  # noqa: BLE001 - told apart there
+            return _failed(engine, job, error)
+        return lambda now: engine.looked(entry, looked, now)
+
+
+def _failed(engine: Engine, job: Finish | Spool | LookAt, error: Exception) -> Event:
+    """Return what the engine is told of a job that did not succeed."""
+    entry, reason = job.entry, str(error)
+    if isinstance(error, FencedError):
+        return lambda now: engine.fenced(entry, job, now)
+    if isinstance(error, OutputError):
+        logger.warning("the output is away: %s", reason, extra={"action": "output_away"})
+        return lambda now: engine.not_stored(entry, job, reason, now)
+    if not isinstance(error, UnexpectedAnswerError):
+        logger.error(
+            "storing the answer of request %s failed unexpectedly",
+            entry.request.id,
+            exc_info=error,
+            extra={"action": "store_failed"},
+        )
+        reason = f"{type(error).__name__} while storing: {reason}"
+        if isinstance(job, LookAt):
+            return lambda now: engine.not_stored(entry, job, reason, now)
+    return lambda now: engine.unparsable(entry, reason, now)

@@ -35,7 +35,7 @@ from reportd.worker.engine import Engine
 from reportd.worker.events import Events
 from reportd.worker.executor import Executor
 from reportd.worker.fence import Fence
-from reportd.worker.finishing import StoreThread
+from reportd.worker.finishing import Finishing, Looking
 from reportd.worker.partition import Partition
 from reportd.worker.records import Records
 from reportd.worker.restoring import Restorer
@@ -114,8 +114,8 @@ class Loop:
         consumer: GroupConsumer,
         records: Records,
         executor: Executor,
-        finishing: StoreThread,
-        looking: StoreThread,
+        finishing: Finishing,
+        looking: Looking,
         restorer: Restorer,
     ) -> None:
         """Take the clients and threads."""

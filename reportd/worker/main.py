@@ -31,7 +31,7 @@ from reportd.worker.engine import Engine
 from reportd.worker.events import Events
 from reportd.worker.executor import Executor
 from reportd.worker.fence import Fence
-from reportd.worker.finishing import StoreThread
+from reportd.worker.finishing import Finishing, Looking
 from reportd.worker.loop import Loop
 from reportd.worker.records import Records
 from reportd.worker.restoring import Restorer
@@ -138,8 +138,8 @@ def run(
             log=tally,
             grant_seconds=engine_settings.grant_seconds,
         ),
-        finishing=StoreThread("finishing", output, engine, events),
-        looking=StoreThread("looking", output, engine, events),
+        finishing=Finishing(output, engine, events),
+        looking=Looking(output, engine, events),
         restorer=Restorer(
             make_reader=lambda: PartitionReader(client, group=settings.kafka.prefix),
             topics=topics,

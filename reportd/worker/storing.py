@@ -1,6 +1,6 @@
 """The output as one worker uses it: looks, spool, parse and publish. Used by the store threads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,10 +10,11 @@ from reportd.model.ledger import PublishedFile, Step
 from reportd.model.request import Request
 from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
-from reportd.sinks.publish import Publisher
+from reportd.sinks.publish import Prepared, Published, Publisher
 from reportd.sinks.spool import Spool
 from reportd.worker.entry import Entry
 from reportd.worker.fence import Fence
+from reportd.worker.finishing import Outcome
 from reportd.worker.partition import Looked
 
 
@@ -56,15 +57,15 @@ class Output:
         )
         return stored.file, stored.size_bytes, stored.checksum
 
-    def publish(self, entry: Entry, body: bytes) -> tuple[tuple[PublishedFile, ...], str]:
-        """Parse the answers and publish the files; the run that had newer ones, if all were."""
-        request = self._completed(entry)
+    def prepare(self, entry: Entry, body: bytes) -> Prepared:
+        """Parse the answers and stage the files, for `publish_all`."""
+        request = entry.request
         partner = self._partners[request.partner]
         now = self._clock.wall()
         bodies = [self._spool.read(step.file, step.checksum) for step in entry.steps]
         bodies.append(body)
         tables = to_tables(partner, request, [one for one in bodies if one], now)
-        published = self._publisher.publish(
+        return self._publisher.prepare(
             request,
             self._publisher.targets(request),
             tables,
@@ -72,7 +73,13 @@ class Output:
             replay=entry.replay,
             provisional=provisional_days(partner, entry, now),
         )
-        return published.files, published.run if published.all_superseded else ""
+
+    def publish_all(self, prepared: Sequence[Prepared]) -> list[Outcome]:
+        """Publish what was prepared; return each one's files, or what was raised for it."""
+        return [
+            one if isinstance(one, Exception) else _outcome(one)
+            for one in self._publisher.publish_all(prepared)
+        ]
 
     def sweep(self, request_id: str, replay: int) -> None:
         """Delete a request's spool."""
@@ -91,6 +98,10 @@ class Output:
                 raise FencedError("the lease on the partition has run out")
 
         return guard
+
+
+def _outcome(published: Published) -> tuple[tuple[PublishedFile, ...], str]:
+    return published.files, published.run if published.all_superseded else ""
 
 
 def provisional_days(partner: Partner, entry: Entry, now_wall: float) -> frozenset[date]:
