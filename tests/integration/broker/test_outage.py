@@ -77,8 +77,12 @@ def test_an_outage_longer_than_the_session_is_no_second_machine(own_kafka: Embed
     """The client loses all; it may even fence itself, and that must not read as a rival."""
     member = member_of(own_kafka, session_timeout_seconds=2)
     own_kafka.kill()
-    # Not polled while the session ends and the broker comes back: so the client fences itself
+    # Not polled while the session ends, the broker comes back and the group is loaded: so the
+    # client, which goes on to heartbeat, fences itself
     own_kafka.start()
+    producer = Producer(settings_for(own_kafka.servers))
+    producer.send(REQUESTS[0], b"", partition=0)
+    assert producer.flush(PATIENCE_SECONDS) == 0
     deadline = time.monotonic() + PATIENCE_SECONDS
 
     fatal: list[BrokerFatalError] = []
