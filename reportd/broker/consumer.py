@@ -202,10 +202,11 @@ class GroupConsumer:
         """Send a commit; its result comes to ``on_committed``, unless another one is sent before.
 
         So a result always belongs to the last commit sent, and its age is known. Partitions that
-        are not held (any more) are left out; False: none was left, nothing was sent.
+        are not held (any more) are left out; False: none was left, or the group does not know this
+        one now, and nothing was sent.
         """
         parts = self._to_commit(offsets)
-        if not parts:
+        if not parts or not self._is_member():
             return False
         try:
             self._consumer.commit(offsets=parts, asynchronous=True)
@@ -229,6 +230,8 @@ class GroupConsumer:
         if not parts:
             return []
         try:
+            if not self._is_member():
+                raise BrokerError("commit: not a member of the group now")
             if self._in_callback:
                 return results_of(self._consumer.commit(offsets=parts, asynchronous=False), None)
             return self._commit_last(parts, timeout_seconds)
@@ -305,6 +308,14 @@ class GroupConsumer:
         finally:
             self._in_callback = False
 
+    def _is_member(self) -> bool:
+        """Say whether the group has given this one a member id.
+
+        Between the end of a session and the answer to the next join there is none, and a commit
+        without it, that arrives after the join, is taken for a rival's: the client fences itself.
+        """
+        return bool(self._consumer.memberid())
+
     def _to_commit(self, offsets: Offsets) -> list[TopicPartition]:
         held = self.assignment
         return [
@@ -358,7 +369,7 @@ class GroupConsumer:
             holder = admin.static_member(self._group, self._instance_id)
         except BrokerError as error:
             return BrokerFatalError(f"{fenced} (who it is cannot be asked: {error})")
-        if holder is None or holder in self._member_ids:
+        if holder is None or holder in {*self._member_ids, self._consumer.memberid()}:
             return BrokerFatalError(f"{fenced} (there is no other)")
         return FencedInstanceError(
             f"another process is in the group {self._group} as {self._instance_id} ({holder})"

@@ -5,7 +5,7 @@ from Kafka, the executor and the finishing thread and carries its actions out; t
 the same on a virtual clock. No socket, sleep, thread or clock in it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
@@ -49,6 +49,9 @@ FORWARDS_MOST = 3
 
 SAMPLE_BYTES = 4096
 
+STEER_SECONDS = 0.01
+"""How often it is decided what to read."""
+
 SUSPECTS_SECONDS = 0.05
 """How often it is looked whether a suspect, or a probe, may go."""
 
@@ -78,6 +81,9 @@ class Engine:
         self._by_topic: dict[TopicPartition, Partition] = {}
         self._circuits: dict[str, Circuits] = {}
         self._turn: deque[Partition] = deque()
+        self._partner_most = settings.threads
+        self._in_flight_of: Counter[str] = Counter()
+        self._steer_at = 0.0
         self._counts: dict[str, int] = {}
         self._stalled: list[tuple[Partition, Entry, Action]] = []
         self._stalled_until = 0.0
@@ -122,6 +128,8 @@ class Engine:
         for topic in topics:
             self._by_topic[(topic.topic, index)] = partition
         self._turn.append(partition)
+        self._steer_at = 0.0
+        self._share_threads()
         self._commits.hurry()
 
     def revoking(self, keys: Iterable[tuple[str, int]]) -> list[Partition]:
@@ -146,6 +154,7 @@ class Engine:
                 self._by_topic.pop((topic, partition.index), None)
             if partition in self._turn:
                 self._turn.remove(partition)
+                self._share_threads()
             self._suspects.drop(partition)
             self._out.extend(Release(entry.request.id) for entry in partition.busy)
             self._stalled = [one for one in self._stalled if one[0] is not partition]
@@ -296,8 +305,11 @@ class Engine:
         for partition in self._turn:
             for entry in partition.scheduler.due(now):
                 self._wake(partition, entry, now)
-            stopped = self.is_stopping or partition.is_closing or bool(self.stall_reason)
-            self._reading.steer(partition, stopped=stopped)
+        if now.mono >= self._steer_at:
+            self._steer_at = now.mono + STEER_SECONDS
+            for partition in self._turn:
+                stopped = self.is_stopping or partition.is_closing or bool(self.stall_reason)
+                self._reading.steer(partition, stopped=stopped)
         if self._stalled and now.mono >= self._stalled_until:
             self._resume_stalled()
         commit = self._commits.due(self._partitions.values(), now)
@@ -322,7 +334,7 @@ class Engine:
             return min(wake, now.mono + SUSPECTS_SECONDS)
         for partition in self._turn:
             wake = min(wake, partition.scheduler.next_due())
-            if may_start and self._in_flight_of(partition.partner) < self._partner_most():
+            if may_start and self._in_flight_of[partition.partner] < self._partner_most:
                 at = partition.scheduler.next_turn()
                 if at <= now.mono and not partition.circuits.outage.lets_through(now.mono):
                     at = max(partition.circuits.outage.probe_at, now.mono + SUSPECTS_SECONDS)
@@ -345,7 +357,6 @@ class Engine:
                     self._start(*found, now)
             return
         idle = 0
-        partner_most = self._partner_most()
         while self.in_flight < self._settings.threads and idle < len(self._turn):
             partition = self._turn[0]
             self._turn.rotate(-1)
@@ -353,7 +364,7 @@ class Engine:
             if (
                 not partition.is_closing
                 and partition.circuits.outage.lets_through(now.mono)
-                and self._in_flight_of(partition.partner) < partner_most
+                and self._in_flight_of[partition.partner] < self._partner_most
             ):
                 entry = self._next_of(partition, now)
             if entry is None:
@@ -362,11 +373,11 @@ class Engine:
                 idle = 0
                 self._start(partition, entry, now)
 
-    def _partner_most(self) -> int:
-        """Return how many calls one partner may have under way: a slow one leaves some threads."""
-        if len({partition.partner for partition in self._turn}) > 1:
-            return max(1, self._settings.threads * 3 // 4)
-        return self._settings.threads
+    def _share_threads(self) -> None:
+        """Set how many calls one partner may have under way: a slow one leaves some threads."""
+        alone = len({partition.partner for partition in self._turn}) <= 1
+        threads = self._settings.threads
+        self._partner_most = threads if alone else max(1, threads * 3 // 4)
 
     def _next_of(self, partition: Partition, now: Now) -> Entry | None:
         account_most = max(1, self._settings.threads // 2)
@@ -385,7 +396,7 @@ class Engine:
         if not entry.started_at:
             entry.started_at = now.wall
         self.in_flight += 1
-        partition.calls_under_way += 1
+        self._in_flight_of[partition.partner] += 1
         partition.busy.add(entry)
         self._out.append(StartCall(entry))
 
@@ -522,6 +533,8 @@ class Engine:
         """Keep what the output did not take, or did not show; nothing new starts until it does."""
         if not isinstance(action, LookAt):
             self.finishing -= 1
+        if self._partition_of(entry) is None:  # its owner now will see: nobody here tries it again
+            return
         self.stall_reason = reason
         self._stall(entry, action, self._stall_seconds, now)
 
@@ -586,14 +599,11 @@ class Engine:
             return None
         return self._by_topic.get(entry.message.part)
 
-    def _in_flight_of(self, partner: str) -> int:
-        return sum(p.calls_under_way for p in self._turn if p.partner == partner)
-
     def _call_over(self, entry: Entry) -> Partition | None:
         self.in_flight -= 1
+        self._in_flight_of[entry.request.partner] -= 1
         partition = self._partition_of(entry)
         if partition is not None:
-            partition.calls_under_way -= 1
             partition.scheduler.call_over(entry)
         return partition
 

@@ -275,7 +275,8 @@ class Loop:
     def _do_with_group(self, action: Commit | Restore | Read | Pause) -> None:
         match action:
             case Commit(offsets):
-                self._consumer.commit(offsets)
+                if not self._consumer.commit(offsets):
+                    self._engine.committed([(*part, "not a member now") for part in offsets])
             case Restore():
                 self._restorer.add(action)
             case Read(at, offset):
@@ -287,9 +288,20 @@ class Loop:
     # --- the end ---------------------------------------------------------------------------
 
     def _drain(self, partitions: Sequence[Partition]) -> None:
+        """Wait until nothing is under way, as long as it can still be published."""
         deadline = self._clock.monotonic() + self._drain_seconds
+        renewed_at = self._clock.monotonic()
         while not self._engine.is_drained(partitions):
             now = self.now()
+            if now.mono >= renewed_at + self._fence.lease_seconds / 3:
+                renewed_at = now.mono
+                self._renew(now)
+                if not self._fence.is_open(now.boot):
+                    logger.warning(
+                        "not draining: the lease is over, its requests are the next owner's",
+                        extra={"action": "drain_given_up"},
+                    )
+                    return
             if now.mono >= deadline:
                 logger.warning(
                     "the drain time is over with requests in flight; they are asked again",
@@ -300,6 +312,13 @@ class Loop:
             for event in self._events.take(min(BUSY_WAIT_SECONDS, deadline - now.mono)):
                 event(self.now())
             self._carry_out()
+
+    def _renew(self, now: Now) -> None:
+        """Commit, within a rebalance or at the end: what is under way needs the fence open."""
+        offsets = self._engine.offsets_of(self._engine.partitions()).offsets
+        results = self._consumer.commit_sync(offsets)
+        if any(result.error is None for result in results):
+            self._fence.commit_accepted(now.boot)
 
     def _commit_last(self, partitions: Sequence[Partition]) -> None:
         results = self._consumer.commit_sync(self._engine.offsets_of(partitions).offsets)
