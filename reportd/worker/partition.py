@@ -99,6 +99,7 @@ class Partition:
     def __init__(self, rules: PartnerRules, index: int, circuits: Circuits) -> None:
         """Begin unread: `restored` makes it ready."""
         self.rules = rules
+        self.partner = rules.name
         self.index = index
         self.circuits = circuits
         self.limiter = Limiter(rules.limits)
@@ -118,12 +119,6 @@ class Partition:
         """Requests under way: called, stored or ending; a drain waits for them."""
         self.held: set[Entry] = set()
         """Requests held as possibly part of an outage."""
-        self.calls_under_way = 0
-
-    @property
-    def partner(self) -> str:
-        """The partner's name."""
-        return self.rules.name
 
     def alive(self) -> bool:
         """Say whether this worker still owns the partition; asked from every thread."""

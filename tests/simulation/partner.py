@@ -131,7 +131,7 @@ class SimRules:
         self.name = plan.name
         self.limits = plan.limits
         self.retry = RetryRules(
-            attempts=6, base_seconds=0.5, max_seconds=20.0, hold_seconds=5.0, give_up_seconds=600.0
+            attempts=10, base_seconds=0.5, max_seconds=20.0, hold_seconds=5.0, give_up_seconds=600.0
         )
 
     def check(self, request: Request) -> None:

@@ -151,6 +151,7 @@ class Process:
         self._owned: set[Key] = set()
         self._wake_at = float("inf")
         self._heard_at = 0.0
+        self._sends_at = 0.0
         self._jobs: deque[Finish | Spool | Sweep] = deque()
         self._is_storing = False
         self._draining: tuple[list[Key], Callable[[], None], float] | None = None
@@ -171,9 +172,9 @@ class Process:
         if not self.is_alive:
             return
         self.is_frozen = False
-        while self._deferred and self.is_alive and not self.is_frozen:
+        while self._deferred and self.responds:
             self._happen(self._deferred.popleft())
-        if self.is_alive and not self._broker.is_member(self._worker.name, self):
+        if self.responds and not self._broker.is_member(self._worker.name, self):
             self._after(self._delay(), self._lost_and_rejoin)
 
     def _lost_and_rejoin(self) -> None:
@@ -445,7 +446,13 @@ class Process:
             offset = self._broker.append(part, key, value, headers)
             self._after(self._delay(), lambda: done(offset))
 
-        self._world.plan(self._delay(), stand)
+        # in the client's queue it dies with the process; on the wire it does not
+        slow = self._world.random.random() < 0.1
+        queued = self._world.random.uniform(0.1, 2.0) if slow else self._delay()
+        self._sends_at = max(self._sends_at, self._world.time + queued)
+        self._after(
+            self._sends_at - self._world.time, lambda: self._world.plan(self._delay() / 4, stand)
+        )
 
     def _forward(self, action: Forward) -> None:
         message = action.message
@@ -474,9 +481,9 @@ class Process:
         for kind in ("requests", "backfill"):
             topic = f"{kind}.{partner}"
             commit = self._broker.commits.get((topic, index))
-            start = commit[0] if commit else 0
+            start = commit[0] if commit is not None else 0
             topics.append(RestoredTopic(topic, start, len(self._broker.log((topic, index)))))
-            needed = parse_metadata(commit[1])[0] if commit else None
+            needed = parse_metadata(commit[1])[0] if commit is not None else None
             firsts.append(needed if needed is not None else 0)
         image = LedgerImage()
         log = self._broker.log((f"ledger.{partner}", index))

@@ -1,0 +1,170 @@
+"""Bugs that the simulation must catch: each a small change to the real source.
+
+``python -m tests.simulation.mutants [NAME]`` applies them to a copy, one at a time, and says after
+how many seeds each was caught.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SEEDS = 60
+"""A mutant that lives longer than this is a hole in the simulation."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One bug: in ``file``, ``old`` (which stands there once) becomes ``new``."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = (
+    Mutant(
+        "commit-before-the-end-record",
+        "worker/engine.py",
+        "        self._out.append(WriteEnd(entry, end))",
+        "        partition.books[end.topic].close(end.offset)\n"
+        "        self._out.append(WriteEnd(entry, end))",
+    ),
+    Mutant(
+        "no-receipt-look",
+        "worker/engine.py",
+        "        else:\n            self._out.append(LookAt(entry))\n\n    def _entry(",
+        "        else:\n            self._ready(partition, entry)\n\n    def _entry(",
+    ),
+    Mutant("no-fence", "worker/fence.py", "return boot < self.closes_at", "return True"),
+    Mutant(
+        "limiter-off-by-one",
+        "limits/meters.py",
+        "        self._calls = calls\n        self._seconds = seconds + margin_seconds",
+        "        self._calls = calls = calls + 1\n        self._seconds = seconds + margin_seconds",
+    ),
+    Mutant(
+        "window-empty-after-restart",
+        "limits/meters.py",
+        "deque([now] * calls, maxlen=calls)",
+        "deque(maxlen=calls)",
+    ),
+    Mutant(
+        "bucket-full-after-restart",
+        "limits/meters.py",
+        "self._arrival = now + self._interval_seconds + self._tolerance_seconds",
+        "self._arrival = now",
+    ),
+    Mutant(
+        "ledger-not-restored",
+        "worker/ledger.py",
+        "        self.next_position = max(self.next_position, position + 1)\n"
+        "        if isinstance(record, End):",
+        "        return\n        if isinstance(record, End):",
+    ),
+    Mutant(
+        "restore-starts-too-late",
+        "worker/ledger.py",
+        "            if offset >= self._books[book].commit_position():\n",
+        "            if offset > self._books[book].commit_position() + 10_000:\n",
+    ),
+    Mutant(
+        "dead-letter-not-copied",
+        "worker/engine.py",
+        '        if end.state == "dead":\n            self._write_dead(partition, entry, known)\n',
+        '        if end.state == "never":\n            self._write_dead(partition, entry, known)\n',
+    ),
+    Mutant(
+        "older-run-replaces-newer",
+        "sinks/publish.py",
+        "if there is not None and there.order > receipt.order:",
+        "if there is not None and there.order > receipt.order and False:",
+    ),
+    Mutant(
+        "steps-forgotten",
+        "worker/ledger.py",
+        "        return list(steps) if whole else []",
+        "        return []",
+    ),
+    Mutant(
+        "parked-messages-forgotten",
+        "worker/engine.py",
+        "            book.park(message.offset, request.account)\n",
+        "            book.close(message.offset)\n",
+    ),
+    Mutant(
+        "outage-uses-up-attempts",
+        "worker/judge.py",
+        "        if outage.is_open:\n            entry.attempts = 0",
+        "        if outage.is_open and False:\n            entry.attempts = 0",
+    ),
+    Mutant(
+        "copy-of-an-id-runs-beside-it",
+        "worker/engine.py",
+        "        if twin is not None:\n            if twin",
+        "        if twin is not None and False:\n            if twin",
+    ),
+)
+
+
+def caught_after(mutant: Mutant, first: int, seeds: int, jobs: int) -> int | None:
+    """Return how many seeds it took to catch a mutant, or None."""
+    with tempfile.TemporaryDirectory(prefix="reportd-mutant-") as folder:
+        copy = Path(folder) / "reportd"
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "reportd", copy, ignore=ignored)
+        shutil.copytree(
+            ROOT / "tests/simulation", Path(folder) / "tests/simulation", ignore=ignored
+        )
+        source = copy / mutant.file
+        text = source.read_text()
+        if text.count(mutant.old) != 1:
+            raise ValueError(f"{mutant.name}: its old text does not stand once in {mutant.file}")
+        source.write_text(text.replace(mutant.old, mutant.new))
+        command = [
+            sys.executable, "-m", "tests.simulation", "--first", str(first),
+            "--seeds", str(seeds), "--jobs", str(jobs),
+        ]  # fmt: skip
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode == 0:
+        return None
+    found = re.search(r"seed (\d+): \d+ broken", done.stdout)
+    if found is None:
+        raise RuntimeError(f"{mutant.name}: the simulation itself failed:\n{done.stderr[-2000:]}")
+    return int(found[1]) - first + 1
+
+
+def main() -> int:
+    """Run all mutants, or those named; 1: one lives."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    alive = 0
+    for mutant in MUTANTS:
+        if given.names and mutant.name not in given.names:
+            continue
+        seeds = caught_after(mutant, given.first, given.seeds, given.jobs)
+        alive += seeds is None
+        print(f"{mutant.name}: " + ("lives" if seeds is None else f"caught at seed {seeds}"))
+        sys.stdout.flush()
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""New stories each time; a failing seed replays exactly."""
+
+import os
+
+import pytest
+
+from tests.simulation.__main__ import play
+from tests.simulation.mutants import MUTANTS, SEEDS, Mutant, caught_after
+from tests.simulation.scenario import tell
+
+FIRST = int(os.environ.get("REPORTD_SEED") or int.from_bytes(os.urandom(4)))
+STORIES = int(os.environ.get("REPORTD_SEEDS", "240"))
+CHUNKS = 8
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_no_story_breaks_a_promise(chunk: int) -> None:
+    """Whatever crashes, stops, lies or moves: every promise is kept."""
+    for seed in range(FIRST + chunk, FIRST + STORIES, CHUNKS):
+        _, found = play(seed)
+        assert found == [], (
+            f"seed {seed}; repeat: python -m tests.simulation --first {seed} --seeds 1 --log"
+        )
+
+
+def test_equal_seeds_tell_equal_stories() -> None:
+    """A failing seed can be looked at: it fails again, in the same way."""
+    stories = [tell(FIRST), tell(FIRST)]
+    for story in stories:
+        story.run()
+
+    assert stories[0].log == stories[1].log
+    assert stories[0].world.time == stories[1].world.time
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_is_caught(mutant: Mutant) -> None:
+    """Each of these bugs breaks a promise within the stated number of seeds."""
+    assert caught_after(mutant, first=1, seeds=SEEDS, jobs=1) is not None
