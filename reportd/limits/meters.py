@@ -48,6 +48,7 @@ class Bucket:
         self._interval_seconds = seconds / calls
         self._tolerance_seconds = (max(burst, 1.0) - 1.0) * self._interval_seconds
         self._arrival = now + self._interval_seconds + self._tolerance_seconds
+        self._taken_at = float("-inf")
 
     def wait_seconds(self, now: float) -> float:
         """Return how far the theoretical arrival lies beyond the tolerance."""
@@ -56,10 +57,12 @@ class Bucket:
     def take(self, now: float) -> None:
         """Move the theoretical arrival on by one interval."""
         self._arrival = max(self._arrival, now) + self._interval_seconds
+        self._taken_at = now
 
     def give_back(self, taken_at: float) -> None:
-        """Move it back by one interval."""
-        self._arrival -= self._interval_seconds
+        """Move it back by one interval, unless a later call stands on it: then it is wasted."""
+        if taken_at == self._taken_at:
+            self._arrival -= self._interval_seconds
 
     def sent(self, taken_at: float, sent_at: float) -> None:
         """Do nothing: a call that left late is what the burst is for."""

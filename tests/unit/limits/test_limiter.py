@@ -1,0 +1,124 @@
+"""Several limits at once: all grant, or none is charged."""
+
+import pytest
+
+from reportd.limits.limiter import Blocked, Limiter, LimitRule, MeterName, Now, Scope
+
+PARTNER = Scope("partner", "acme")
+ACCOUNT = Scope("account", "1")
+OTHER = Scope("account", "2")
+RULES = (
+    LimitRule(per="partner", calls=10, seconds=1.0),
+    LimitRule(per="account", calls=1, seconds=60.0, meter="sliding"),
+)
+
+
+def at(seconds: float) -> Now:
+    """Return an instant."""
+    return Now(seconds, 1_000_000.0 + seconds, seconds)
+
+
+def rested() -> Limiter:
+    """Return a limiter whose owner began long ago."""
+    limiter = Limiter(RULES)
+    limiter.start(at(-1_000.0))
+    return limiter
+
+
+def test_one_full_limit_charges_no_other() -> None:
+    """A call that its account's limit blocks takes nothing from the partner's."""
+    limiter = rested()
+    limiter.take((PARTNER, ACCOUNT), at(0.0))
+
+    assert limiter.blocked((PARTNER, ACCOUNT), at(1.0)) == Blocked(59.0, ACCOUNT)
+    assert limiter.blocked((PARTNER, OTHER), at(1.0)) is None
+
+
+def test_the_longest_wait_counts() -> None:
+    """Of several blocked scopes the one that takes longest is named."""
+    limiter = rested()
+    limiter.take((PARTNER, ACCOUNT), at(0.0))
+    blocked = limiter.blocked((ACCOUNT, PARTNER), at(0.0))
+
+    assert blocked == Blocked(60.0, ACCOUNT)
+
+
+def test_a_new_owner_finds_every_limit_spent() -> None:
+    """Right after a start neither limit lets a call go, however long the process lives."""
+    limiter = Limiter(RULES)
+    limiter.start(at(5_000.0))
+
+    assert limiter.blocked((PARTNER,), at(5_000.0)) is not None
+    assert limiter.blocked((ACCOUNT,), at(5_000.0)) == Blocked(60.0, ACCOUNT)
+
+
+def test_a_scope_met_late_was_last_used_before_the_start() -> None:
+    """An account that is first met a minute after the start need not wait again."""
+    limiter = Limiter(RULES)
+    limiter.start(at(0.0))
+
+    assert limiter.blocked((ACCOUNT,), at(59.0)) is not None
+    assert limiter.blocked((OTHER,), at(60.0)) is None
+
+
+def test_giving_back_restores_every_limit() -> None:
+    """What was taken from several limits is returned to all of them."""
+    limiter = rested()
+    grant = limiter.take((PARTNER, ACCOUNT), at(0.0))
+    limiter.give_back(grant)
+
+    assert limiter.blocked((PARTNER, ACCOUNT), at(0.0)) is None
+
+
+def test_a_late_call_moves_its_window() -> None:
+    """A call that left late occupies the sliding window until a window after it left."""
+    limiter = rested()
+    grant = limiter.take((PARTNER, ACCOUNT), at(0.0))
+    limiter.sent(grant, 0.5)
+
+    assert limiter.blocked((ACCOUNT,), at(60.0)) == Blocked(0.5, ACCOUNT)
+
+
+def test_a_block_holds_its_scope_and_no_other() -> None:
+    """What a partner said of one account concerns that account."""
+    limiter = rested()
+    limiter.block(ACCOUNT, 30.0, at(0.0))
+
+    assert limiter.blocked((PARTNER, ACCOUNT), at(29.0)) == Blocked(1.0, ACCOUNT)
+    assert limiter.blocked((PARTNER, OTHER), at(0.0)) is None
+    assert limiter.blocked((PARTNER, ACCOUNT), at(30.0)) is None
+
+
+def test_a_shorter_block_never_shortens_a_longer_one() -> None:
+    """Answers come in any order: the longest wait that was told holds."""
+    limiter = rested()
+    limiter.block(ACCOUNT, 30.0, at(0.0))
+    limiter.block(ACCOUNT, 1.0, at(0.0))
+
+    assert limiter.blocked((ACCOUNT,), at(2.0)) == Blocked(28.0, ACCOUNT)
+
+
+def test_a_scope_without_a_limit_can_be_told_to_wait() -> None:
+    """Retry-After is obeyed where the partner file states no limit."""
+    limiter = Limiter(())
+    limiter.block(ACCOUNT, 5.0, at(0.0))
+
+    assert limiter.blocked((ACCOUNT,), at(0.0)) == Blocked(5.0, ACCOUNT)
+
+
+def test_shares_are_shown_by_kind() -> None:
+    """The largest used share of each kind is shown, and how many scopes it has."""
+    limiter = rested()
+    limiter.take((PARTNER, ACCOUNT), at(0.0))
+    limiter.blocked((OTHER,), at(0.0))
+
+    assert limiter.shares(at(0.0)) == {"partner": (1, 1.0), "account": (2, 1.0)}
+
+
+@pytest.mark.parametrize("meter", ["bucket", "sliding", "fixed"])
+def test_every_kind_of_meter_is_made_spent(meter: MeterName) -> None:
+    """Whatever the meter, a limiter's first call waits."""
+    limiter = Limiter([LimitRule(per="account", calls=5, seconds=7.0, meter=meter, burst=3)])
+    limiter.start(at(1.0))
+
+    assert limiter.blocked((ACCOUNT,), at(1.0)) is not None
