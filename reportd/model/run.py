@@ -28,7 +28,7 @@ class RunId(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse a run's name; raises `InvalidMessageError`."""
-        found = _RUN.match(text)
+        found = _RUN.fullmatch(text)
         if not found:
             raise InvalidMessageError("run: not like daily/2026-11-22T04:00Z#1")
         try:
