@@ -2,13 +2,17 @@
 
 A child of the process that starts it, on 127.0.0.1 alone, with everything it writes in one
 folder. It dies with its parent, even if that is killed.
+
+``python -m reportd.demo.kafka FOLDER`` is one to try things with, until Ctrl-C.
 """
 
+import argparse
 import random
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from reportd.demo.jars import java, kafka_jars
-from reportd.errors import UnavailableError
+from reportd.errors import EXIT_UNAVAILABLE, UnavailableError
 
 _HOST = "127.0.0.1"
 # Below Linux's ephemeral ports: no outgoing connection takes one while the broker is restarted
@@ -239,3 +243,32 @@ def _answers(port: int, timeout_seconds: float = 5.0) -> bool:
     except OSError:
         return False
     return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)
+
+
+def main() -> int:
+    """Run a broker in a folder until Ctrl-C or SIGTERM; what is in it stays for the next time."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reportd.demo.kafka",
+        description="Run one Kafka broker on 127.0.0.1 until Ctrl-C, to try things with.",
+    )
+    parser.add_argument("folder", type=Path, help="where its data, settings and log are kept")
+    parser.add_argument("--port", type=int, default=9092, help="default: %(default)s")
+    arguments = parser.parse_args()
+    broker = EmbeddedKafka(arguments.folder.absolute(), arguments.port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        broker.start()
+        print(f"Kafka answers at {broker.servers}; Ctrl-C stops it", flush=True)
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
+    except UnavailableError as error:
+        print(error, file=sys.stderr)
+        return EXIT_UNAVAILABLE
+    finally:
+        broker.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,26 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         parent.communicate()
 
     assert _ended(broker, timeout_seconds=30.0)
+
+
+def test_one_to_try_things_with_stops_in_order(tmp_path: Path) -> None:
+    """The README's broker says where it answers, and is gone when it is told to stop."""
+    program = subprocess.Popen(
+        [sys.executable, "-m", "reportd.demo.kafka", str(tmp_path), "--port", "19092"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert program.stdout
+        assert "Kafka answers at 127.0.0.1:19092" in program.stdout.readline()
+        program.terminate()
+        assert 0 == program.wait(30)
+    finally:
+        program.kill()
+        program.communicate()
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", 19092), 5).close()
 
 
 def _ended(pidfd: int, timeout_seconds: float) -> bool:
