@@ -55,8 +55,8 @@ def preflight(
     settings = config.settings
     if not partners:
         raise ConfigError(
-            f"{settings.partners_folder}: no partner; put one file a partner there (see 'reportctl "
-            "partner')"
+            f"{settings.partners_folder}: no partner; put one file a partner there (see "
+            "docs/partners.rst)"
         )
     if settings.metrics.listen != listens:
         probe_port(settings.metrics)

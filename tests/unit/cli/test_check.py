@@ -17,6 +17,7 @@ from reportd.partners.load import load_partners
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
+SHIPPED = Path(__file__).parents[3] / "etc/reportd.toml"
 CONFIG = """
 kafka = { servers = "127.0.0.1:9" }
 output = { root = "out" }
@@ -162,3 +163,10 @@ def test_errors_have_their_exit_status(
     """A command raises; the program says one line and ends as the design says."""
     assert reportctl.main(["fail"], [Failing(error)]) == status
     assert capsys.readouterr().err == f"{error}\n"
+
+
+def test_the_example_that_is_shipped_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who copies ``etc`` and changes nothing is told nothing is wrong."""
+    assert 0 == reportctl.main(["check", "--config", str(SHIPPED)])
+
+    assert "partner acme: key = partner" in capsys.readouterr().out
