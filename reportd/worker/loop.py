@@ -40,6 +40,7 @@ from reportd.worker.partition import Partition
 from reportd.worker.records import Records
 from reportd.worker.restoring import Restorer
 from reportd.worker.snapshot import snapshot
+from reportd.worker.tidying import EVERY_SECONDS, FIRST_SECONDS, Tidier, what_may_go
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,9 @@ class Loop:
         self._drain_seconds = drain_seconds
         self._stop_requested = stop_requested
         self._snapshot_at = 0.0
+        self._tidy_at = clock.monotonic() + FIRST_SECONDS
         self._idle = True
+        self._to_restore: list[Restore] = []
 
     def attach(
         self,
@@ -117,6 +120,7 @@ class Loop:
         finishing: Finishing,
         looking: Looking,
         restorer: Restorer,
+        tidier: Tidier,
     ) -> None:
         """Take the clients and threads."""
         self._consumer = consumer
@@ -125,6 +129,7 @@ class Loop:
         self._finishing = finishing
         self._looking = looking
         self._restorer = restorer
+        self._tidier = tidier
 
     def run(self, partners: Iterable[str]) -> int:
         """Work until a stop is asked; drain; return the exit status."""
@@ -211,6 +216,9 @@ class Loop:
         if now.mono >= self._snapshot_at:
             self._snapshot_at = now.mono + SNAPSHOT_SECONDS
             self._board.publish(snapshot(self._engine, self._fence, now))
+        if now.mono >= self._tidy_at:
+            self._tidy_at = now.mono + EVERY_SECONDS
+            self._tidier.add(what_may_go(self._engine.partitions(), self._topics))
 
     def _poll(self, now: Now) -> None:
         timeout = IDLE_WAIT_SECONDS if self._idle else 0.0
@@ -257,6 +265,21 @@ class Loop:
         while actions := self._engine.take_actions():
             for action in actions:
                 self._do(action)
+        if self._to_restore:
+            self._restore()
+
+    def _restore(self) -> None:
+        """Restore partitions, but for those whose ledger still gets records of an earlier tenure.
+
+        What this worker could not write while the broker was away may arrive now.
+        """
+        waiting = []
+        for restore in self._to_restore:
+            if self._records.is_settled(restore.partner, restore.partition):
+                self._restorer.add(restore)
+            else:
+                waiting.append(restore)
+        self._to_restore = waiting
 
     def _do(self, action: Action) -> None:
         if isinstance(action, StartCall):
@@ -278,7 +301,7 @@ class Loop:
                 if not self._consumer.commit(offsets):
                     self._engine.committed([(*part, "not a member now") for part in offsets])
             case Restore():
-                self._restorer.add(action)
+                self._to_restore.append(action)
             case Read(at, offset):
                 self._consumer.start_at(at, offset)
                 self._consumer.resume([at])
@@ -343,6 +366,7 @@ class Loop:
         self._carry_out()
         self._commit_last(partitions)
         self._restorer.stop()
+        self._tidier.stop()
         self._executor.stop()
         self._finishing.stop()
         self._looking.stop()

@@ -1,6 +1,7 @@
 """Produces what the engine wants written, and tells it when it stands. Used by the loop."""
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -49,6 +50,7 @@ class Records:
         self._engine = engine
         self._events = events
         self._tally = tally
+        self._unconfirmed: Counter[tuple[str, int]] = Counter()
 
     def write(self, record: Record) -> None:
         """Produce one record."""
@@ -68,6 +70,10 @@ class Records:
         """Return how many records are not confirmed yet."""
         return len(self._producer)
 
+    def is_settled(self, partner: str, index: int) -> bool:
+        """Say whether nothing for this ledger partition is under way: its end can be read."""
+        return not self._unconfirmed[partner, index]
+
     def flush(self, timeout_seconds: float) -> int:
         """Wait for confirmations; return how many are still missing."""
         return self._producer.flush(timeout_seconds)
@@ -79,12 +85,19 @@ class Records:
         return came
 
     def _to_ledger(self, entry: Entry, value: bytes, done: Callable[[int, Now], None]) -> None:
+        part = entry.request.partner, entry.message.partition
+
+        def settled(position: int, now: Now) -> None:
+            self._unconfirmed[part] -= 1
+            done(position, now)
+
+        self._unconfirmed[part] += 1
         self._producer.send(
             self._topics.ledger(entry.request.partner),
             value,
             key=entry.message.key,
             partition=entry.message.partition,
-            on_done=self._event(done),
+            on_done=self._event(settled),
         )
 
     def _to_dead(self, record: WriteDead) -> None:
