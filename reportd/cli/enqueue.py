@@ -11,7 +11,6 @@ from datetime import datetime
 
 from reportd import log
 from reportd.cli.options import add_config_option
-from reportd.enqueue.compose import enqueue
 from reportd.enqueue.job import Order, Outcome
 from reportd.enqueue.plan import Tally
 from reportd.errors import (
@@ -20,6 +19,11 @@ from reportd.errors import (
     ConfigError,
     ReportdError,
     UnavailableError,
+)
+
+NO_PYSPARK = (
+    "PySpark is not installed here: install reportd with its extra (in the checkout: pip install "
+    "'.[enqueue]')"
 )
 
 
@@ -54,6 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     log.setup(process="enqueue")
     order = Order(slot=args.slot, add=args.add, dry_run=args.dry_run)
+    try:
+        from reportd.enqueue.compose import enqueue  # noqa: PLC0415  # brings PySpark
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "pyspark":
+            raise
+        return _say(ConfigError(NO_PYSPARK), EXIT_CONFIG)
     try:
         outcomes = enqueue(args.config, args.schedule, order)
     except ConfigError as error:
