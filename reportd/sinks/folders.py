@@ -8,8 +8,8 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reportd.errors import OutputError
@@ -149,6 +149,25 @@ def names_in(folder: int) -> list[str]:
     """Return the names in a folder. Raises OSError."""
     with os.scandir(folder) as entries:
         return [entry.name for entry in entries]
+
+
+def sweep_folder(
+    folder: int, before: float, is_open: Callable[[str], bool], endings: tuple[str, ...]
+) -> int:
+    """Remove the files with these endings that were written before an instant (epoch seconds).
+
+    A name's part before its first dot is its key; those that ``is_open`` stay. Raises OSError.
+    """
+    removed = 0
+    for name in names_in(folder):
+        if not name.endswith(endings):
+            continue
+        with suppress(FileNotFoundError):
+            written = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+            if written < before and not is_open(name.partition(".")[0]):
+                os.unlink(name, dir_fd=folder)
+                removed += 1
+    return removed
 
 
 def read_small(descriptor: int, limit_bytes: int = 64 * 1024) -> bytes:

@@ -28,6 +28,7 @@ from reportd.sinks.folders import (
     output_errors,
     read_small,
     remove,
+    sweep_folder,
     write_all,
 )
 from reportd.sinks.formats import read_footer
@@ -36,6 +37,7 @@ from reportd.sinks.staging import OWN, RECEIPTS, STAGING, LocalStage, fitting, p
 
 _KEY = re.compile(r"^[0-9a-z]{2,64}(?:-\d{1,9})?$")
 _IDENTITY = re.compile(r"^[0-9a-f]{32}$")
+_ENDINGS = (".tmp", ".receipt")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -172,18 +174,18 @@ class LocalStore:
 
     def sweep(self, older_than_seconds: float, now: float, is_open: Callable[[str], bool]) -> int:
         """See `Store.sweep`; ``now`` is the epoch's. Raises nothing for files just gone."""
-        removed = 0
+        removed, before = 0, now - older_than_seconds
         with output_errors("staging"):
             staging = self.folders.open(*STAGING)
             try:
-                removed += _sweep(staging, now - older_than_seconds, is_open)
+                removed += sweep_folder(staging, before, is_open, _ENDINGS)
                 shards = [name for name in names_in(staging) if len(name) == 1]
             finally:
                 os.close(staging)
             for shard in shards:
                 folder = self.folders.open(*STAGING, shard)
                 try:
-                    removed += _sweep(folder, now - older_than_seconds, is_open)
+                    removed += sweep_folder(folder, before, is_open, _ENDINGS)
                 finally:
                     os.close(folder)
         return removed
@@ -223,16 +225,3 @@ def _write_file(folders: Folders, folder: int, name: str, data: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sweep(folder: int, before: float, is_open: Callable[[str], bool]) -> int:
-    removed = 0
-    for name in names_in(folder):
-        if not name.endswith((".tmp", ".receipt")):
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            written = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
-            if written < before and not is_open(name.partition(".")[0]):
-                os.unlink(name, dir_fd=folder)
-                removed += 1
-    return removed

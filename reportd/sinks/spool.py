@@ -7,6 +7,7 @@ Used by a worker's store threads.
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from reportd.sinks.folders import (
     output_errors,
     read_small,
     remove,
+    sweep_folder,
     write_all,
 )
 from reportd.sinks.local import LocalStore
@@ -28,6 +30,7 @@ from reportd.sinks.store import stage_key
 SPOOL = (OWN, "spool")
 _SIZE_BYTES = 8
 _MOST_BYTES = 1 << 32
+ENDINGS = (".zst", ".zst.tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,7 @@ class Spool:
         """Share the store's folders."""
         self._folders = store.folders
 
-    def write(
-        self, request_id: str, replay: int, attempt: int, step: int, body: bytes
-    ) -> Spooled:
+    def write(self, request_id: str, replay: int, attempt: int, step: int, body: bytes) -> Spooled:
         """Store one answer durably; writing the same again replaces it. Raises `OutputError`."""
         key = stage_key(request_id, replay)
         name = f"{key}.{attempt}.{step}.zst"
@@ -98,6 +99,23 @@ class Spool:
                         remove(folder, name)
             finally:
                 os.close(folder)
+
+    def sweep(self, older_than_seconds: float, now: float, is_open: Callable[[str], bool]) -> int:
+        """Remove old answers but for keys that ``is_open``; return how many. ``now``: epoch's."""
+        removed = 0
+        with output_errors("spool"), suppress(FileNotFoundError):
+            spool = self._folders.open(*SPOOL)
+            try:
+                shards = names_in(spool)
+            finally:
+                os.close(spool)
+            for shard in shards:
+                folder = self._folders.open(*SPOOL, shard)
+                try:
+                    removed += sweep_folder(folder, now - older_than_seconds, is_open, ENDINGS)
+                finally:
+                    os.close(folder)
+        return removed
 
     def _data(self, file: str) -> bytes | None:
         parts = file.split("/")

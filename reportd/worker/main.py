@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 from reportd.board import Slot
+from reportd.broker.admin import Admin
 from reportd.broker.consumer import HEARTBEATS_PER_SESSION, GroupConsumer
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
@@ -38,6 +39,7 @@ from reportd.worker.restoring import Restorer
 from reportd.worker.settings import EngineSettings
 from reportd.worker.storing import Output
 from reportd.worker.tally import Tally
+from reportd.worker.tidying import Tidier
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +102,11 @@ def run(
         stop_requested=stop_requested,
     )
     producer = Producer(client)
+    spool = Spool(store)
     output = Output(
         partners=partners,
         publisher=Publisher(store, PathTemplate(settings.output.path)),
-        spool=Spool(store),
+        spool=spool,
         fence=fence,
         clock=clock,
     )
@@ -148,6 +151,7 @@ def run(
             events=events,
             is_wanted=loop.owns,
         ),
+        tidier=Tidier(lambda: Admin(client), store, spool, clock.wall),
     )
     confirming = threading.Thread(
         target=_confirm, args=(producer, events), name="confirm", daemon=True

@@ -100,10 +100,10 @@ MUTANTS = (
         "            book.close(message.offset)\n",
     ),
     Mutant(
-        "outage-uses-up-attempts",
+        "given-up-during-an-outage",
         "worker/judge.py",
-        "        if outage.is_open:\n            entry.attempts = 0",
-        "        if outage.is_open and False:\n            entry.attempts = 0",
+        "        if evidence.since(entry.first_failed_at, account):\n            raise",
+        "        if True:\n            raise",
     ),
     Mutant(
         "copy-of-an-id-runs-beside-it",
