@@ -9,7 +9,7 @@ both. CSV is RFC 4180 but for its line ends, a line feed each; JSON lines is UTF
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -29,6 +29,13 @@ ROW_GROUP_ROWS = 128 * 1024
 BATCH_ROWS = 16 * 1024
 _GZIP_LEVEL = 6
 _PARQUET_END = b"PAR1"
+_LEAN: Mapping[str, Any] = {
+    "compression": "snappy",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "store_schema": False,
+}
+_DENSE: Mapping[str, Any] = {"compression": "zstd", "use_dictionary": True, "store_schema": False}
 
 Chunk = bytes | memoryview
 
@@ -71,21 +78,24 @@ class _Chunks(io.RawIOBase):
 
 
 def _parquet(table: pa.Table, footer: bytes) -> Iterator[Chunk]:
-    large = table.nbytes >= LARGE_BYTES
+    return (_large_parquet if table.nbytes >= LARGE_BYTES else _lean_parquet)(table, footer)
+
+
+def _lean_parquet(table: pa.Table, footer: bytes) -> Iterator[Chunk]:
+    out = pa.BufferOutputStream()
+    with pq.ParquetWriter(out, table.schema, **_LEAN) as writer:
+        writer.write_table(table, ROW_GROUP_ROWS)
+        writer.add_key_value_metadata({FOOTER_KEY: footer})
+    yield memoryview(out.getvalue())
+
+
+def _large_parquet(table: pa.Table, footer: bytes) -> Iterator[Chunk]:
     out = _Chunks()
-    with pq.ParquetWriter(
-        out,
-        table.schema,
-        compression="zstd" if large else "snappy",
-        use_dictionary=large,
-        write_statistics=large,
-        store_schema=False,
-    ) as writer:
-        for start in range(0, max(table.num_rows, 1), ROW_GROUP_ROWS):
+    with pq.ParquetWriter(out, table.schema, **_DENSE) as writer:
+        for start in range(0, table.num_rows, ROW_GROUP_ROWS):
             writer.write_table(table.slice(start, ROW_GROUP_ROWS))
-            if large:
-                yield out.drain()
-        writer.add_key_value_metadata({FOOTER_KEY.decode(): footer.decode()})
+            yield out.drain()
+        writer.add_key_value_metadata({FOOTER_KEY: footer})
     yield out.drain()
 
 
