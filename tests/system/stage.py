@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,9 @@ from reportd.demo.audit import Broken, Evidence, Listing, audit
 from reportd.demo.books import KafkaBooks, Ledgers
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.demo.programs import Daemon
-from reportd.demo.scene import DemoAccount, Role, Scene
+from reportd.demo.scene import DemoAccount, Role, Scene, demo_scene
 from reportd.demo.simulator.book import Question, SeenCall
+from reportd.demo.simulator.config import Faults, Latency, Limit
 from reportd.demo.simulator.process import Simulator
 from reportd.demo.workplace import Workplace
 from reportd.errors import BrokerError
@@ -442,13 +443,14 @@ def make_stage(
     kafka: EmbeddedKafka,
     simulator: Simulator,
     prefix: str,
-    edit: Callable[[str, str], str] = lambda _name, text: text,
+    edit: Callable[[str, str], str] | None = None,
 ) -> Stage:
     """Write the configuration and make the topics; ``edit`` changes a partner's file."""
     place = Workplace(folder)
     place.write(scene, kafka.servers, simulator.port, free_port())
-    for file in place.partners.glob("*.toml"):
-        file.write_text(edit(file.stem, file.read_text()))
+    if edit is not None:
+        for file in place.partners.glob("*.toml"):
+            file.write_text(edit(file.stem, file.read_text()))
     partners = load_partners(place.partners)
     settings = KafkaSettings(servers=kafka.servers, prefix=prefix)
     client = client_settings(settings)
@@ -468,6 +470,23 @@ def make_stage(
         producer=Producer(client),
         partners=partners,
     )
+
+
+def quick_scene(accounts: int = 4) -> Scene:
+    """Return acme alone: few accounts, many calls a second, no faults."""
+    acme = demo_scene().roles[0]
+    partner = replace(
+        acme.partner,
+        limits=(Limit(per="account", calls=200, burst=200),),
+        faults=Faults(),
+        latency=Latency(median_seconds=0.01),
+    )
+    return Scene((replace(acme, partner=partner, accounts=accounts),))
+
+
+def unlimited(_name: str, text: str) -> str:
+    """Raise acme's limit to what `quick_scene` allows."""
+    return text.replace("calls = 4, seconds = 1", "calls = 100, seconds = 1")
 
 
 def accounts_of(scene: Scene) -> Iterator[tuple[DemoAccount, Role]]:

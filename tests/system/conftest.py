@@ -1,0 +1,48 @@
+"""What the system tests share: a stage on the common broker, with one quick partner."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from reportd.demo.kafka import EmbeddedKafka
+from reportd.demo.scene import Scene
+from reportd.demo.simulator.process import Simulator
+from tests.system.stage import Stage, make_stage, quick_scene, unlimited
+
+MakeStage = Callable[..., Stage]
+
+
+@pytest.fixture
+def make_a_stage(
+    kafka: EmbeddedKafka,
+    topic_prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[MakeStage]:
+    """Give a maker of stages; what they started is ended at the end."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with ExitStack() as stack:
+
+        def make(scene: Scene, edit: Callable[[str, str], str] | None = None) -> Stage:
+            simulator = stack.enter_context(Simulator(scene.simulated(tmp_path / "calls.jsonl")))
+            (tmp_path / "play").mkdir()
+            made = make_stage(tmp_path / "play", scene, kafka, simulator, topic_prefix, edit)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def stage(make_a_stage: MakeStage) -> Stage:
+    """Give a stage with one quick partner and four accounts."""
+    return make_a_stage(quick_scene(), unlimited)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a test that is the first to need the broker the time to start it."""
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(180))
