@@ -22,7 +22,7 @@ def request_id(  # one field a parameter: it is the definition of the id
     """Return the id: SHA-256 (first 32 hex digits) of the seven fields joined by newlines.
 
     ``first`` and ``last`` are ISO dates; ``params`` is compact JSON with sorted keys. Spark
-    computes the same with ``substring(sha2(concat_ws('\\n', ...), 256), 1, 32)``.
+    computes the same in `reportd.enqueue.spark_requests`.
     """
     text = "\n".join((run, partner, report, account, first, last)).encode() + b"\n" + params
     return hashlib.sha256(text).hexdigest()[:32]
