@@ -32,8 +32,8 @@ class LedgerImage:
         """Begin empty."""
         self.next_position = 0
         """The ledger position after the last record known."""
-        self._ends: OrderedDict[Identity, KnownEnd] = OrderedDict()
-        self._restored: set[Identity] = set()
+        self._restored: dict[Identity, KnownEnd] = {}
+        self._own: OrderedDict[Identity, KnownEnd] = OrderedDict()
         self._steps: dict[Identity, list[tuple[int, Step]]] = {}
         self._needed: list[tuple[int, int, int]] = []
         self._books: list[OffsetBook] = []
@@ -43,13 +43,11 @@ class LedgerImage:
         self.next_position = max(self.next_position, position + 1)
         if isinstance(record, End):
             identity = (record.id, record.replay)
-            if identity not in self._ends:
-                self._ends[identity] = KnownEnd(record, position)
-                self._restored.add(identity)
+            self._restored.setdefault(identity, KnownEnd(record, position))
             self._steps.pop(identity, None)
         elif isinstance(record, Step):
             identity = (record.id, record.replay)
-            if identity in self._ends:
+            if identity in self._restored:
                 return
             steps = self._steps.setdefault(identity, [])
             if steps and record.attempt > steps[-1][1].attempt:
@@ -65,7 +63,7 @@ class LedgerImage:
         The end of a dead request is kept until everything that was in its topic is committed: a
         copy of its message may lie there, and nothing at the output says that it was tried.
         """
-        for known in self._ends.values():
+        for known in self._restored.values():
             book = books.get(known.end.topic)
             if book is not None:
                 last = ends[known.end.topic] - 1 if known.end.state == "dead" else 0
@@ -77,7 +75,7 @@ class LedgerImage:
 
     def end_of(self, identity: Identity) -> KnownEnd | None:
         """Return the end of an identity, if it is known to have one."""
-        return self._ends.get(identity)
+        return self._restored.get(identity) or self._own.get(identity)
 
     def steps_of(self, identity: Identity) -> list[tuple[int, Step]]:
         """Return the steps that a request can go on from, with their positions, in order."""
@@ -86,13 +84,17 @@ class LedgerImage:
         return list(steps) if whole else []
 
     def ended(self, known: KnownEnd) -> None:
-        """Remember an end of this worker's own; old ones beyond a bound are forgotten."""
+        """Remember an end of this worker's own; old ones beyond a bound are forgotten.
+
+        Those that were restored are kept: the message of a dead one may still be to come.
+        """
         identity = (known.end.id, known.end.replay)
         self.next_position = max(self.next_position, known.position + 1)
-        self._ends.setdefault(identity, known)
+        if identity not in self._restored:
+            self._own.setdefault(identity, known)
         self._steps.pop(identity, None)
-        while len(self._ends) > REMEMBERED_ENDS + len(self._restored):
-            self._ends.popitem(last=False)
+        while len(self._own) > REMEMBERED_ENDS:
+            self._own.popitem(last=False)
 
     def confirmed(self, position: int) -> None:
         """Take note of a record of this worker's own that stands in the ledger."""

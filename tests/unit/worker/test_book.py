@@ -1,0 +1,98 @@
+"""Which offset may be committed, when requests finish in any order."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reportd.worker.book import OffsetBook
+
+
+def book(*offsets: int, start: int = 0) -> OffsetBook:
+    """Return a book with delivered offsets."""
+    made = OffsetBook(start)
+    for offset in offsets:
+        assert made.deliver(offset)
+    return made
+
+
+def test_the_commit_is_the_first_unfinished_offset() -> None:
+    """Finishing later offsets does not move it, finishing the first one moves it past them."""
+    one = book(5, 6, 7, start=5)
+    one.close(6)
+    assert one.commit_position() == 5
+
+    one.close(5)
+    assert one.commit_position() == 7
+
+
+def test_gaps_count_as_finished() -> None:
+    """Offsets that are never delivered (transaction markers) do not hold the commit."""
+    one = book(10, 13, 20, start=3)
+    one.close(10)
+    assert one.commit_position() == 13
+
+    one.close(20)
+    one.close(13)
+    assert one.commit_position() == 21
+
+
+def test_an_untouched_book_commits_its_start() -> None:
+    """A quiet partition's commit stays, however often it is asked."""
+    assert OffsetBook(42).commit_position() == 42
+
+
+@given(
+    st.sets(st.integers(0, 60), max_size=30).flatmap(
+        lambda offsets: st.tuples(
+            st.just(sorted(offsets)),
+            st.lists(st.sampled_from(sorted(offsets) or [0]), max_size=40),
+        )
+    )
+)
+@settings(max_examples=80, deadline=None)
+def test_no_open_offset_lies_before_the_commit(course: tuple[list[int], list[int]]) -> None:
+    """Whatever finishes in whatever order, the commit is the lowest open offset or the position."""
+    offsets, closed = course
+    one = book(*offsets)
+    last = 0
+    for offset in closed:
+        one.close(offset)
+        still = [o for o in offsets if one.is_open(o)]
+        commit = one.commit_position()
+
+        assert commit == (min(still) if still else one.position)
+        assert commit >= last
+        last = commit
+
+
+def test_a_message_read_again_is_not_new() -> None:
+    """What was delivered before is passed over, open or finished."""
+    one = book(1, 2)
+    one.close(1)
+
+    assert not one.deliver(1)
+    assert not one.deliver(2)
+    assert one.open_count == 1
+
+
+def test_a_parked_message_is_taken_when_it_is_read_again() -> None:
+    """A parked offset stays open, holds the commit, and is delivered a second time."""
+    one = book(1, 2)
+    one.park(1, "a")
+    one.close(2)
+    assert (one.commit_position(), one.parked_count, one.open_count) == (1, 1, 1)
+
+    assert one.deliver(1)
+    assert one.unpark(1, "a")
+    assert not one.unpark(1, "a")
+    assert (one.parked_count, one.is_open(1)) == (0, True)
+
+
+def test_each_accounts_first_parked_offset_is_known() -> None:
+    """Reading again begins where an account's oldest message lies, whatever was taken first."""
+    one = book(1, 2, 3, 4)
+    for offset, account in ((1, "a"), (2, "b"), (3, "a"), (4, "a")):
+        one.park(offset, account)
+    one.unpark(3, "a")
+    one.unpark(1, "a")
+
+    assert one.parked_accounts() == {"a": 4, "b": 2}
