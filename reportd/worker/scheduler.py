@@ -7,12 +7,15 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 
-from reportd.limits.limiter import Limiter, Now
+from reportd.limits.limiter import Blocked, Limiter, Now
 from reportd.model.request import CLASSES, RequestClass
 from reportd.worker.entry import Entry, State
 
 CLASS_WEIGHTS: dict[RequestClass, float] = {"daily": 16.0, "restatement": 4.0, "backfill": 1.0}
 """Turns of each class while all have work; what one leaves the others use."""
+
+SHARED_KINDS = frozenset({"partner", "account"})
+"""Scopes that all requests of a line are in: what blocks one of them blocks the line."""
 
 RECHECK_SECONDS = 30.0
 """A wait for the wall clock is looked at again this often: the clock may be set."""
@@ -136,10 +139,10 @@ class Scheduler:
                 continue
             if line.in_flight >= most_in_flight:
                 continue  # queued again when one of its calls is over
-            entry = line.entries[0]
-            blocked = self._limiter.blocked(entry.scopes, now)
+            index, blocked = self._first_of(line, now)
             if blocked is None:
-                line.entries.popleft()
+                entry = line.entries[index]
+                del line.entries[index]
                 line.in_flight += 1
                 self.ready_count -= 1
                 entry.grant = self._limiter.take(entry.scopes, now)
@@ -156,6 +159,25 @@ class Scheduler:
             line.delayed_until = until
             heapq.heappush(self._delayed, (until, self._number, line))
         return None
+
+    def _first_of(self, line: Line, now: Now) -> tuple[int, Blocked | None]:
+        """Return a line's first request that may start, or what blocks the one that may soonest.
+
+        A slow report does not keep an account's others.
+        """
+        soonest = self._limiter.blocked(line.entries[0].scopes, now)
+        if soonest is None or soonest.scope.per in SHARED_KINDS:
+            return 0, soonest
+        seen = {line.entries[0].scopes}
+        for index, entry in enumerate(line.entries):
+            if entry.scopes in seen:
+                continue
+            seen.add(entry.scopes)
+            blocked = self._limiter.blocked(entry.scopes, now)
+            if blocked is None:
+                return index, None
+            soonest = min(soonest, blocked)
+        return 0, soonest
 
     def call_over(self, entry: Entry) -> None:
         """Take note that a call of this request's account is not under way any more."""
