@@ -65,7 +65,6 @@ class Role:
         url = f"http://{host}/{self.name}/{REPORT}"
         query = "account={{ account.id }}&from={{ from }}&to={{ to }}"
         form = 'format = "csv"' if self.format == "csv" else 'rows = "data[]"'
-        null = ', null = ["--"]' if self.format == "csv" else ""
         return f"""\
 hosts = ["{host}"]
 allow_private = true
@@ -85,7 +84,7 @@ name = "string"
 impressions = "int64"
 clicks = "int64"
 cost = {{ from = "cost_micros", type = "decimal(18,6)", divide = 1_000_000 }}
-ctr = {{ type = "float64"{null} }}
+ctr = "float64"
 """
 
     def _toml_limits(self) -> str:

@@ -6,6 +6,7 @@ wrong is the row looked for.
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -21,6 +22,7 @@ _FALSE = ("false", "0", "no")
 _GROUPS = r"^[+-]?(\d{1,3}(SEP\d{2,3})*SEP\d{3}|\d+)(POINT\d*)?$"
 _EPOCHS = {"epoch": "s", "epoch_ms": "ms"}
 _DIGITS = 38
+_NO_TEXT = pa.scalar(None, pa.string())
 _US = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,8 +32,8 @@ def from_text(
 ) -> pa.ChunkedArray:
     """Return the column as declared; raises `UnexpectedAnswerError` with column and row."""
     if spec.null_markers:
-        unset = pc.is_in(texts, value_set=pa.array(spec.null_markers, pa.string()))
-        texts = pc.if_else(unset, pa.scalar(None, pa.string()), texts)
+        unset = pc.is_in(texts, value_set=text_set(spec.null_markers))
+        texts = pc.if_else(unset, _NO_TEXT, texts)
     if spec.kind == "string":
         return texts
 
@@ -42,6 +44,12 @@ def from_text(
         return convert(texts)
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise _problem(texts, name, spec, convert) from error
+
+
+@lru_cache(maxsize=1024)
+def text_set(texts: tuple[str, ...]) -> pa.Array:
+    """Return texts for ``is_in``; always with the type, which takes Arrow long to find out."""
+    return pa.array(texts, pa.string())
 
 
 def bad_value(name: str, row: int, value: object, spec: ColumnSpec) -> UnexpectedAnswerError:
@@ -105,25 +113,39 @@ def finite(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _decimal(texts: pa.ChunkedArray, spec: ColumnSpec, _zone: str) -> pa.ChunkedArray:
-    """Parse at the scale that dividing leaves; a division by 10^n moves the point, exactly."""
     texts = _plain_number(texts, spec)
-    scale = spec.precision_scale[1]
-    moved = len(str(spec.divide)) - 1 if spec.divide is not None else 0
-    if spec.round:
-        return _rounded(texts, spec, moved)
-    numbers = pc.cast(texts, pa.decimal128(_DIGITS, max(scale - moved, 0)))
-    return pc.cast(move_point(numbers, moved), arrow_type(spec))
+    return _rounded(texts, spec) if spec.round else decimals(texts, spec)
 
 
-def _rounded(texts: pa.ChunkedArray, spec: ColumnSpec, moved: int) -> pa.ChunkedArray:
+def decimals(numbers: pa.ChunkedArray, spec: ColumnSpec) -> pa.ChunkedArray:
+    """Convert texts or int64 at the scale that dividing leaves, then move the point: exact.
+
+    Raises `pyarrow.ArrowInvalid` when a number has more digits or places than declared.
+    """
+    moved = _moved(spec)
+    wanted = pa.decimal128(_DIGITS, max(spec.precision_scale[1] - moved, 0))
+    return pc.cast(_move_point(pc.cast(numbers, wanted), moved), arrow_type(spec))
+
+
+def divided_from_whole(spec: ColumnSpec) -> bool:
+    """Say whether a decimal's declared places all come from its division: it is read as int64."""
+    return spec.kind == "decimal" and spec.precision_scale[1] <= _moved(spec)
+
+
+def _moved(spec: ColumnSpec) -> int:
+    return 0 if spec.divide is None else len(str(spec.divide)) - 1
+
+
+def _rounded(texts: pa.ChunkedArray, spec: ColumnSpec) -> pa.ChunkedArray:
     """Parse with as many places as fit, round half to even."""
     precision, scale = spec.precision_scale
+    moved = _moved(spec)
     places = max(_DIGITS - (precision - scale) - moved - 1, scale)
     # more digits than a decimal128 holds are a double's noise: cut them before parsing
     texts = pc.replace_substring_regex(texts, rf"^([+-]?\d*\.\d{{{places}}})\d+$", r"\1")
     if _any(pc.match_substring_regex(texts, "[eE]")):
         texts = _without_exponent(texts, places)
-    numbers = move_point(pc.cast(texts, pa.decimal128(_DIGITS, places)), moved)
+    numbers = _move_point(pc.cast(texts, pa.decimal128(_DIGITS, places)), moved)
     rounded = pc.round(numbers, ndigits=scale, round_mode="half_to_even")
     return pc.cast(rounded, arrow_type(spec))
 
@@ -141,7 +163,7 @@ def _plain(text: str, places: int) -> str:
     return f"{number.as_py():.{places}f}"
 
 
-def move_point(numbers: pa.ChunkedArray, places: int) -> pa.ChunkedArray:
+def _move_point(numbers: pa.ChunkedArray, places: int) -> pa.ChunkedArray:
     """Divide decimals by 10^places: the same digits under another scale, nothing computed."""
     if places == 0:
         return numbers
@@ -155,8 +177,8 @@ def move_point(numbers: pa.ChunkedArray, places: int) -> pa.ChunkedArray:
 
 def _bool(texts: pa.ChunkedArray, _spec: ColumnSpec, _zone: str) -> pa.ChunkedArray:
     lower = pc.utf8_lower(texts)
-    yes = pc.is_in(lower, value_set=pa.array(_TRUE))
-    known = pc.or_(yes, pc.is_in(lower, value_set=pa.array(_FALSE)))
+    yes = pc.is_in(lower, value_set=text_set(_TRUE))
+    known = pc.or_(yes, pc.is_in(lower, value_set=text_set(_FALSE)))
     if not _all(pc.or_(known, pc.is_null(texts))):
         raise ValueError("neither true nor false")
     return pc.if_else(pc.is_null(texts), pa.scalar(None, pa.bool_()), yes)
@@ -212,12 +234,7 @@ def _by_value(
     distinct = pc.unique(texts)
     values = [None if text is None else parse(text) for text in distinct.to_pylist()]
     places = pc.index_in(texts, value_set=distinct)
-    return pa.chunked_array([pc.take(pa.array(values, wanted), pa_flat(places))])
-
-
-def pa_flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Return a column as one array."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return pa.chunked_array([pc.take(pa.array(values, wanted), places.combine_chunks())])
 
 
 def _json(texts: pa.ChunkedArray, _spec: ColumnSpec, _zone: str) -> pa.ChunkedArray:

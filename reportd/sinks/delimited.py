@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 from reportd.errors import UnexpectedAnswerError
 from reportd.sinks.columns import UNSET_MARKERS, ColumnSpec
 from reportd.sinks.context import Context
-from reportd.sinks.convert import finite, from_text
+from reportd.sinks.convert import decimals, divided_from_whole, finite, from_text
 from reportd.sinks.schema import Schema, arrow_type
 
 _HEADER_BYTES = 256 * 1024
@@ -59,8 +59,7 @@ def from_csv(data: bytes, options: CsvOptions, schema: Schema, context: Context)
     _refuse_open_quote(part, options)
     reader = _Reader(part, names, options, wanted)
     try:
-        hexadecimal = b"0x" in body or b"0X" in body  # Arrow takes 0x10 for 16
-        found = reader.read_text() if hexadecimal else reader.read()
+        found = reader.read_text() if _hexadecimal(body) else reader.read()
     except _NotConvertedError:
         found = reader.read_text()
     return _table(found, found.num_rows, schema, context)
@@ -88,6 +87,12 @@ def _header(body: bytes, options: CsvOptions) -> tuple[list[str], int]:
             raise UnexpectedAnswerError("no header: the answer ends before it")
     if options.header:
         return list(options.header), start
+    end = body.find(b"\n", start, start + _HEADER_BYTES)
+    line = body[start:end].decode("utf-8", "surrogateescape").removesuffix("\r")
+    if end > 0 and line.strip() and "\r" not in line and (options.quote or "\r") not in line:
+        cells = [cell.strip() for cell in line.split(options.delimiter)]
+        if any(cells):
+            return cells, end + 1
     text = body[start : start + _HEADER_BYTES].decode("utf-8", "surrogateescape")
     lines = io.StringIO(text, newline="")
     reader = csv.reader(
@@ -115,6 +120,11 @@ def _body_end(body: bytes, start: int, footer_lines: int) -> int:
     return end
 
 
+def _hexadecimal(body: bytes) -> bool:
+    """Say whether there may be a number like 0x10, which Arrow takes for 16; quick if not."""
+    return any(letter in body and b"0" + letter in body for letter in (b"x", b"X"))
+
+
 def _wanted(schema: Schema, names: list[str]) -> dict[str, list[ColumnSpec]]:
     """Return the header's columns that are declared; raises when one is not there, or twice."""
     counts = Counter(names)
@@ -134,12 +144,19 @@ def _wanted(schema: Schema, names: list[str]) -> dict[str, list[ColumnSpec]]:
     return wanted
 
 
-def _at_once(specs: list[ColumnSpec]) -> bool:
-    """Say whether Arrow's reader converts the column the way it is declared."""
+def _type_at_once(specs: list[ColumnSpec]) -> pa.DataType | None:
+    """Return what Arrow's reader makes of a column as it is declared; None: it reads the texts.
+
+    Decimals that are whole numbers before their division are read as those.
+    """
     spec = specs[0]
     plain = spec.thousands is None and spec.decimal_point == "." and not spec.percent
-    exact = spec.divide is None and not spec.round and spec.format is None and spec.null is None
-    return len(specs) == 1 and spec.kind in _AT_ONCE and plain and exact
+    as_written = plain and not spec.round and spec.format is None and spec.null is None
+    if len(specs) > 1 or spec.kind not in _AT_ONCE or not as_written:
+        return None
+    if spec.divide is None:
+        return arrow_type(spec)
+    return pa.int64() if divided_from_whole(spec) else None
 
 
 class _NotConvertedError(Exception):
@@ -165,10 +182,10 @@ class _Reader:
 
     def read(self) -> pa.Table:
         """Read typed where possible; raises `_NotConvertedError`."""
-        types = {
-            header: arrow_type(specs[0]) if _at_once(specs) else pa.string()
-            for header, specs in self._wanted.items()
-        }
+        types = {}
+        for header, specs in self._wanted.items():
+            typed = _type_at_once(specs)
+            types[header] = pa.string() if typed is None else typed
         try:
             return self._read(types)
         except pa.ArrowException as error:
@@ -257,6 +274,8 @@ def _table(found: pa.Table | None, rows: int, schema: Schema, context: Context) 
         column = found.column(header)
         if column.type == pa.string():
             column = from_text(column, name, spec, context.zone)
+        elif column.type == pa.int64() and spec.kind == "decimal":
+            column = _decimals(column, name, spec, context.zone)
         elif spec.kind == "float64":
             try:
                 finite(column)
@@ -265,3 +284,10 @@ def _table(found: pa.Table | None, rows: int, schema: Schema, context: Context) 
                 column = from_text(texts, name, spec, context.zone)
         columns.append(column)
     return pa.table(columns, schema=schema.arrow)
+
+
+def _decimals(column: pa.ChunkedArray, name: str, spec: ColumnSpec, zone: str) -> pa.ChunkedArray:
+    try:
+        return decimals(column, spec)
+    except pa.ArrowException:
+        return from_text(column.cast(pa.string()), name, spec, zone)
