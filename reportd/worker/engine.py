@@ -88,6 +88,7 @@ class Engine:
         self._stalled: list[tuple[Partition, Entry, Action]] = []
         self._stalled_until = 0.0
         self._stall_seconds = settings.stall_first_seconds
+        self._takes_files = True  # a full disk still shows what is there: a look proves nothing
         self.stall_reason = ""
         """Why the output does not take files; empty: it does."""
         self.in_flight = 0
@@ -158,6 +159,7 @@ class Engine:
             self._suspects.drop(partition)
             self._out.extend(Release(entry.request.id) for entry in partition.busy)
             self._stalled = [one for one in self._stalled if one[0] is not partition]
+        self._takes_files = all(isinstance(action, LookAt) for _, _, action in self._stalled)
         if not self._stalled:
             self._stored()
 
@@ -282,7 +284,8 @@ class Engine:
 
     def looked(self, entry: Entry, looked: Looked, now: Now) -> None:
         """Take what stands at the output for a request: finished, superseded, or to be done."""
-        self._stored()
+        if self._takes_files:
+            self._stored()
         partition = self._partition_of(entry)
         if partition is None:
             return
@@ -535,6 +538,7 @@ class Engine:
             self.finishing -= 1
         if self._partition_of(entry) is None:  # its owner now will see: nobody here tries it again
             return
+        self._takes_files = self._takes_files and isinstance(action, LookAt)
         self.stall_reason = reason
         self._stall(entry, action, self._stall_seconds, now)
 
@@ -563,6 +567,7 @@ class Engine:
         self._stall_seconds = min(2 * self._stall_seconds, most)
 
     def _stored(self) -> None:
+        self._takes_files = True
         self.stall_reason = ""
         self._stall_seconds = self._settings.stall_first_seconds
 
@@ -603,7 +608,7 @@ class Engine:
         self.in_flight -= 1
         self._in_flight_of[entry.request.partner] -= 1
         partition = self._partition_of(entry)
-        if partition is not None:
+        if partition is not None and not entry.strikes:  # suspects are none of the scheduler's
             partition.scheduler.call_over(entry)
         return partition
 
@@ -611,7 +616,7 @@ class Engine:
         if entry.grant is not None:
             partition.limiter.give_back(entry.grant)
             entry.grant = None
-            partition.scheduler.changed()
+            partition.scheduler.changed(entry)
 
     def _ready(self, partition: Partition, entry: Entry, *, first: bool = False) -> None:
         if entry.strikes:

@@ -201,9 +201,14 @@ class Scheduler:
             return max(self._delayed[0][0], self.blocked_until)
         return float("inf")
 
-    def changed(self) -> None:
-        """Look at the limits again: a grant was given back, or a block was lifted."""
+    def changed(self, entry: Entry) -> None:
+        """Look at the limits again: the grant of this request was given back."""
         self.blocked_until = 0.0
+        for name in CLASSES:
+            line = self._lines.get((name, entry.request.account))
+            if line is not None:
+                line.delayed_until = 0.0
+                self._queue(line)
 
     def is_blocked(self, class_: RequestClass, account: str, now: Now) -> bool:
         """Say whether a limit keeps an account's next request from starting."""

@@ -1,0 +1,236 @@
+"""What follows from a refusal."""
+
+from random import Random
+
+import pytest
+
+from reportd.limits.limiter import Scope
+from reportd.partners.verdict import Outcome, Verdict
+from reportd.worker.entry import Entry, State
+from reportd.worker.judge import QUOTA_SECONDS, DeadError, Judge
+from reportd.worker.partition import Partition, RetryRules
+from tests.unit.worker.making import RETRY, at, entry, partition
+
+THROTTLED = Verdict(outcome=Outcome.THROTTLED)
+TRANSIENT = Verdict(outcome=Outcome.TRANSIENT, reason="HTTP 503")
+PERMANENT = Verdict(outcome=Outcome.PERMANENT, reason="HTTP 404")
+UNEXPECTED = Verdict(outcome=Outcome.UNEXPECTED, reason="not JSON")
+AUTH = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+
+
+class Case:
+    """One partition, one open request, one judge."""
+
+    def __init__(self, retry: RetryRules = RETRY) -> None:
+        self.partition: Partition = partition(retry=retry)
+        self.entry = self.open(entry("a"))
+        self.judge = Judge(Random(7))
+
+    def open(self, one: Entry) -> Entry:
+        self.partition.entries[one.identity] = one
+        return one
+
+    def refuse(self, verdict: Verdict, seconds: float = 0.0) -> float:
+        """Judge a refusal; return how long the request waits."""
+        self.judge.refused(self.partition, self.entry, verdict, at(seconds))
+        return self.entry.due - seconds
+
+    def works_for(self, account: str, seconds: float) -> None:
+        """Let a call of another request succeed."""
+        self.partition.circuits.succeeded(entry(account).request, seconds)
+
+
+def test_throttled_is_no_attempt_and_waits_as_told() -> None:
+    """Retry-After is obeyed to the second, by its scope and by no other."""
+    case = Case()
+    told = Verdict(outcome=Outcome.THROTTLED, wait_seconds=17.0, scope="account")
+    assert case.refuse(told) == 17.0
+
+    limiter = case.partition.limiter
+    assert (case.entry.attempts, case.entry.state) == (0, State.LIMIT)
+    assert limiter.blocked((Scope("account", "a"),), at(16.0)) is not None
+    assert limiter.blocked((Scope("account", "b"), Scope("partner", "acme")), at(0.0)) is None
+
+
+def test_throttled_without_a_time_doubles_up_to_a_minute() -> None:
+    """A partner that only says "slow down" is given more and more time."""
+    case = Case()
+
+    waits = [case.refuse(THROTTLED) for _ in range(8)]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+
+
+def test_throttled_for_ever_is_never_dead() -> None:
+    """However often a partner says so, the request stays open."""
+    case = Case()
+    for _ in range(100):
+        case.refuse(THROTTLED)
+
+    assert (case.entry.attempts, case.entry.ended) == (0, False)
+
+
+@pytest.mark.parametrize(("told", "waits"), [(3_600.0, 3_600.0), (None, QUOTA_SECONDS)])
+def test_a_spent_quota_waits_for_its_reset(told: float | None, waits: float) -> None:
+    """It is shown apart, is no attempt, and blocks the scope that it is of."""
+    case = Case()
+    quota = Verdict(outcome=Outcome.QUOTA, wait_seconds=told, scope="credential")
+
+    assert case.refuse(quota) == waits
+    assert (case.entry.attempts, case.entry.state) == (0, State.QUOTA)
+    blocked = case.partition.limiter.blocked((Scope("credential", "main"),), at(0.0))
+    assert blocked is not None
+    assert blocked.wait_seconds == waits
+
+
+def test_transient_backs_off_with_full_jitter() -> None:
+    """The n-th wait is anywhere between nothing and base * 2 ** (n - 1), at most the most."""
+    retry = RetryRules(attempts=10_000, base_seconds=1.0, max_seconds=8.0)
+    for times, most in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 8.0)):
+        waits = []
+        for seed in range(60):
+            case = Case(retry)
+            case.judge = Judge(Random(seed))
+            case.entry.attempts = times - 1
+            waits.append(case.refuse(TRANSIENT))
+        assert 0.0 <= min(waits) < 0.15 * most
+        assert 0.85 * most < max(waits) <= most
+
+
+def test_transient_is_an_attempt_and_waits_as_told() -> None:
+    """A 503 with Retry-After waits that long, and counts."""
+    case = Case()
+    told = Verdict(outcome=Outcome.TRANSIENT, reason="HTTP 503", wait_seconds=9.0)
+
+    assert case.refuse(told) == 9.0
+    assert (case.entry.attempts, case.entry.state) == (1, State.BACKOFF)
+
+
+def test_transient_n_times_while_others_succeed_is_dead() -> None:
+    """After its attempts a request that fails alone is given up."""
+    case = Case()
+    for second in (1.0, 2.0):
+        case.refuse(TRANSIENT, second)
+    case.works_for("b", 2.5)
+
+    with pytest.raises(DeadError, match="503") as caught:
+        case.refuse(TRANSIENT, 3.0)
+    assert caught.value.error == "transient"
+
+
+def test_transient_n_times_with_nobody_else_is_held() -> None:
+    """Where nothing shows that it is alone, its attempts are not all there is."""
+    case = Case()
+    for second in range(RETRY.attempts):
+        case.refuse(TRANSIENT, float(second))
+
+    assert (case.entry.state, case.entry.attempts) == (State.HELD, 0)
+
+
+def test_an_outage_uses_up_no_attempts() -> None:
+    """While everybody fails nobody's attempts are counted and nobody is given up."""
+    case = Case()
+    entries = [case.open(entry(f"account-{number}")) for number in range(4)]
+    for second in range(200):
+        case.entry = entries[second % 4]
+        case.refuse(TRANSIENT, float(second))
+
+    assert case.partition.circuits.outage.is_open
+    assert all(one.attempts == 0 and not one.ended for one in entries)
+
+
+def test_a_404_is_held_until_another_account_has_succeeded() -> None:
+    """The first refusal proves nothing: it may be everybody's."""
+    case = Case()
+
+    assert 0.75 * RETRY.hold_seconds <= case.refuse(PERMANENT) <= RETRY.hold_seconds
+    assert case.entry.state is State.HELD
+    assert not case.judge.is_alone(case.partition, case.entry)
+    case.works_for("b", 1.0)
+    assert case.judge.is_alone(case.partition, case.entry)
+
+
+def test_a_404_is_dead_when_it_comes_again_after_another_accounts_success() -> None:
+    """Success elsewhere, then the same refusal: it is this request's own."""
+    case = Case()
+    case.refuse(PERMANENT, 0.0)
+    case.works_for("b", 1.0)
+
+    with pytest.raises(DeadError) as caught:
+        case.refuse(PERMANENT, 2.0)
+    assert (caught.value.error, caught.value.reason) == ("permanent", "HTTP 404")
+
+
+def test_a_success_before_the_first_404_is_no_proof() -> None:
+    """What worked before the refusals began may have stopped working since."""
+    case = Case()
+    case.works_for("b", 1.0)
+    case.open(entry("b"))
+    for second in range(2, 40):
+        case.refuse(PERMANENT, float(second))
+
+    assert not case.entry.ended
+
+
+def test_a_404_is_dead_when_nobody_is_left_to_prove_it() -> None:
+    """The day's last request does not wait for ever: others have succeeded, none is open."""
+    case = Case()
+    case.works_for("b", 1.0)
+    for second in (2.0, 50.0):
+        case.refuse(PERMANENT, second)
+
+    with pytest.raises(DeadError):
+        case.refuse(PERMANENT, 103.0)
+
+
+def test_a_partner_with_one_account_has_a_time_limit() -> None:
+    """Where no other account exists, refusals end when they have lasted long enough."""
+    case = Case()
+    for second in (0.0, 400.0, 999.0):
+        case.refuse(PERMANENT, second)
+
+    with pytest.raises(DeadError, match="for 1000 s or more"):
+        case.refuse(PERMANENT, 1_000.0)
+
+
+def test_holds_become_longer_up_to_the_most() -> None:
+    """A held request asks more and more rarely."""
+    case = Case()
+    waits = [case.refuse(PERMANENT, float(second)) for second in range(6)]
+
+    for wait, most in zip(waits, [10.0, 20.0, 40.0, 64.0, 64.0, 64.0], strict=True):
+        assert 0.75 * most <= wait <= most
+
+
+def test_unexpected_is_tried_twice_more_then_as_permanent() -> None:
+    """An answer that does not parse starts over twice; then it is held, or dead."""
+    case = Case()
+    states = []
+    for second in (0.0, 1.0, 2.0):
+        case.refuse(UNEXPECTED, second)
+        states.append(case.entry.state)
+    assert states == [State.BACKOFF, State.BACKOFF, State.HELD]
+
+    case.works_for("b", 3.0)
+    with pytest.raises(DeadError) as caught:
+        case.refuse(UNEXPECTED, 4.0)
+    assert caught.value.error == "unexpected"
+
+
+def test_401_opens_the_credentials_circuit_and_gives_up_nobody() -> None:
+    """Refused accounts of one credential are held; the credential's circuit opens."""
+    case = Case()
+    entries = [case.open(entry(f"account-{number}")) for number in range(8)]
+    for case.entry in entries:
+        case.refuse(AUTH)
+
+    assert case.partition.circuits.credential("main").is_open
+    assert not case.partition.circuits.outage.is_open
+    assert {one.state for one in entries} == {State.HELD}
+
+
+def test_the_sample_of_the_last_refusal_is_kept() -> None:
+    """The dead letter shows what the partner said."""
+    case = Case()
+    case.refuse(Verdict(outcome=Outcome.TRANSIENT, sample=b"<html>sorry"))
+
+    assert case.entry.sample == b"<html>sorry"
