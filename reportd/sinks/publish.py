@@ -15,10 +15,9 @@ import pyarrow as pa
 
 from reportd.model.ledger import PublishedFile
 from reportd.model.request import Request
-from reportd.model.run import RunId
 from reportd.sinks.formats import encode
 from reportd.sinks.paths import PathTemplate
-from reportd.sinks.receipts import Receipt
+from reportd.sinks.receipts import Receipt, order_of
 from reportd.sinks.schema import COLUMNS_HASH
 from reportd.sinks.store import Stage, Store, stage_key
 
@@ -138,7 +137,7 @@ class Publisher:
         receipt = self._store.receipt_of(target.path, target.format)
         if receipt is None:
             return None
-        if receipt.made_by(request.id, replay) or receipt.order > RunId.parse(request.run).order:
+        if receipt.made_by(request.id, replay) or receipt.order > order_of(request.run):
             return self._store.verified(receipt)
         return None
 

@@ -40,11 +40,8 @@ class Receipt:
 
     @property
     def order(self) -> RunOrder:
-        """What the file's run is ordered by; a run of no known form is older than any."""
-        try:
-            return RunId.parse(self.run).order
-        except InvalidMessageError:
-            return RunOrder(float("-inf"), 0)
+        """What the file's run is ordered by."""
+        return order_of(self.run)
 
     def made_by(self, request_id: str, replay: int) -> bool:
         """Say whether this life of this request made the file."""
@@ -70,6 +67,14 @@ class Receipt:
                 return None
             values[item.name] = value
         return cls(**values)
+
+
+def order_of(run: str) -> RunOrder:
+    """Return what a run is ordered by; one of no known form is older than any."""
+    try:
+        return RunId.parse(run).order
+    except InvalidMessageError:
+        return RunOrder(float("-inf"), 0)
 
 
 def checksum_of(data: bytes | memoryview) -> str:
