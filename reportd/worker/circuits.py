@@ -142,8 +142,12 @@ class Circuits:
             self.credentials[request.credential].abandoned()
 
     def succeeded(self, request: Request, now: float) -> bool:
-        """Count a success; True if it ended an outage."""
+        """Count a request whose answers were as they should be; True if it ended an outage."""
         self.evidence(request).succeeded(request.account, now)
+        return self.answered(request)
+
+    def answered(self, request: Request) -> bool:
+        """Count an answer that may still turn out not to parse; True if it ended an outage."""
         closed = self.outage.succeeded()
         circuit = self.credentials.get(request.credential)
         return (circuit is not None and circuit.succeeded()) or closed

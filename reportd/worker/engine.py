@@ -432,7 +432,7 @@ class Engine:
                 self._dead(partition, entry, dead, now)
             self._wake_early(partition, entry, now)
             return
-        self._succeeded(partition, entry, now)
+        self._answered_well(partition, entry)
         entry.body = body
         self.finishing += 1
         entry.state = State.FINISHING
@@ -442,11 +442,18 @@ class Engine:
             entry.next_cursor = verdict.next_cursor
             self._out.append(Spool(entry, body))
 
-    def _succeeded(self, partition: Partition, entry: Entry, now: Now) -> None:
-        entry.attempts = entry.holds = 0
-        entry.first_failed_at = None
+    def _answered_well(self, partition: Partition, entry: Entry) -> None:
+        entry.attempts = 0
+        if not entry.unexpected:  # an answer that did not parse before proves nothing yet
+            entry.holds = 0
+            entry.first_failed_at = None
         for scope in entry.scopes:
             partition.throttled_times.pop(scope, None)
+        if partition.circuits.answered(entry.request):
+            self._outage_over(partition.partner)
+
+    def _proved(self, partition: Partition, entry: Entry, now: Now) -> None:
+        """Take note that answers became files: what others are refused for is their own."""
         if partition.circuits.succeeded(entry.request, now.mono):
             self._outage_over(partition.partner)
         for held in list(partition.held):
@@ -510,6 +517,7 @@ class Engine:
         if partition is None:
             return
         entry.body = b""
+        self._proved(partition, entry, now)
         if files or not newer_run:
             self._end(partition, entry, "result", now, files=files)
         else:

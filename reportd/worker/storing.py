@@ -59,7 +59,7 @@ class Output:
 
     def prepare(self, entry: Entry, body: bytes) -> Prepared:
         """Parse the answers and stage the files, for `publish_all`."""
-        request = entry.request
+        request = self._completed(entry)
         partner = self._partners[request.partner]
         now = self._clock.wall()
         bodies = [self._spool.read(step.file, step.checksum) for step in entry.steps]
