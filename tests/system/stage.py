@@ -162,6 +162,12 @@ class Vm:
         return set().union(*self.parts().values())
 
 
+def stopped(vm: Vm) -> None:
+    """Stop a daemon as systemd does."""
+    status = vm.daemon.stop()
+    assert status == 0, f"{vm.name} ended with {status}:\n{vm.daemon.said()}"
+
+
 # --- the stage ------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from reportd.demo.kafka import EmbeddedKafka
 from reportd.demo.scene import Scene, demo_scene
 from reportd.demo.simulator.config import Faults, Latency
 from reportd.demo.simulator.process import Simulator
-from tests.system.stage import Feeder, Part, Stage, Vm, freeze, make_stage, thaw, until
+from tests.system.stage import Feeder, Part, Stage, Vm, freeze, make_stage, stopped, thaw, until
 
 IN_FLIGHT_LEAST = 50
 ENDS_LEAST = 40
@@ -225,12 +225,6 @@ class Crashes:
             call.at > since and self.stage.parts_of.get(names.get(call.question, "")) in parts
             for call in self.stage.simulator.calls()
         )
-
-
-def stopped(vm: Vm) -> None:
-    """Stop a daemon as systemd does."""
-    status = vm.daemon.stop()
-    assert status == 0, f"{vm.name} ended with {status}:\n{vm.daemon.said()}"
 
 
 def crash_scene() -> Scene:
