@@ -283,7 +283,8 @@ class Admin:
 
     def _metadata(self) -> Any:
         return self._start(
-            "ask for the topics", lambda: self._client.list_topics(timeout=self._timeout_seconds)
+            f"ask {self._settings.get('bootstrap.servers')} for the topics",
+            lambda: self._client.list_topics(timeout=self._timeout_seconds),
         )
 
     def _start(self, what: str, action: Callable[[], Any]) -> Any:

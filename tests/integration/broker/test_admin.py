@@ -125,3 +125,11 @@ def _counts(admin: Admin, topics: Topics) -> dict[str, int]:
     names = (topics.requests("acme"), topics.backfill("acme"), topics.ledger("acme"))
     present = admin.topics()
     return {name: present[name] for name in names}
+
+
+def test_a_broker_that_does_not_answer_is_named() -> None:
+    """Whoever mistyped ``kafka.servers`` reads in the error what was asked."""
+    away = Admin({"bootstrap.servers": "127.0.0.1:1"}, timeout_seconds=0.5)
+
+    with pytest.raises(BrokerError, match=r"ask 127\.0\.0\.1:1 for the topics"):
+        away.topics()
