@@ -39,7 +39,8 @@ def main(servers: str, prefix: str, instance_id: str, session_seconds: str) -> N
             command, offset = line.split()
             if command == "sleep":
                 os.kill(os.getpid(), signal.SIGSTOP)
-            member.consumer.commit(dict.fromkeys(held, (int(offset), instance_id)))
+            if not member.consumer.commit(dict.fromkeys(held, (int(offset), instance_id))):
+                say("committed", [(*part, int(offset), "not sent") for part in sorted(held)])
 
 
 def say(*what: object) -> None:
