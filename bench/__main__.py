@@ -3,7 +3,6 @@
 import argparse
 import os
 import platform
-import shutil
 import statistics
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def main() -> int:
     small = _role("small", "json", 6, max(args.requests, args.growth_requests))
     limited = [limits.limited(meter) for meter in limits.METERS]
     roles = (large, small, *limited)
-    with Arena(folder / "work", roles) as arena:
+    with Arena(folder / f"work.{os.getpid()}", roles) as arena:
         for name, role in (("csv", large), ("json", small)):
             if name in sections:
                 arena.warm_up(role, args.requests)
@@ -37,7 +36,6 @@ def main() -> int:
             _limits(arena, limited, args, console, folder)
         if "lives" in sections:
             _lives(arena, small, args, console, folder)
-    shutil.rmtree(folder / "work", ignore_errors=True)
     return 0
 
 

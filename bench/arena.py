@@ -4,8 +4,8 @@ import http.client
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -66,7 +66,6 @@ class Arena:
         self._warmed: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         with ExitStack() as stack:
             stack.enter_context(self.kafka)
@@ -80,10 +79,14 @@ class Arena:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-    @contextmanager
-    def ground(self, *roles: Role) -> Iterator[Ground]:
-        """Give a fresh folder and topics; the files are removed afterwards."""
+    def ground(self, *roles: Role) -> Ground:
+        """Give a fresh folder and topics.
+
+        Nothing is removed before the end: for minutes ext4 searches around what was deleted,
+        whenever it makes a file, and that would be measured.
+        """
         self._rounds += 1
         prefix = f"round{self._rounds}"
         ground = Ground(self.folder / prefix, prefix, roles)
@@ -93,8 +96,7 @@ class Arena:
             self._came[role.name] = self.calls_of(role.name)
         counts = {role.name: role.partitions for role in roles}
         self.admin.create(topic_plans(prefix, counts, replication=1))
-        yield ground
-        shutil.rmtree(ground.folder, ignore_errors=True)
+        return ground
 
     def warm_up(self, role: Role, count: int) -> None:
         """Ask everything once: the simulator makes its answers before anyone is measured."""

@@ -69,17 +69,17 @@ def measure(arena: Arena, role: Role, seconds: float, make: Make, label: str) ->
     """Let one side work on more requests than the limit lets through; watch for so long."""
     assert role.meter is not None
     since = arena.calls_total()
-    with arena.ground(role) as ground:
-        side: Contestant = make(arena, ground)
-        try:
-            side.start()
-            count = int(PARTNER_CALLS * (seconds + 4 * SETTLE_SECONDS) * 1.2)
-            arena.produce(ground, role, role.requests(count))
-            wait_for("the first calls", lambda: arena.calls_of(role.name) > 0, 30)
-            Event().wait(seconds + 2 * SETTLE_SECONDS)
-            calls = arena.simulator.calls(since)
-        finally:
-            side.end()
+    ground = arena.ground(role)
+    side: Contestant = make(arena, ground)
+    try:
+        side.start()
+        count = int(PARTNER_CALLS * (seconds + 4 * SETTLE_SECONDS) * 1.2)
+        arena.produce(ground, role, role.requests(count))
+        wait_for("the first calls", lambda: arena.calls_of(role.name) > 0, 30)
+        Event().wait(seconds + 2 * SETTLE_SECONDS)
+        calls = arena.simulator.calls(since)
+    finally:
+        side.end()
     return counted(calls, label, role.meter)
 
 

@@ -42,29 +42,29 @@ class Lives:
 def measure(arena: Arena, role: Role, times: int, threads: int) -> Lives:
     """Kill and restart so often, with requests waiting all the time."""
     idle = _idle(arena, role, threads)
-    with arena.ground(role) as ground:
-        side = Reportd(arena, ground, processes=1, threads=threads)
-        try:
-            side.start()
-            arena.produce(ground, role, role.requests(arena.warmed(role)))
-            wait_for("the first calls", lambda: arena.calls_of(role.name) > 0, BACK_SECONDS)
-            workers = [_kill_worker(arena, side) for _ in range(times)]
-            restarts = [_restart(arena, side, kill=False) for _ in range(times)]
-            kills = [_restart(arena, side, kill=True) for _ in range(times)]
-        finally:
-            side.end()
+    ground = arena.ground(role)
+    side = Reportd(arena, ground, processes=1, threads=threads)
+    try:
+        side.start()
+        arena.produce(ground, role, role.requests(arena.warmed(role)))
+        wait_for("the first calls", lambda: arena.calls_of(role.name) > 0, BACK_SECONDS)
+        workers = [_kill_worker(arena, side) for _ in range(times)]
+        restarts = [_restart(arena, side, kill=False) for _ in range(times)]
+        kills = [_restart(arena, side, kill=True) for _ in range(times)]
+    finally:
+        side.end()
     return Lives(workers, restarts, kills, idle)
 
 
 def _idle(arena: Arena, role: Role, threads: int) -> list[int]:
-    with arena.ground(role) as ground:
-        side = Reportd(arena, ground, processes=IDLE_WORKERS, threads=threads)
-        try:
-            side.start()
-            Event().wait(IDLE_SECONDS)
-            return [memory(pid).private_dirty for pid in side.workers()]
-        finally:
-            side.end()
+    ground = arena.ground(role)
+    side = Reportd(arena, ground, processes=IDLE_WORKERS, threads=threads)
+    try:
+        side.start()
+        Event().wait(IDLE_SECONDS)
+        return [memory(pid).private_dirty for pid in side.workers()]
+    finally:
+        side.end()
 
 
 def _kill_worker(arena: Arena, side: Reportd) -> float:
@@ -137,23 +137,23 @@ def growth(arena: Arena, role: Role, count: int, threads: int) -> Growth:
     """Watch one worker's private memory while it does so many requests."""
     requests = role.requests(count)
     samples: list[tuple[int, int]] = []
-    with arena.ground(role) as ground:
-        side = Reportd(arena, ground, processes=1, threads=threads)
-        try:
-            side.start()
-            arena.produce(ground, role, requests)
-            (pid,) = side.workers()
-            deadline = time.monotonic() + 60 + count / 20
-            pause = Event()
-            done = 0
-            while done < count:
-                pause.wait(5 * LOOK_SECONDS)
-                done = arena.committed(ground, side.group, role)
-                samples.append((done, memory(pid).private_dirty))
-                if time.monotonic() > deadline:
-                    raise BenchError(f"{done} of {count} requests are done")
-        finally:
-            side.end()
+    ground = arena.ground(role)
+    side = Reportd(arena, ground, processes=1, threads=threads)
+    try:
+        side.start()
+        arena.produce(ground, role, requests)
+        (pid,) = side.workers()
+        deadline = time.monotonic() + 60 + count / 20
+        pause = Event()
+        done = 0
+        while done < count:
+            pause.wait(5 * LOOK_SECONDS)
+            done = arena.committed(ground, side.group, role)
+            samples.append((done, memory(pid).private_dirty))
+            if time.monotonic() > deadline:
+                raise BenchError(f"{done} of {count} requests are done")
+    finally:
+        side.end()
     early = [size for done, size in samples if 0.15 * count <= done <= 0.3 * count]
     late = [size for done, size in samples if done >= 0.9 * count]
     return Growth(count, round(statistics.median(early)), round(statistics.median(late)))

@@ -54,28 +54,28 @@ Make = Callable[[Arena, Ground], Contestant]
 
 def measure(arena: Arena, role: Role, count: int, make: Make, label: str) -> Measured:
     """Start one side, then write its requests; wait until all are files and committed."""
-    with arena.ground(role) as ground:
-        side = make(arena, ground)
-        try:
-            side.start()
-            requests = role.requests(count)
-            before = cpu_seconds(side.pid)
-            with PeakMemory(side.pid) as peak:
-                began = time.time()
-                arena.produce(ground, role, requests)
-                wait_for(
-                    f"{label}: {count} requests",
-                    lambda: arena.committed(ground, side.group, role) >= count,
-                    WORK_SECONDS,
-                )
-                cpu = cpu_seconds(side.pid) - before
-            files = files_below(ground.output)
-        finally:
-            side.end()
-        if len(files) != count:
-            raise BenchError(f"{label}: {len(files)} files for {count} requests")
-        seconds = max(file.st_mtime for file in files) - began
-        return Measured(label, count, seconds, cpu, peak.peak_bytes)
+    ground = arena.ground(role)
+    side = make(arena, ground)
+    try:
+        side.start()
+        requests = role.requests(count)
+        before = cpu_seconds(side.pid)
+        with PeakMemory(side.pid) as peak:
+            began = time.time()
+            arena.produce(ground, role, requests)
+            wait_for(
+                f"{label}: {count} requests",
+                lambda: arena.committed(ground, side.group, role) >= count,
+                WORK_SECONDS,
+            )
+            cpu = cpu_seconds(side.pid) - before
+        files = files_below(ground.output)
+    finally:
+        side.end()
+    if len(files) != count:
+        raise BenchError(f"{label}: {len(files)} files for {count} requests")
+    seconds = max(file.st_mtime for file in files) - began
+    return Measured(label, count, seconds, cpu, peak.peak_bytes)
 
 
 def peer(settings: PeerSettings, role: Role) -> Make:
