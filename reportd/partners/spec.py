@@ -102,7 +102,7 @@ class RetrySpec(Section):
     """The longest back-off."""
     hold_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
     """First wait of a request that may be part of an outage; each next one is twice that."""
-    give_up_seconds: Annotated[float, Field(gt=0, le=31 * 86400)] = 6 * 3600.0
+    give_up_seconds: Annotated[float, Field(gt=0, le=31 * 86400)] = 2 * 3600.0
     """How long a request is held where no other account can show that it alone fails."""
 
 

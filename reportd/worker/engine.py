@@ -9,45 +9,34 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
-from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
-from reportd.errors import InvalidMessageError
 from reportd.limits.limiter import Now
-from reportd.model.ledger import End, EndState, PublishedFile, Step
-from reportd.model.request import Request
+from reportd.model.ledger import End, PublishedFile, Step
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.worker.actions import (
     Action,
     Commit,
     Finish,
-    Forward,
     LookAt,
     Release,
     Restore,
     Spool,
     StartCall,
-    Sweep,
     TopicPartition,
-    WriteDead,
-    WriteEnd,
     WriteStep,
 )
 from reportd.worker.circuits import Circuits
 from reportd.worker.commits import Commits
+from reportd.worker.endings import SAMPLE_BYTES, Endings
 from reportd.worker.entry import Entry, State
 from reportd.worker.fence import Fence
+from reportd.worker.intake import Intake
 from reportd.worker.judge import DeadError, Judge
 from reportd.worker.ledger import KnownEnd, LedgerImage
-from reportd.worker.partition import Looked, Partition, PartnerRules, RestoredTopic, SpoolLeft
+from reportd.worker.partition import Looked, Partition, PartnerRules, RestoredTopic
 from reportd.worker.reading import Reading
-from reportd.worker.scheduler import RECHECK_SECONDS
 from reportd.worker.settings import EngineSettings
-from reportd.worker.suspects import STRIKES_MOST, Suspects
-
-FORWARDS_MOST = 3
-"""A message forwarded so often stays where it is: the partition count must be changing."""
-
-SAMPLE_BYTES = 4096
+from reportd.worker.suspects import Suspects
 
 STEER_SECONDS = 0.01
 """How often it is decided what to read."""
@@ -77,6 +66,8 @@ class Engine:
         self._commits = Commits(settings, fence)
         self._out: deque[Action] = deque()
         self._reading = Reading(settings, self._out)
+        self._endings = Endings(self._out, self._waits)
+        self._intake = Intake(self._out, self._reading, self._suspects, self._endings)
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._by_topic: dict[TopicPartition, Partition] = {}
         self._circuits: dict[str, Circuits] = {}
@@ -188,93 +179,7 @@ class Engine:
         book = partition.books[message.topic]
         if not book.deliver(message.offset):
             return
-        replay = _replay_of(message)
-        try:
-            request = Request.from_json(message.value)
-            if request.partner != partition.partner:
-                raise InvalidMessageError("partner: not the one of this topic")
-            partition.rules.check(request)
-        except InvalidMessageError as error:
-            self._poison(partition, message, replay, str(error), now)
-            return
-        key = partition.rules.key_of(request)
-        if (
-            partition_of(key.encode(), self._counts[partition.partner]) != partition.index
-            and _forwards_of(message) < FORWARDS_MOST
-        ):
-            self._out.append(Forward(message, key))
-            return
-        self._admit(partition, message, request, replay, now)
-
-    def _admit(
-        self, partition: Partition, message: Message, request: Request, replay: int, now: Now
-    ) -> None:
-        book = partition.books[message.topic]
-        identity = (request.id, replay)
-        known = partition.image.end_of(identity)
-        if known is not None:
-            book.unpark(message.offset, request.account)
-            same = (known.end.topic, known.end.offset) == (message.topic, message.offset)
-            if known.end.state == "dead" and same:
-                entry = self._entry(partition, message, request, replay)
-                entry.state = State.ENDING
-                self._write_dead(partition, entry, known)
-            else:
-                self._close(partition, message, known)
-            return
-        twin = partition.entries.get(identity)
-        if twin is not None:
-            if twin.message.offset != message.offset or twin.message.topic != message.topic:
-                book.unpark(message.offset, request.account)
-                twin.copies.append(message)
-            return
-        if not self._reading.admits(partition, request.account):
-            book.park(message.offset, request.account)
-            return
-        book.unpark(message.offset, request.account)
-        entry = self._entry(partition, message, request, replay)
-        if entry.strikes >= STRIKES_MOST:
-            reason = f"{entry.strikes} workers died with it in hand"
-            self._end(partition, entry, "dead", now, reason=f"crash: {reason}")
-            return
-        steps = partition.image.steps_of(identity)
-        if steps:
-            entry.steps = [step for _, step in steps]
-            entry.generation = entry.steps[-1].attempt
-        if request.not_before is not None and request.not_before > now.wall:
-            self._schedule(partition, entry, now)
-        else:
-            self._out.append(LookAt(entry))
-
-    def _entry(
-        self, partition: Partition, message: Message, request: Request, replay: int
-    ) -> Entry:
-        entry = Entry(
-            message=message,
-            request=request,
-            replay=replay,
-            alive=partition.alive,
-            scopes=partition.rules.scopes_of(request),
-            strikes=self._suspects.strikes_of(request.id),
-        )
-        partition.entries[entry.identity] = entry
-        partition.window_bytes += len(message.value)
-        return entry
-
-    def _poison(
-        self, partition: Partition, message: Message, replay: int, reason: str, now: Now
-    ) -> None:
-        identity = (f"poison-{message.topic}-{message.partition}-{message.offset}", replay)
-        known = partition.image.end_of(identity)
-        if identity in partition.entries:
-            return
-        request = Request.unreadable(identity[0], partition.partner)
-        entry = self._entry(partition, message, request, replay)
-        if known is not None:
-            entry.state = State.ENDING
-            self._write_dead(partition, entry, known)
-        else:
-            self._end(partition, entry, "dead", now, reason=f"poison: {reason}")
+        self._intake.take(partition, message, self._counts[partition.partner], now)
 
     def forwarded(self, message: Message) -> None:
         """Take note that a message stands in its own partition now; it is closed here."""
@@ -290,9 +195,9 @@ class Engine:
         if partition is None:
             return
         if looked.files:
-            self._end(partition, entry, "result", now, files=looked.files)
+            self._endings.end(partition, entry, "result", now, files=looked.files)
         elif looked.newer_run:
-            self._end(partition, entry, "superseded", now, reason=f"by {looked.newer_run}")
+            self._endings.end(partition, entry, "superseded", now, reason=f"by {looked.newer_run}")
         else:
             if entry.steps and not looked.spool_fits:
                 self._start_over(entry)
@@ -333,11 +238,15 @@ class Engine:
         if self._stalled:
             wake = min(wake, self._stalled_until)
         may_start = self._may_start(now) and self.in_flight < self._settings.threads
-        if may_start and self._suspects.waiting():
-            return min(wake, now.mono + SUSPECTS_SECONDS)
+        if may_start and self._suspects.alone is not None:
+            may_start = False  # the end of its call wakes the loop
+        elif may_start and self._suspects.waiting():
+            wake = min(wake, now.mono + SUSPECTS_SECONDS)
+            may_start = not self._suspects.holds_others_back(now)
         for partition in self._turn:
             wake = min(wake, partition.scheduler.next_due())
-            if may_start and self._in_flight_of[partition.partner] < self._partner_most:
+            may_here = may_start and not partition.is_closing
+            if may_here and self._in_flight_of[partition.partner] < self._partner_most:
                 at = partition.scheduler.next_turn()
                 if at <= now.mono and not partition.circuits.outage.lets_through(now.mono):
                     at = max(partition.circuits.outage.probe_at, now.mono + SUSPECTS_SECONDS)
@@ -519,9 +428,9 @@ class Engine:
         entry.body = b""
         self._proved(partition, entry, now)
         if files or not newer_run:
-            self._end(partition, entry, "result", now, files=files)
+            self._endings.end(partition, entry, "result", now, files=files)
         else:
-            self._end(partition, entry, "superseded", now, reason=f"by {newer_run}")
+            self._endings.end(partition, entry, "superseded", now, reason=f"by {newer_run}")
 
     def unparsable(self, entry: Entry, reason: str, now: Now) -> None:
         """Take note that the answers do not parse or break the declared columns."""
@@ -587,9 +496,9 @@ class Engine:
         known = KnownEnd(end, position)
         partition.image.ended(known)
         if end.state == "dead":
-            self._write_dead(partition, entry, known)
+            self._endings.write_dead(partition, entry, known)
         else:
-            self._close_entry(partition, entry, known)
+            self._endings.close_entry(partition, entry, known)
 
     def dead_confirmed(self, entry: Entry) -> None:
         """Close a dead letter: end and copy both stand."""
@@ -598,12 +507,12 @@ class Engine:
             return
         known = partition.image.end_of(entry.identity)
         if known is not None:
-            self._close_entry(partition, entry, known)
+            self._endings.close_entry(partition, entry, known)
 
     def committed(self, results: Iterable[tuple[str, int, str | None]]) -> None:
         """Take the broker's answer to the last commit: (topic, partition, error or None)."""
         for partition in self._commits.answered(self._by_topic, results):
-            self._sweep(partition)
+            self._endings.sweep(partition)
 
     # --- inside ----------------------------------------------------------------------------
 
@@ -633,16 +542,12 @@ class Engine:
         else:
             partition.scheduler.add(entry, first=first)
 
-    def _schedule(self, partition: Partition, entry: Entry, now: Now) -> None:
-        wait = min((entry.request.not_before or 0.0) - now.wall, RECHECK_SECONDS)
-        partition.scheduler.add_later(entry, State.SCHEDULED, now.mono + max(wait, 0.0))
-
     def _wake(self, partition: Partition, entry: Entry, now: Now) -> None:
         partition.held.discard(entry)
         if entry.state is not State.SCHEDULED:
             self._ready(partition, entry, first=entry.state is State.LIMIT)
         elif (entry.request.not_before or 0.0) > now.wall:
-            self._schedule(partition, entry, now)
+            self._intake.schedule(partition, entry, now)
         else:
             entry.state = State.LOOKING
             self._out.append(LookAt(entry))
@@ -664,92 +569,4 @@ class Engine:
         entry.next_cursor = None
 
     def _dead(self, partition: Partition, entry: Entry, dead: DeadError, now: Now) -> None:
-        self._end(partition, entry, "dead", now, reason=f"{dead.error}: {dead.reason}")
-
-    def _end(
-        self,
-        partition: Partition,
-        entry: Entry,
-        state: EndState,
-        now: Now,
-        *,
-        files: tuple[PublishedFile, ...] = (),
-        reason: str = "",
-    ) -> None:
-        entry.ended = True
-        entry.state = State.ENDING
-        partition.held.discard(entry)
-        partition.busy.add(entry)
-        request = entry.request
-        end = End(
-            id=request.id,
-            replay=entry.replay,
-            topic=entry.message.topic,
-            offset=entry.message.offset,
-            state=state,
-            run=request.run,
-            account=request.account,
-            report=request.report,
-            files=files,
-            rows=sum(file.rows for file in files),
-            calls=entry.calls,
-            started_at=entry.started_at or now.wall,
-            ended_at=now.wall,
-            reason=reason[:2000],
-        )
-        self._out.append(WriteEnd(entry, end))
-
-    def _write_dead(self, partition: Partition, entry: Entry, known: KnownEnd) -> None:
-        error, _, reason = known.end.reason.partition(": ")
-        partition.busy.add(entry)
-        entry.ended = True
-        headers = {
-            "error": error.encode(),
-            "reason": reason.encode(),
-            "attempts": str(known.end.calls).encode(),
-            "sample": entry.sample[:SAMPLE_BYTES],
-            "id": known.end.id.encode(),
-            "replay": str(known.end.replay).encode(),
-            "topic": entry.message.topic.encode(),
-            "partition": str(entry.message.partition).encode(),
-            "offset": str(entry.message.offset).encode(),
-            "run": known.end.run.encode(),
-            "account": known.end.account.encode(),
-            "report": known.end.report.encode(),
-        }
-        self._out.append(WriteDead(entry, headers))
-
-    def _close_entry(self, partition: Partition, entry: Entry, known: KnownEnd) -> None:
-        self._waits(partition, entry)
-        partition.entries.pop(entry.identity, None)
-        partition.window_bytes -= len(entry.message.value)
-        if entry.steps or entry.generation:
-            book = partition.books[entry.message.topic]
-            partition.spools.append(SpoolLeft(book, entry.message.offset, entry.identity))
-        self._close(partition, entry.message, known)
-        for copy in entry.copies:
-            self._close(partition, copy, known)
-
-    def _close(self, partition: Partition, message: Message, known: KnownEnd) -> None:
-        book = partition.books[message.topic]
-        partition.image.need(known.position, book, message.offset)
-        book.close(message.offset)
-
-    def _sweep(self, partition: Partition) -> None:
-        left = []
-        for spool in partition.spools:
-            if spool.book.committed > spool.offset:
-                self._out.append(Sweep(*spool.identity))
-            else:
-                left.append(spool)
-        partition.spools = left
-
-
-def _replay_of(message: Message) -> int:
-    value = message.header("replay") if message.headers else None
-    return int(value) if value is not None and value.isdigit() and len(value) < 7 else 0
-
-
-def _forwards_of(message: Message) -> int:
-    value = message.header("forwards") if message.headers else None
-    return int(value) if value is not None and value.isdigit() and len(value) < 4 else 0
+        self._endings.end(partition, entry, "dead", now, reason=f"{dead.error}: {dead.reason}")

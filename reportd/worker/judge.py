@@ -18,6 +18,10 @@ QUOTA_SECONDS = 900.0
 """Wait where a quota is spent and the partner did not say until when."""
 
 UNEXPECTED_TRIES = 3
+LAST_HOLDS = 10
+"""The last open request of a credential and report that worked before is held for so many times
+``hold_seconds``: nobody is left to show whether it is alone."""
+
 HOLD_TRIES = 3
 """A held request is refused that often before missing evidence can count against it."""
 
@@ -72,8 +76,8 @@ class Judge:
         """Keep a request that seems impossible until it is known to be alone with that.
 
         Raises `DeadError` when it has failed again although another account of the same
-        credential and report has succeeded since it first did; or when nobody is left to show
-        that, and it was refused often enough.
+        credential and report has succeeded since it first did; or when it was refused for so
+        long that nobody is waited for any more.
         """
         if entry.first_failed_at is None:
             entry.first_failed_at = now.mono
@@ -84,11 +88,11 @@ class Judge:
         if evidence.since(entry.first_failed_at, account):
             raise DeadError(error, reason)
         if entry.holds >= HOLD_TRIES:
-            if evidence.before(account):
-                if self._nobody_left(partition, entry):
-                    raise DeadError(error, reason)
-            elif now.mono - entry.first_failed_at >= retry.give_up_seconds:
-                raise DeadError(error, f"{reason} (for {retry.give_up_seconds:.0f} s or more)")
+            patience = retry.give_up_seconds
+            if evidence.before(account) and self._is_last(partition, entry):
+                patience = min(LAST_HOLDS * retry.hold_seconds, patience)
+            if now.mono - entry.first_failed_at >= patience:
+                raise DeadError(error, f"{reason} (for {patience:.0f} s or more)")
         wait = min(retry.hold_seconds * 2 ** min(entry.holds - 1, 16), retry.max_seconds)
         partition.scheduler.add_later(entry, State.HELD, now.mono + self._jitter(wait))
 
@@ -157,13 +161,15 @@ class Judge:
     def _jitter(self, seconds: float) -> float:
         return seconds * self._random.uniform(0.75, 1.0)
 
-    def _nobody_left(self, partition: Partition, entry: Entry) -> bool:
+    def _is_last(self, partition: Partition, entry: Entry) -> bool:
+        """Say whether no other account is open that could still show that it is alone."""
+        if any(book.parked_count for book in partition.books.values()):
+            return False
         request = entry.request
         return not any(
             other.request.report == request.report
             and other.request.credential == request.credential
             and other.request.account != request.account
-            and other.state is not State.HELD
             for other in partition.entries.values()
         )
 

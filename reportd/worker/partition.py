@@ -26,7 +26,7 @@ class RetryRules:
     max_seconds: float = 300.0
     hold_seconds: float = 60.0
     """First wait of a request held as a possible outage; grows to ``max_seconds``."""
-    give_up_seconds: float = 6 * 3600.0
+    give_up_seconds: float = 2 * 3600.0
     """How long a request is held where no other account can prove it is alone."""
 
 

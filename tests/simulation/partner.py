@@ -35,6 +35,7 @@ class PartnerPlan:
     """Accounts whose answers kill the worker that parses them."""
     outages: tuple[tuple[float, float], ...] = ()
     """Spans of virtual seconds in which every call fails."""
+    outage_kind: Outcome = Outcome.TRANSIENT
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Partner:
         """Judge a call that has arrived."""
         random, plan = self.world.random, self.plan
         if any(start <= self.world.time < end for start, end in plan.outages):
-            return Outcome.TRANSIENT, "HTTP 503"
+            return plan.outage_kind, "the partner is down"
         if request.account in plan.bad_accounts:
             return Outcome.PERMANENT, "HTTP 404"
         if random.random() < plan.transient_share:
@@ -131,7 +132,11 @@ class SimRules:
         self.name = plan.name
         self.limits = plan.limits
         self.retry = RetryRules(
-            attempts=10, base_seconds=0.5, max_seconds=20.0, hold_seconds=5.0, give_up_seconds=600.0
+            attempts=10,
+            base_seconds=0.5,
+            max_seconds=20.0,
+            hold_seconds=10.0,
+            give_up_seconds=400.0,
         )
 
     def check(self, request: Request) -> None:

@@ -10,6 +10,9 @@ from tests.simulation.worker import TEMPLATE, table_of
 
 Identity = tuple[str, int]
 
+MOST_TURNS = 1500
+"""A loop that turns more often in a second waits for nothing: it burns a core."""
+
 
 def broken(story: Story) -> list[str]:
     """Return what was not kept; empty: all is well."""
@@ -22,6 +25,10 @@ def broken(story: Story) -> list[str]:
     for partner in story.partners.values():
         found += [f"limit exceeded: {one}" for one in partner.exceeded()]
     found += _wrong_data(story, ends)
+    for worker in story.workers:
+        second, turns = max(worker.turns.items(), key=lambda item: item[1], default=(0, 0))
+        if turns > MOST_TURNS:
+            found.append(f"{worker.name} spins: {turns} turns in second {second}")
     return found
 
 

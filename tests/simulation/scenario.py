@@ -7,6 +7,7 @@ from random import Random
 from reportd.broker.keys import partition_of
 from reportd.limits.limiter import LimitRule
 from reportd.model.request import Request, request_id
+from reportd.partners.verdict import Outcome
 from reportd.worker.settings import EngineSettings
 from tests.simulation.broker import Broker
 from tests.simulation.partner import Partner, PartnerPlan
@@ -15,7 +16,7 @@ from tests.simulation.worker import Worker
 from tests.simulation.world import WALL_AT_START, World
 
 TROUBLE_SECONDS = 60.0
-HORIZON_SECONDS = 1500.0
+HORIZON_SECONDS = 2500.0
 SESSION_SECONDS = 10.0
 FIRST_DAY = date(2025, 11, 15)
 RUNS = ("daily/2025-11-22T04:00Z#1", "daily/2025-11-22T04:00Z#2", "daily/2025-11-23T04:00Z#1")
@@ -63,6 +64,7 @@ def _plans(random: Random) -> list[PartnerPlan]:
             bad_accounts=bad,
             killers=killers,
             outages=outages,
+            outage_kind=random.choice((Outcome.TRANSIENT, Outcome.PERMANENT, Outcome.THROTTLED)),
         )
     ]
     if random.random() < 0.5:

@@ -1,6 +1,6 @@
 """A worker process around the real engine: its hands are simulated, its decisions are not."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
@@ -77,6 +77,8 @@ class Worker:
         self.crash_share = crash_share
         self._log = log
         self.strikes: dict[str, int] = {}
+        self.turns = Counter[int]()
+        """How often its loop turned, by virtual second."""
         self.process: Process | None = None
         self.on_crash: Callable[[], None] = lambda: None
 
@@ -265,6 +267,7 @@ class Process:
             raise Crash(where)
 
     def _pump(self) -> None:
+        self._worker.turns[int(self._world.time)] += 1
         self.engine.step(self._world.now())
         while actions := self.engine.take_actions():
             for action in actions:

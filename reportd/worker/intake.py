@@ -1,0 +1,140 @@
+"""What becomes of a message: ended already, forwarded, poison, parked, or an open request.
+
+Used by the engine in the worker's loop. Pure.
+"""
+
+from collections import deque
+
+from reportd.broker.keys import partition_of
+from reportd.broker.message import Message
+from reportd.errors import InvalidMessageError
+from reportd.limits.limiter import Now
+from reportd.model.request import Request
+from reportd.worker.actions import Action, Forward, LookAt
+from reportd.worker.endings import Endings
+from reportd.worker.entry import Entry, State
+from reportd.worker.partition import Partition
+from reportd.worker.reading import Reading
+from reportd.worker.scheduler import RECHECK_SECONDS
+from reportd.worker.suspects import STRIKES_MOST, Suspects
+
+FORWARDS_MOST = 3
+"""A message forwarded so often stays where it is: the partition count must be changing."""
+
+
+class Intake:
+    """Takes messages, whatever they hold; everything in a topic is hostile."""
+
+    def __init__(
+        self, out: deque[Action], reading: Reading, suspects: Suspects, endings: Endings
+    ) -> None:
+        """Share the engine's outbox and parts."""
+        self._out = out
+        self._reading = reading
+        self._suspects = suspects
+        self._endings = endings
+
+    def take(self, partition: Partition, message: Message, partition_count: int, now: Now) -> None:
+        """Take one message that the partition's book has not seen, or had parked."""
+        replay = _replay_of(message)
+        try:
+            request = Request.from_json(message.value)
+            if request.partner != partition.partner:
+                raise InvalidMessageError("partner: not the one of this topic")
+            partition.rules.check(request)
+        except InvalidMessageError as error:
+            self._poison(partition, message, replay, str(error), now)
+            return
+        key = partition.rules.key_of(request)
+        if (
+            partition_of(key.encode(), partition_count) != partition.index
+            and _forwards_of(message) < FORWARDS_MOST
+        ):
+            self._out.append(Forward(message, key))
+            return
+        self._admit(partition, message, request, replay, now)
+
+    def _admit(
+        self, partition: Partition, message: Message, request: Request, replay: int, now: Now
+    ) -> None:
+        book = partition.books[message.topic]
+        identity = (request.id, replay)
+        known = partition.image.end_of(identity)
+        if known is not None:
+            book.unpark(message.offset, request.account)
+            same = (known.end.topic, known.end.offset) == (message.topic, message.offset)
+            if known.end.state == "dead" and same:
+                entry = self._entry(partition, message, request, replay)
+                entry.state = State.ENDING
+                self._endings.write_dead(partition, entry, known)
+            else:
+                self._endings.close(partition, message, known)
+            return
+        twin = partition.entries.get(identity)
+        if twin is not None:
+            if twin.message.offset != message.offset or twin.message.topic != message.topic:
+                book.unpark(message.offset, request.account)
+                twin.copies.append(message)
+            return
+        if not self._reading.admits(partition, request.account):
+            book.park(message.offset, request.account)
+            return
+        book.unpark(message.offset, request.account)
+        entry = self._entry(partition, message, request, replay)
+        if entry.strikes >= STRIKES_MOST:
+            reason = f"{entry.strikes} workers died with it in hand"
+            self._endings.end(partition, entry, "dead", now, reason=f"crash: {reason}")
+            return
+        steps = partition.image.steps_of(identity)
+        if steps:
+            entry.steps = [step for _, step in steps]
+            entry.generation = entry.steps[-1].attempt
+        if request.not_before is not None and request.not_before > now.wall:
+            self.schedule(partition, entry, now)
+        else:
+            self._out.append(LookAt(entry))
+
+    def _entry(
+        self, partition: Partition, message: Message, request: Request, replay: int
+    ) -> Entry:
+        entry = Entry(
+            message=message,
+            request=request,
+            replay=replay,
+            alive=partition.alive,
+            scopes=partition.rules.scopes_of(request),
+            strikes=self._suspects.strikes_of(request.id),
+        )
+        partition.entries[entry.identity] = entry
+        partition.window_bytes += len(message.value)
+        return entry
+
+    def _poison(
+        self, partition: Partition, message: Message, replay: int, reason: str, now: Now
+    ) -> None:
+        identity = (f"poison-{message.topic}-{message.partition}-{message.offset}", replay)
+        known = partition.image.end_of(identity)
+        if identity in partition.entries:
+            return
+        request = Request.unreadable(identity[0], partition.partner)
+        entry = self._entry(partition, message, request, replay)
+        if known is not None:
+            entry.state = State.ENDING
+            self._endings.write_dead(partition, entry, known)
+        else:
+            self._endings.end(partition, entry, "dead", now, reason=f"poison: {reason}")
+
+    def schedule(self, partition: Partition, entry: Entry, now: Now) -> None:
+        """Let a request wait until its days are over; the wall clock decides."""
+        wait = min((entry.request.not_before or 0.0) - now.wall, RECHECK_SECONDS)
+        partition.scheduler.add_later(entry, State.SCHEDULED, now.mono + max(wait, 0.0))
+
+
+def _replay_of(message: Message) -> int:
+    value = message.header("replay") if message.headers else None
+    return int(value) if value is not None and value.isdigit() and len(value) < 7 else 0
+
+
+def _forwards_of(message: Message) -> int:
+    value = message.header("forwards") if message.headers else None
+    return int(value) if value is not None and value.isdigit() and len(value) < 4 else 0
