@@ -7,11 +7,12 @@ entries and never change them; what came back goes to the loop as events.
 import logging
 import queue
 import threading
+import traceback
 from typing import Protocol
 
 from reportd.clock import Clock
 from reportd.partners.verdict import Outcome, Verdict
-from reportd.transport.exchange import Answer, Failure
+from reportd.transport.exchange import Answer, Failure, FailureKind
 from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.events import Event, Events
@@ -105,7 +106,22 @@ class Executor:
         late = sent_at - entry.granted_at > self._grant_seconds
         if late or not entry.alive() or not self._fence.is_open(self._clock.boottime()):
             return lambda now: self._engine.not_sent(entry, now)
-        answer, verdict = self._caller.call(entry)
+        answer, verdict = self._called(entry)
         self._log.called(entry.request.partner, verdict.outcome, answer)
         body = answer.body if isinstance(answer, Answer) and not verdict.empty else b""
         return lambda now: self._engine.answered(entry, verdict, body, sent_at, now)
+
+    def _called(self, entry: Entry) -> tuple[Answer | Failure, Verdict]:
+        try:
+            return self._caller.call(entry)
+        except Exception as error:  # noqa: BLE001 - a bug costs one request's try, not the thread
+            logger.error(  # noqa: TRY400 - the error's own text may hold a secret
+                "calling for request %s failed unexpectedly: %s\n%s",
+                entry.request.id,
+                type(error).__name__,
+                "".join(traceback.format_tb(error.__traceback__)),
+                extra={"action": "call_failed"},
+            )
+            reason = f"{type(error).__name__} while calling"
+            failure = Failure(kind=FailureKind.RESET, detail=reason, seconds=0.0)
+            return failure, Verdict(outcome=Outcome.UNEXPECTED, reason=reason)

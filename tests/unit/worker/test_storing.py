@@ -141,9 +141,11 @@ def test_an_older_runs_file_is_replaced(desk: Desk) -> None:
 
 
 def test_a_run_of_no_known_form_stops_nobody(desk: Desk) -> None:
-    """Other producers may name runs as they like: theirs are older than any of ours."""
-    desk.publish(open_request(run="by hand"), rows(1))
-    other = open_request(run="by hand again")
+    """A file's run, whoever named it, is older than any of known form: it is replaced."""
+    unknown, other = open_request(), open_request()
+    unknown.request = unknown.request.model_copy(update={"id": "ef" * 16, "run": "by hand"})
+    other.request = other.request.model_copy(update={"run": "by hand again"})
+    desk.publish(unknown, rows(1))
 
     assert desk.output.look(other) == Looked()
 

@@ -1,0 +1,137 @@
+"""One call of an entry: its limits, its secrets, its answer."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from reportd.config.secrets import Secret
+from reportd.errors import ConfigError, InvalidMessageError
+from reportd.limits.limiter import Scope
+from reportd.partners.verdict import Outcome, Verdict
+from reportd.transport.client import Client
+from reportd.transport.credentials import Credentials
+from reportd.transport.exchange import Answer, Call, Failure
+from reportd.worker.calling import PartnerCaller, Rules
+from tests.unit.partners.making import answer, partner
+from tests.unit.worker.making import WALL, entry, request
+
+AUTH = 'auth = { bearer = { secret = "acme.token" } }\n'
+ROWS = answer({"data": []})
+
+
+class Sent(Client):
+    """A client that sends nothing: it notes each call and gives the next answer."""
+
+    def __init__(self, answers: Sequence[Answer | Failure]) -> None:
+        self.answers = list(answers)
+        self.calls: list[Call] = []
+
+    def send(self, call: Call) -> Answer | Failure:
+        self.calls.append(call)
+        return self.answers.pop(0)
+
+
+def called(
+    *answers: Answer, secrets: Sequence[str | ConfigError] = ("one",)
+) -> tuple[Sent, Verdict]:
+    """Make one call with a partner that needs a secret, read anew as often as given."""
+    left = list(secrets)
+
+    def read(name: str) -> Secret:
+        value = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(value, ConfigError):
+            raise value
+        return Secret(value, name)
+
+    client = Sent(answers)
+    caller = PartnerCaller({"acme": partner(AUTH)}, client, Credentials(read), lambda: WALL)
+    return client, caller.call(entry())[1]
+
+
+def test_a_call_is_sent_with_its_secret() -> None:
+    """The first call of a request, authorized."""
+    client, verdict = called(ROWS)
+
+    assert verdict.outcome is Outcome.OK
+    assert [call.secret_headers for call in client.calls] == [(("Authorization", "Bearer one"),)]
+
+
+def test_a_401_is_tried_once_more_with_a_new_secret() -> None:
+    """The token was rotated: the request does not even notice."""
+    client, verdict = called(answer(status=401), ROWS, secrets=("old", "new"))
+
+    assert verdict.outcome is Outcome.OK
+    assert client.calls[1].secret_headers == (("Authorization", "Bearer new"),)
+
+
+def test_a_401_with_the_same_secret_is_not_tried_again() -> None:
+    """Nothing has changed: asking twice would only spend the limit."""
+    client, verdict = called(answer(status=401))
+
+    assert (verdict.outcome, len(client.calls)) == (Outcome.AUTH, 1)
+
+
+def test_a_new_secret_that_is_refused_too_is_the_credentials_trouble() -> None:
+    """Refresh once, then the circuit's business."""
+    client, verdict = called(answer(status=401), answer(status=401), secrets=("old", "new"))
+
+    assert (verdict.outcome, len(client.calls)) == (Outcome.AUTH, 2)
+
+
+def test_a_missing_secret_is_the_credentials_trouble() -> None:
+    """No call leaves without it, and no request is given up for it at once."""
+    client, verdict = called(secrets=(ConfigError("secret 'acme.token': missing"),))
+
+    assert (verdict.outcome, client.calls) == (Outcome.AUTH, [])
+
+
+def test_a_request_that_cannot_be_rendered_is_permanent() -> None:
+    """A template lacks what it needs: the request can never work."""
+    one = entry()
+    one.cursor = {"url": "https://api.acme.com/next"}
+    broken = partner('auth = { bearer = { secret = "{{ account.credential }}" } }\n')
+    one.request = one.request.model_copy(update={"credential": "../x"})
+    caller = PartnerCaller({"acme": broken}, Sent([]), Credentials(Secret), lambda: WALL)
+
+    assert caller.call(one)[1].outcome is Outcome.PERMANENT
+
+
+def test_limits_stay_a_bit_inside_what_the_partner_allows() -> None:
+    """A margin for windows (2 %, at most a quarter second), half of a bucket's burst."""
+    rules = Rules(partner("""
+limits = [
+  { per = "account", calls = 5, seconds = 1 },
+  { per = "partner", calls = 9, seconds = 3600, meter = "fixed" },
+  { per = "partner", calls = 9, seconds = 1, meter = "bucket", burst = 7 },
+  { per = "account", calls = 5, seconds = 1, margin_seconds = 0.5 },
+]
+"""))  # fmt: skip
+
+    assert [rule.margin_seconds for rule in rules.limits] == [0.02, 0.25, 0.02, 0.5]
+    assert [rule.burst for rule in rules.limits] == [1, 1, 3, 1]
+
+
+def test_a_limit_of_some_reports_counts_only_those() -> None:
+    """It has a scope of its own, which other reports are not in."""
+    rules = Rules(partner('limits = [{ per = "account", calls = 1, reports = ["stats"] }]\n'))
+
+    assert rules.limits[0].per == "account#0"
+    assert Scope("account#0", "a") in rules.scopes_of(request())
+    assert Scope("account#0", "a") not in rules.scopes_of(request(report="ads"))
+    assert Scope("account", "a") in rules.scopes_of(request(report="ads"))
+
+
+def test_the_patience_is_the_files() -> None:
+    """How often and how long is tried stands in the partner file."""
+    retry = Rules(partner("retry = { attempts = 3, base_seconds = 2, max_seconds = 9 }\n")).retry
+
+    assert (retry.attempts, retry.base_seconds, retry.max_seconds) == (3, 2.0, 9.0)
+
+
+def test_requests_are_checked_and_keyed_by_the_file() -> None:
+    """What the file does not know is refused; the key is its widest limit's scope."""
+    rules = Rules(partner('limits = [{ per = "partner", calls = 1 }]\n'))
+    assert (rules.key_of(request()), Rules(partner()).key_of(request())) == ("acme", "a")
+
+    with pytest.raises(InvalidMessageError):
+        rules.check(request(report="other"))

@@ -1,0 +1,115 @@
+"""What a worker shows of itself, and what it counts."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from reportd.limits.limiter import LimitRule
+from reportd.metrics import Metrics
+from reportd.partners.verdict import Outcome, Verdict
+from reportd.transport.exchange import Answer
+from reportd.worker import snapshot as module
+from reportd.worker.circuits import OUTAGE_FAILURES
+from reportd.worker.snapshot import snapshot
+from reportd.worker.tally import Tally
+from tests.unit.worker.hands import FILE, Hands
+from tests.unit.worker.making import REQUESTS, WALL, end, entry, message, request
+
+
+def shown(hands: Hands) -> dict[str, Any]:
+    """Return the snapshot as the observer reads it."""
+    found: dict[str, Any] = orjson.loads(snapshot(hands.engine, hands.fence, hands.now))
+    return found
+
+
+def test_open_requests_are_counted_by_state() -> None:
+    """Called, backing off, scheduled: each in its state; finished ones not at all."""
+    hands = Hands()
+    hands.own()
+    hands.put(*(message(request(account), n) for n, account in enumerate("abc")))
+    hands.put(message(request("d", not_before=WALL + 1e6), 7))
+    hands.answer(hands.calls[0], Verdict(outcome=Outcome.TRANSIENT, wait_seconds=99.0))
+    hands.answer(hands.calls[0])
+    found = shown(hands)
+
+    assert found["partitions"][0] == {
+        "topic": REQUESTS, "partition": 0, "partner": "acme", "position": 8,
+        "committed": 0, "open": 3, "oldest_open": WALL,
+        "states": {"backoff": 1, "in_flight": 1, "scheduled": 1},
+    }  # fmt: skip
+    assert (found["in_flight"], found["fence_open"], found["output_away"]) == (1, True, "")
+
+
+def test_what_a_limit_keeps_is_shown_as_limit() -> None:
+    """A request that is ready but for its account's limit is not called ready."""
+    hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=1e6)])
+    hands.own()
+    hands.put(request())
+    found = shown(hands)
+
+    assert found["partitions"][0]["states"] == {"limit": 1}
+    limit = {"partner": "acme", "per": "account", "scopes": 1, "share": 1.0}
+    assert limit in found["limits"]
+
+
+def test_open_circuits_are_shown_with_their_reason() -> None:
+    """Whoever looks sees which partner fails for everyone, and how."""
+    hands = Hands()
+    hands.own()
+    hands.put(*(request(str(number)) for number in range(OUTAGE_FAILURES)))
+    for called in list(hands.calls):
+        hands.answer(called, Verdict(outcome=Outcome.TRANSIENT, reason="HTTP 503"))
+
+    assert shown(hands)["circuits"] == [
+        {"partner": "acme", "kind": "outage", "credential": "", "reason": "HTTP 503"}
+    ]
+
+
+def test_a_snapshot_too_large_for_the_board_leaves_the_details_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The numbers that ETA and alerts need are always there."""
+    hands = Hands()
+    hands.own()
+    hands.put(request())
+    assert shown(hands)["limits"] != []
+    monkeypatch.setattr(module, "MOST_BYTES", 100)
+
+    found = shown(hands)
+    assert (found["limits"], len(found["partitions"])) == ([], 2)
+
+
+def test_results_are_counted_with_files_and_rows() -> None:
+    """What was published shows in the metrics, by partner and format."""
+    metrics = Metrics.in_memory()
+    Tally(metrics).ended(entry(), end(files=(FILE,), rows=3, calls=2, ended_at=5.0))
+
+    assert metrics.value("reportd_requests_ended_total", partner="acme", state="result") == 1
+    assert metrics.value("reportd_files_total", partner="acme", format="parquet") == 1
+    assert metrics.value("reportd_rows_total", partner="acme") == 3
+    assert metrics.value("reportd_receipts_found_total", partner="acme") == 0
+
+
+def test_a_result_without_a_call_was_found_by_its_receipt() -> None:
+    """After a crash it is seen how many calls the receipts have saved."""
+    metrics = Metrics.in_memory()
+    Tally(metrics).ended(entry(), end(files=(FILE,), calls=0))
+
+    assert metrics.value("reportd_receipts_found_total", partner="acme") == 1
+
+
+def test_calls_commits_and_rebalances_are_counted() -> None:
+    """Each by what it was."""
+    metrics = Metrics.in_memory()
+    tally = Tally(metrics)
+    tally.called("acme", Outcome.OK, Answer(status=200, headers={}, body=b"12345", seconds=0.1))
+    tally.committed(accepted=False)
+    tally.rebalanced("lost")
+    tally.forwarded("acme")
+
+    assert metrics.value("reportd_calls_total", partner="acme", outcome="ok") == 1
+    assert metrics.value("reportd_answer_bytes_total", partner="acme") == 5
+    assert metrics.value("reportd_commits_total", outcome="failed") == 1
+    assert metrics.value("reportd_rebalances_total", event="lost") == 1
+    assert metrics.value("reportd_forwarded_total", partner="acme") == 1
