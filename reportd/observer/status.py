@@ -162,6 +162,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "partitions": parts,
         "limits": limits(sight),
         "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
+        "held": [held.model_dump() for one in workers.values() for held in one.held],
         "runs": runs(sight),
         "children": [
             {

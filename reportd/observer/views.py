@@ -54,6 +54,16 @@ class CircuitView(_View):
     reason: str = ""
 
 
+class HeldView(_View):
+    """Requests that are held, and why one of them is."""
+
+    partner: str
+    report: str
+    reason: str = ""
+    account: str = ""
+    requests: int = 0
+
+
 class WorkerView(_View):
     """One worker's snapshot."""
 
@@ -65,6 +75,7 @@ class WorkerView(_View):
     partitions: tuple[PartitionView, ...] = ()
     limits: tuple[LimitView, ...] = ()
     circuits: tuple[CircuitView, ...] = ()
+    held: tuple[HeldView, ...] = ()
 
 
 class ChildView(_View):

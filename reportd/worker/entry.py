@@ -57,8 +57,12 @@ class Entry:
     """Epoch seconds of the first call; 0.0: none yet."""
     first_failed_at: float | None = None
     """Monotonic seconds of the first failure of the present kind."""
+    proofs: int = 0
+    """How often it was refused again after another account had succeeded."""
     holds: int = 0
     """How often it was refused since then."""
+    refusal: str = ""
+    """Class and reason of the refusal that it was last held for."""
     body: bytes = field(default=b"", repr=False)
     """The answer that is being stored; kept while the output is away."""
     next_cursor: Cursor | None = None

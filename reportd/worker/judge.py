@@ -22,6 +22,7 @@ LAST_HOLDS = 10
 """The last open request of a credential and report that worked before is held for so many times
 ``hold_seconds``: nobody is left to show whether it is alone."""
 
+PROOFS = 2
 HOLD_TRIES = 3
 """A held request is refused that often before missing evidence can count against it."""
 
@@ -75,18 +76,22 @@ class Judge:
     def hold(self, partition: Partition, entry: Entry, error: str, reason: str, now: Now) -> None:
         """Keep a request that seems impossible until it is known to be alone with that.
 
-        Raises `DeadError` when it has failed again although another account of the same
-        credential and report has succeeded since it first did; or when it was refused for so
-        long that nobody is waited for any more.
+        Raises `DeadError` when it has failed twice more although another account of the same
+        credential and report had succeeded in between (once: the outage may just have begun); or
+        when it was refused for so long that nobody is waited for any more.
         """
         if entry.first_failed_at is None:
             entry.first_failed_at = now.mono
         entry.holds += 1
+        entry.refusal = f"{error}: {reason}"
         retry = partition.rules.retry
         evidence = partition.circuits.evidence(entry.request)
         account = entry.request.account
         if evidence.since(entry.first_failed_at, account):
-            raise DeadError(error, reason)
+            entry.proofs += 1
+            if entry.proofs >= PROOFS:
+                raise DeadError(error, reason)
+            entry.first_failed_at = now.mono
         if entry.holds >= HOLD_TRIES:
             patience = retry.give_up_seconds
             if evidence.before(account) and self._is_last(partition, entry):

@@ -31,6 +31,7 @@ from reportd.worker.actions import (
     WriteEnd,
     WriteStep,
 )
+from reportd.worker.complaints import Complaints
 from reportd.worker.engine import Engine
 from reportd.worker.events import Events
 from reportd.worker.executor import Executor
@@ -110,6 +111,7 @@ class Loop:
         self._tidy_at = clock.monotonic() + FIRST_SECONDS
         self._idle = True
         self._to_restore: list[Restore] = []
+        self._complaints = Complaints()
 
     def attach(
         self,
@@ -216,6 +218,7 @@ class Loop:
         if now.mono >= self._snapshot_at:
             self._snapshot_at = now.mono + SNAPSHOT_SECONDS
             self._board.publish(snapshot(self._engine, self._fence, now))
+            self._complaints.look(self._engine.partitions(), now)
         if now.mono >= self._tidy_at:
             self._tidy_at = now.mono + EVERY_SECONDS
             self._tidier.add(what_may_go(self._engine.partitions(), self._topics))

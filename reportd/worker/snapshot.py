@@ -1,11 +1,13 @@
 """What a worker shows of itself on the board, once a second: open requests, limits, circuits."""
 
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
 from reportd.limits.limiter import Now
 from reportd.model.request import RequestClass
+from reportd.worker.complaints import held_in
 from reportd.worker.engine import Engine
 from reportd.worker.entry import State
 from reportd.worker.fence import Fence
@@ -25,10 +27,11 @@ def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
         "partitions": [one for part in partitions for one in _topics(part, now)],
         "limits": [one for part in partitions for one in _limits(part, now)],
         "circuits": [one for part in partitions for one in _circuits(part)],
+        "held": [asdict(one) for one in held_in(partitions).values()],
     }
     data = orjson.dumps(shown)
     if len(data) > MOST_BYTES:
-        data = orjson.dumps({**shown, "limits": [], "circuits": []})
+        data = orjson.dumps({**shown, "limits": [], "circuits": [], "held": []})
     return data
 
 

@@ -26,6 +26,7 @@ MOST_BYTES = 64 * 1024 * 1024
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask, not to listen
 STATES = ("ready", "in_flight", "limit", "backoff", "quota", "scheduled", "held", "parked")
 
+HELD_FIELDS = ("requests", "account", "reason")
 LAST_COLUMNS = ("unread", "elsewhere", "oldest", "ended", "per second", "ETA", "offset lag")
 
 
@@ -145,6 +146,14 @@ def _show(found: Mapping[str, Any]) -> None:
             for name, one in sorted(partners.items())
         ),
     )
+    if found.get("held"):
+        show_table(
+            ("held", "requests", "one account", "why"),
+            (
+                (f"{one['partner']}.{one['report']}", *(one[name] for name in HELD_FIELDS))
+                for one in found["held"]
+            ),
+        )
     if found.get("runs"):
         show_table(
             ("run", "requests", "open at most", "deadline"),
