@@ -107,6 +107,8 @@ class Executor:
         if late or not entry.alive() or not self._fence.is_open(self._clock.boottime()):
             return lambda now: self._engine.not_sent(entry, now)
         answer, verdict = self._called(entry)
+        # When it really left: rendering it, and waiting for the interpreter, came before
+        sent_at = max(sent_at, self._clock.monotonic() - answer.seconds)
         self._log.called(entry.request.partner, verdict.outcome, answer)
         body = answer.body if isinstance(answer, Answer) and not verdict.empty else b""
         return lambda now: self._engine.answered(entry, verdict, body, sent_at, now)

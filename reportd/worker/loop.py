@@ -50,6 +50,9 @@ BUSY_WAIT_SECONDS = 0.02
 """Longest wait for an event while messages may come."""
 IDLE_WAIT_SECONDS = 0.25
 SNAPSHOT_SECONDS = 1.0
+SNAPSHOT_MOST_SECONDS = 3.0
+SNAPSHOT_SHARE = 0.01
+"""No more of the time than this goes into snapshots: they come less often the more is open."""
 CLOSE_SECONDS = 5.0
 
 
@@ -216,8 +219,10 @@ class Loop:
     def _beat(self, now: Now) -> None:
         self._board.beat(now.boot)
         if now.mono >= self._snapshot_at:
-            self._snapshot_at = now.mono + SNAPSHOT_SECONDS
             self._board.publish(snapshot(self._engine, self._fence, now))
+            took = self._clock.monotonic() - now.mono
+            pause = min(max(SNAPSHOT_SECONDS, took / SNAPSHOT_SHARE), SNAPSHOT_MOST_SECONDS)
+            self._snapshot_at = now.mono + pause
             self._complaints.look(self._engine.partitions(), now)
         if now.mono >= self._tidy_at:
             self._tidy_at = now.mono + EVERY_SECONDS
