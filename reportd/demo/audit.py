@@ -13,7 +13,7 @@ from reportd.demo.books import Ledgers
 from reportd.demo.files import final_files, read_values
 from reportd.demo.simulator.book import Question, SeenCall
 from reportd.demo.simulator.config import Partner
-from reportd.demo.simulator.usage import exceeded
+from reportd.demo.simulator.usage import Span, exceeded
 from reportd.model.ledger import End, Step
 from reportd.model.request import Request
 
@@ -60,11 +60,18 @@ class Evidence:
     root: Path
     """The output root."""
     listings: Sequence[Listing] = ()
+    late: Sequence[Span] = ()
+    """Epoch seconds in which somebody who had slept woke: records that he wrote then came after
+    the next owner had read the ledger, who could not know them. They do not count as durable."""
     trapped: int = 0
     """Calls that followed a redirect to another host."""
     slack_seconds: float = 0.1
     """What network and scheduling may shift between sender and meter."""
     broken: list[Broken] = field(default_factory=list)
+
+    def is_late(self, at: float) -> bool:
+        """Say whether a record may be a sleeper's."""
+        return any(since <= at <= until for since, until in self.late)
 
     def say(self, promise: str, items: Iterable[str], most: int = 5) -> None:
         """Note what was found; the first few in words."""
@@ -106,11 +113,15 @@ def listing(
 def repeated_calls(evidence: Evidence) -> list[SeenCall]:
     """Return the calls whose answer was durable before they came."""
     ids = {_question(request): name for name, request in evidence.requests.items()}
-    ended = {name: found[0].at for name, found in evidence.ledgers.ends.items()}
+    ended: dict[str, float] = {}
+    for name, found in evidence.ledgers.ends.items():
+        for written in found:
+            if not evidence.is_late(written.at):
+                ended.setdefault(name, written.at)
     stepped: dict[tuple[str, int], float] = {}
     for name, found in evidence.ledgers.steps.items():
         for written in found:
-            if isinstance(written.record, Step):
+            if isinstance(written.record, Step) and not evidence.is_late(written.at):
                 stepped.setdefault((name, written.record.step), written.at)
     never = float("inf")
 

@@ -28,11 +28,11 @@ from reportd.broker.settings import ClientSettings, client_settings
 from reportd.broker.topics import Topics, topic_plans
 from reportd.config.settings import KafkaSettings
 from reportd.demo.audit import Broken, Evidence, Listing, audit
-from reportd.demo.books import KafkaBooks, Ledgers
+from reportd.demo.books import KafkaBooks, Ledgers, Written
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.demo.programs import Daemon
 from reportd.demo.scene import DemoAccount, Role, Scene, demo_scene
-from reportd.demo.simulator.book import Question, SeenCall
+from reportd.demo.simulator.book import Question
 from reportd.demo.simulator.config import Faults, Latency, Limit
 from reportd.demo.simulator.process import Simulator
 from reportd.demo.workplace import Workplace
@@ -51,6 +51,8 @@ RUN = "daily/2026-11-22T04:00Z#1"
 SLOT = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 PATH = "{partner}/{report}/date={date}/{account}.{ext}"
 PATIENCE_SECONDS = 60.0
+LATE_SECONDS = 5.0
+"""How long after its waking a sleeper's records may come."""
 
 Part = tuple[str, int]
 
@@ -190,7 +192,8 @@ class Stage:
     """Where each request lies."""
     ledgers: Ledgers = field(default_factory=Ledgers)
     listings: list[Listing] = field(default_factory=list)
-    calls: list[SeenCall] = field(default_factory=list)
+    late: list[tuple[float, float]] = field(default_factory=list)
+    """When sleepers woke: see `reportd.demo.audit.Evidence.late`."""
 
     @property
     def topics(self) -> Topics:
@@ -340,6 +343,14 @@ class Stage:
                 count += record.offset >= (commits[part].offset or 0)
         return count
 
+    def ended_lately(self, parts: Iterable[Part], seconds: float = 2.0) -> int:
+        """Return how many requests of some partitions have ended within some time."""
+        parts, since = set(parts), time.time() - seconds
+        return sum(
+            found[0].at > since and self.parts_of.get(name) in parts
+            for name, found in self.ledgers.ends.items()
+        )
+
     def list_durable(self, *, broker: bool = True) -> Listing:
         """List receipts, spooled answers with a step record, and ends: none may be asked again.
 
@@ -347,19 +358,31 @@ class Stage:
         """
         if broker:
             self.follow()
-        finished = set(self.ledgers.ends) | self._receipted(self.open_ids())
+        ends = {name for name, found in self.ledgers.ends.items() if self._in_time(found)}
+        unknown = self.requests.keys() - ends
         pages = set()
-        for name in self.open_ids() & self.ledgers.steps.keys():
-            steps = [one.record for one in self.ledgers.steps[name]]
-            newest = max(step.attempt for step in steps if isinstance(step, Step))
+        for name in unknown & self.ledgers.steps.keys():
+            steps = [one.record for one in self._in_time(self.ledgers.steps[name])]
+            newest = max((step.attempt for step in steps if isinstance(step, Step)), default=0)
             pages |= {
                 (name, step.step)
                 for step in steps
                 if isinstance(step, Step) and step.attempt == newest and self._spooled(step)
             }
+        finished = ends | self._receipted(unknown)
         made = Listing(time.time(), frozenset(finished), frozenset(pages))
         self.listings.append(made)
         return made
+
+    def woke(self) -> None:
+        """Note that somebody who slept for longer than a session wakes now."""
+        now = time.time()
+        self.late.append((now, now + LATE_SECONDS))
+
+    def _in_time(self, found: list[Written]) -> list[Written]:
+        return [
+            one for one in found if not any(since <= one.at <= until for since, until in self.late)
+        ]
 
     def _receipted(self, names: Iterable[str]) -> set[str]:
         store = LocalStore(self.place.output)
@@ -429,6 +452,7 @@ class Stage:
             partners={role.partner.name: role.partner for role in self.scene.roles},
             root=self.place.output,
             listings=self.listings,
+            late=self.late,
             trapped=len(stats["traps"]),
         )
 

@@ -114,6 +114,7 @@ class Crashes:
         taken_at = time.monotonic()
         until(lambda: self._calls_for(parts, taken_at), "calls by the new owner")
         self._listed(figures)
+        self.stage.woke()
         thaw(pids)
         until(vm.all_parts, "the woken to get partitions again")
         assert set(pids) == set(vm.workers().values()), f"not the same processes:\n{vm.said()}"
@@ -169,6 +170,8 @@ class Crashes:
             vm, names = choose()
             self.in_flight = self.stage.in_flight()
             if not names or self.in_flight < IN_FLIGHT_LEAST:
+                return None
+            if self.stage.ended_lately(self._parts(vm, names)) <= 2 * len(names):
                 return None
             running = vm.workers()
             pids = [vm.daemon.pid, *(running[name] for name in names if name in running)]

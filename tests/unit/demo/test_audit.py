@@ -101,6 +101,14 @@ def good(tmp_path: Path) -> Evidence:
     )
 
 
+def test_a_sleepers_records_do_not_count(good: Evidence) -> None:
+    """What a woken sleeper writes comes too late for the next owner to know: no repeat."""
+    asked_after_its_end(good)
+    good.late = [(9.5, 10.5)]
+
+    assert "nothing finished is asked again" not in {one.promise for one in audit(good)}
+
+
 def test_kept_promises_are_no_complaint(good: Evidence) -> None:
     """Where everything is as it should be the audit says nothing."""
     assert audit(good) == []
