@@ -342,6 +342,7 @@ class Engine:
             self._wake_early(partition, entry, now)
             return
         self._answered_well(partition, entry)
+        entry.sent_at = sent_at
         entry.body = body
         self.finishing += 1
         entry.state = State.FINISHING
@@ -354,7 +355,7 @@ class Engine:
     def _answered_well(self, partition: Partition, entry: Entry) -> None:
         entry.attempts = 0
         if not entry.unexpected:  # an answer that did not parse before proves nothing yet
-            entry.holds = 0
+            entry.holds = entry.proofs = 0
             entry.first_failed_at = None
         for scope in entry.scopes:
             partition.throttled_times.pop(scope, None)
@@ -363,7 +364,7 @@ class Engine:
 
     def _proved(self, partition: Partition, entry: Entry, now: Now) -> None:
         """Take note that answers became files: what others are refused for is their own."""
-        if partition.circuits.succeeded(entry.request, now.mono):
+        if partition.circuits.succeeded(entry.request, entry.sent_at):
             self._outage_over(partition.partner)
         for held in list(partition.held):
             if self._judge.is_alone(partition, held):

@@ -53,6 +53,8 @@ class Entry:
     steps: list[Step] = field(default_factory=list)
     grant: Grant | None = None
     granted_at: float = 0.0
+    sent_at: float = 0.0
+    """Monotonic seconds at which the last call that was answered well had left."""
     started_at: float = 0.0
     """Epoch seconds of the first call; 0.0: none yet."""
     first_failed_at: float | None = None

@@ -22,7 +22,10 @@ LAST_HOLDS = 10
 """The last open request of a credential and report that worked before is held for so many times
 ``hold_seconds``: nobody is left to show whether it is alone."""
 
-PROOFS = 2
+PROOFS = {"permanent": 2, "auth": 2}
+"""How often a request must be refused again after others' successes: once may be an outage that
+has just begun. Transient and unexpected ones have failed several times by then."""
+
 HOLD_TRIES = 3
 """A held request is refused that often before missing evidence can count against it."""
 
@@ -76,9 +79,9 @@ class Judge:
     def hold(self, partition: Partition, entry: Entry, error: str, reason: str, now: Now) -> None:
         """Keep a request that seems impossible until it is known to be alone with that.
 
-        Raises `DeadError` when it has failed twice more although another account of the same
-        credential and report had succeeded in between (once: the outage may just have begun); or
-        when it was refused for so long that nobody is waited for any more.
+        Raises `DeadError` when it has failed again (see `PROOFS`) although another account of
+        the same credential and report had succeeded in between; or when it was refused for so
+        long that nobody is waited for any more.
         """
         if entry.first_failed_at is None:
             entry.first_failed_at = now.mono
@@ -89,7 +92,7 @@ class Judge:
         account = entry.request.account
         if evidence.since(entry.first_failed_at, account):
             entry.proofs += 1
-            if entry.proofs >= PROOFS:
+            if entry.proofs >= PROOFS.get(error, 1):
                 raise DeadError(error, reason)
             entry.first_failed_at = now.mono
         if entry.holds >= HOLD_TRIES:

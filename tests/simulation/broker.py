@@ -53,6 +53,8 @@ class Broker:
         self.logs: dict[Part, list[Message | None]] = {}
         self.commits: dict[Part, tuple[int, str]] = {}
         self.seats: dict[str, Seat] = {}
+        self.late: set[tuple[Part, int]] = set()
+        """Records that a process wrote after it had lost its membership."""
 
     def log(self, part: Part) -> list[Message | None]:
         """Return a partition's log; None stands for an offset that is never delivered."""

@@ -102,8 +102,8 @@ MUTANTS = (
     Mutant(
         "given-up-during-an-outage",
         "worker/judge.py",
-        "        if evidence.since(entry.first_failed_at, account):\n            raise",
-        "        if True:\n            raise",
+        "        if evidence.since(entry.first_failed_at, account):\n            entry.proofs += 1",
+        "        if True:\n            entry.proofs = 9",
     ),
     Mutant(
         "copy-of-an-id-runs-beside-it",

@@ -46,12 +46,13 @@ def _ledger(story: Story):  # type: ignore[no-untyped-def]
         if topic.startswith("ledger."):
             for message in log:
                 if message is not None:
-                    yield message.timestamp, parse_ledger_record(message.value)
+                    late = (message.part, message.offset) in story.broker.late
+                    yield message.timestamp, late, parse_ledger_record(message.value)
 
 
 def _ends(story: Story) -> dict[Identity, End]:
     ends: dict[Identity, tuple[float, End]] = {}
-    for at, record in _ledger(story):
+    for at, _, record in _ledger(story):
         if isinstance(record, End):
             identity = (record.id, record.replay)
             if identity not in ends or at < ends[identity][0]:
@@ -93,7 +94,9 @@ def _durable(story: Story, ends: dict[Identity, End]) -> dict[tuple[str, int, in
     """Return when the answer of (id, generation, page) was durable; page 0: everything was."""
     durable: dict[tuple[str, int, int], float] = {}
     wall = story.world.now().wall - story.world.time
-    for at, record in _ledger(story):
+    for at, late, record in _ledger(story):
+        if late:  # it was not there yet when the new owner read the ledger
+            continue
         if isinstance(record, Step):
             durable.setdefault((record.id, record.attempt, record.step), at - wall)
         elif isinstance(record, End):

@@ -152,6 +152,7 @@ class Process:
         self._reader_number = 0
         self._owned: set[Key] = set()
         self._wake_at = float("inf")
+        self._wake_number = 0
         self._heard_at = 0.0
         self._sends_at = 0.0
         self._jobs: deque[Finish | Spool | Sweep] = deque()
@@ -273,14 +274,17 @@ class Process:
             for action in actions:
                 self._maybe_crash(type(action).__name__)
                 self._do(action)
-        wake = self.engine.next_wake(self._world.now())
-        if wake < self._wake_at - 1e-9 or self._wake_at <= self._world.time:
+        wake = max(self.engine.next_wake(self._world.now()), self._world.time + 0.001)
+        if not self._world.time < self._wake_at <= wake:
             self._wake_at = wake
+            self._wake_number += 1
+            number = self._wake_number
             if wake < float("inf"):
-                self._after(max(wake - self._world.time, 0.001), self._woken)
+                self._after(wake - self._world.time, lambda: self._woken(number))
 
-    def _woken(self) -> None:
-        self._wake_at = float("inf")
+    def _woken(self, number: int) -> None:
+        if number == self._wake_number:
+            self._wake_at = float("inf")
 
     # --- hands -----------------------------------------------------------------------------
 
@@ -447,6 +451,8 @@ class Process:
     ) -> None:
         def stand() -> None:
             offset = self._broker.append(part, key, value, headers)
+            if not self._broker.is_member(self._worker.name, self):
+                self._broker.late.add((part, offset))
             self._after(self._delay(), lambda: done(offset))
 
         # in the client's queue it dies with the process; on the wire it does not

@@ -117,7 +117,6 @@ def test_librdkafka_is_asked(place: Place, capsys: pytest.CaptureFixture[str]) -
     assert "sasl.usr" in capsys.readouterr().err
 
 
-@pytest.mark.xfail(reason="etc/partners/acme.toml: params.level is not in output.path")
 def test_the_sample_folder_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     """What stands in etc/ passes as it is: configuration, partner and schedule."""
     sample = Path(__file__).parents[3] / "etc" / "reportd.toml"

@@ -145,7 +145,7 @@ def test_a_transient_failure_is_tried_again() -> None:
 
 
 def test_a_404_is_dead_once_another_account_has_succeeded_and_it_came_again() -> None:
-    """Held first; the other's success wakes it; the second refusal ends it."""
+    """Held first; each success of another wakes it; the second refusal after one ends it."""
     hands = Hands()
     part = hands.own()
     hands.put(request("bad"))
@@ -158,8 +158,14 @@ def test_a_404_is_dead_once_another_account_has_succeeded_and_it_came_again() ->
     assert hands.asked() == ["bad"]
 
     hands.answer(hands.calls[0], PERMANENT)
-    assert hands.states() == [("good", "result"), ("bad", "dead")]
-    assert hands.ends[1].reason == "permanent: HTTP 404"
+    assert hands.states() == [("good", "result")]
+    hands.go(1.0)
+    hands.put(request("fine"))
+    hands.answer(hands.calls[0])
+    hands.go()
+    hands.answer(hands.calls[0], PERMANENT)
+    assert hands.states() == [("good", "result"), ("fine", "result"), ("bad", "dead")]
+    assert hands.ends[2].reason == "permanent: HTTP 404"
 
 
 def test_a_404_of_everyone_dead_letters_nothing() -> None:
@@ -350,16 +356,17 @@ def test_a_dead_letter_carries_what_happened() -> None:
     hands.own()
     hands.put(message(one, 7))
     hands.answer(hands.calls[0], PERMANENT)
-    hands.go(1.0)
-    hands.put(request("b"))
-    hands.answer(hands.calls[0])
-    hands.go()
-    hands.answer(hands.calls[0], PERMANENT)
+    for other in ("b", "c"):
+        hands.go(1.0)
+        hands.put(request(other))
+        hands.answer(hands.calls[0])
+        hands.go()
+        hands.answer(hands.calls[0], PERMANENT)
     copy = hands.dead_letter()
 
     said = {name: value.decode() for name, value in copy.headers.items()}
     assert said == {
-        "error": "permanent", "reason": "HTTP 404", "attempts": "2", "sample": "no such account",
+        "error": "permanent", "reason": "HTTP 404", "attempts": "3", "sample": "no such account",
         "id": one.id, "replay": "0", "topic": REQUESTS, "partition": "0", "offset": "7",
         "run": one.run, "account": "a", "report": "stats",
     }  # fmt: skip

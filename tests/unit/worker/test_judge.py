@@ -150,13 +150,16 @@ def test_a_404_is_held_until_another_account_has_succeeded() -> None:
 
 
 def test_a_404_is_dead_when_it_comes_again_after_another_accounts_success() -> None:
-    """Success elsewhere, then the same refusal: it is this request's own."""
+    """Success elsewhere, then the same refusal, twice over: it is this request's own."""
     case = Case()
     case.refuse(PERMANENT, 0.0)
     case.works_for("b", 1.0)
+    case.refuse(PERMANENT, 2.0)
+    assert case.entry.state is State.HELD
+    case.works_for("b", 3.0)
 
     with pytest.raises(DeadError) as caught:
-        case.refuse(PERMANENT, 2.0)
+        case.refuse(PERMANENT, 4.0)
     assert (caught.value.error, caught.value.reason) == ("permanent", "HTTP 404")
 
 
