@@ -67,12 +67,15 @@ def test_a_request_whose_spool_is_gone_starts_over() -> None:
 
 
 def test_the_spool_is_deleted_after_the_commit_that_closes_the_request() -> None:
-    """As long as the end is not committed, a crash may still need it."""
+    """As long as an earlier offset is open or the commit is refused, a crash may need it."""
     hands = Hands()
     hands.own()
-    one = request()
-    hands.put(message(one, 0))
-    hands.answer(hands.calls[0], NEXT)
+    one = request("b")
+    hands.put(message(request("a"), 0), message(one, 1))
+    hands.answer(hands.calls[1], NEXT)
+    hands.answer(hands.calls[1])
+    hands.go(12.0)
+    assert hands.done(Sweep) == []
     hands.commit_error = "away"
     hands.answer(hands.calls[0])
     hands.go(3.0)
@@ -81,6 +84,21 @@ def test_the_spool_is_deleted_after_the_commit_that_closes_the_request() -> None
     hands.commit_error = None
     hands.go(3.0)
     assert hands.done(Sweep) == [Sweep(one.id, 0)]
+
+
+def test_r_covers_the_steps_of_a_request_under_way() -> None:
+    """However many ends come after them, the next owner reads from its first step on."""
+    hands = Hands()
+    hands.own()
+    hands.put(message(request("pages"), 0), message(request("b"), 1))
+    hands.answer(hands.calls[0], NEXT)
+    hands.answer(next(one for one in hands.calls if one.request.account == "b"))
+    hands.go(12.0)
+    assert hands.committed[(REQUESTS, 0)] == (0, "1 0 ab12")
+
+    hands.answer(hands.calls[0])
+    hands.go(2.0)
+    assert hands.committed[(REQUESTS, 0)] == (2, "1 3 ab12")
 
 
 def test_answers_that_do_not_parse_start_over() -> None:
@@ -220,6 +238,18 @@ def test_an_outage_of_hours_leaves_everything_open() -> None:
         hands.go(2.0)
 
     assert [end.state for end in hands.ends] == ["result"] * OUTAGE_FAILURES
+
+
+def test_when_an_outage_is_over_attempts_count_anew() -> None:
+    """What somebody failed before the circuit opened was the outage already."""
+    hands = Hands()
+    part = hands.own()
+    outage(hands, OUTAGE_FAILURES)
+    assert {one.attempts for one in part.entries.values()} == {0, 1}
+    hands.go(10.0)
+    hands.answer(hands.calls[0])
+
+    assert {one.attempts for one in part.entries.values()} == {0}
 
 
 def test_an_outage_of_one_partner_is_not_anothers() -> None:

@@ -13,7 +13,7 @@ from reportd.worker.actions import (
 )
 from reportd.worker.partition import Looked
 from tests.unit.worker.hands import FILE, OK, Hands
-from tests.unit.worker.making import BACKFILL, REQUESTS, at, message, request
+from tests.unit.worker.making import BACKFILL, REQUESTS, WALL, at, message, request
 from tests.unit.worker.test_engine_calls import NEXT, TRANSIENT
 
 
@@ -145,6 +145,18 @@ def test_a_drain_finishes_what_is_under_way_and_starts_nothing() -> None:
     assert hands.engine.offsets_of(hands.engine.partitions()).offsets[(REQUESTS, 0)][0] == 1
 
 
+def test_a_partition_that_comes_during_a_drain_starts_nothing() -> None:
+    """A rebalance may bring one while the worker is on its way out."""
+    hands = Hands()
+    hands.own()
+    hands.engine.stop()
+    hands.own(index=1, partitions=1)
+    hands.engine.message(message(request("a"), 0, partition=1, forwards="3"), hands.now)
+    hands.go(5.0)
+
+    assert (len(hands.done(LookAt)), hands.calls) == (1, [])
+
+
 def test_a_revoked_partition_drains_while_another_works() -> None:
     """Only what is given away stops."""
     hands = Hands(partners=("acme", "other"))
@@ -249,6 +261,18 @@ def test_the_window_of_requests_is_bounded() -> None:
     hands.go(1.0)
 
     assert part.reading == {REQUESTS, BACKFILL}
+
+
+def test_the_window_is_bounded_where_nothing_may_start() -> None:
+    """Requests that only wait fill memory up to twice the window, not more."""
+    hands = Hands(window_requests=20, threads=4)
+    part = hands.own()
+    offset = 0
+    while REQUESTS in part.reading and offset < 100:
+        hands.put(message(request(str(offset), not_before=WALL + 1e6), offset))
+        offset += 1
+
+    assert offset == 40
 
 
 def test_the_window_of_bytes_is_bounded() -> None:
