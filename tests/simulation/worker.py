@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -117,6 +118,15 @@ class Worker:
         return self._settings
 
 
+@dataclass(eq=False)
+class Drain:
+    """Partitions that are being given away; a second rebalance may begin before it is over."""
+
+    keys: list[Key]
+    done: Callable[[], None]
+    deadline: float
+
+
 class Process:
     """One life of a worker."""
 
@@ -157,7 +167,7 @@ class Process:
         self._sends_at = 0.0
         self._jobs: deque[Finish | Spool | Sweep] = deque()
         self._is_storing = False
-        self._draining: tuple[list[Key], Callable[[], None], float] | None = None
+        self._drains: list[Drain] = []
 
     # --- life ------------------------------------------------------------------------------
 
@@ -199,8 +209,9 @@ class Process:
 
         def begin() -> None:
             self.engine.revoking(keys)
-            self._draining = (keys, done, self._world.time + DRAIN_SECONDS)
-            self._check_drained()
+            drain = Drain(keys, done, self._world.time + DRAIN_SECONDS)
+            self._drains.append(drain)
+            self._check_drained(drain)
 
         self._from_group(begin)
 
@@ -215,17 +226,17 @@ class Process:
         self.engine.drop(sorted(self._owned))
         self._owned.clear()
         self._readers.clear()
-        self._draining = None
+        self._drains.clear()
 
-    def _check_drained(self) -> None:
-        if self._draining is None:
+    def _check_drained(self, drain: Drain) -> None:
+        if drain not in self._drains:
             return
-        keys, done, deadline = self._draining
+        keys = drain.keys
         partitions = [p for p in self.engine.partitions() if (p.partner, p.index) in keys]
-        if not self.engine.is_drained(partitions) and self._world.time < deadline:
-            self._after(0.05, self._check_drained)
+        if not self.engine.is_drained(partitions) and self._world.time < drain.deadline:
+            self._after(0.05, lambda: self._check_drained(drain))
             return
-        self._draining = None
+        self._drains.remove(drain)
         commit = self.engine.offsets_of(partitions)
         self._broker.commit(self._worker.name, self, commit.offsets)
         self.engine.drop(keys)
@@ -233,7 +244,7 @@ class Process:
         for partner, index in keys:
             for kind in ("requests", "backfill"):
                 self._readers.pop((f"{kind}.{partner}", index), None)
-        self._world.plan(self._delay(), done)
+        self._world.plan(self._delay(), drain.done)
 
     # --- time ------------------------------------------------------------------------------
 
