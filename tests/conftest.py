@@ -4,8 +4,13 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from reportd.demo.kafka import EmbeddedKafka
+
+# examples are slow when the machine is busy, and that is no fault of what is tested
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")
