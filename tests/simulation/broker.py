@@ -111,6 +111,10 @@ class Broker:
         seat = self.seats.get(name)
         return seat is not None and seat.member is member
 
+    def owns(self, name: str, member: Member, key: Key) -> bool:
+        """Say whether this very process is a member to which the group has given a partition."""
+        return self.is_member(name, member) and key in self.seats[name].owned
+
     def commit(
         self, name: str, member: Member, offsets: Mapping[Part, tuple[int, str]]
     ) -> list[tuple[str, int, str | None]]:

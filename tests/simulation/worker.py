@@ -462,7 +462,8 @@ class Process:
     ) -> None:
         def stand() -> None:
             offset = self._broker.append(part, key, value, headers)
-            if not self._broker.is_member(self._worker.name, self):
+            whose = part[0].partition(".")[2], part[1]
+            if not self._broker.owns(self._worker.name, self, whose):
                 self._broker.late.add((part, offset))
             self._after(self._delay(), lambda: done(offset))
 
