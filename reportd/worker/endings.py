@@ -65,6 +65,9 @@ class Endings:
     def write_dead(self, partition: Partition, entry: Entry, known: KnownEnd) -> None:
         """Copy a dead request to the dead letters, its original bytes as they were."""
         error, _, reason = known.end.reason.partition(": ")
+        # R must not pass this end while its offset is open: a new owner would call again
+        book = partition.books[entry.message.topic]
+        partition.image.need(known.position, book, entry.message.offset)
         partition.busy.add(entry)
         entry.ended = True
         headers = {
