@@ -420,22 +420,24 @@ class Stage:
 
     def answered_not_durable(
         self, listing: Listing, parts: Iterable[Part], since: float, killed_at: float
-    ) -> int:
-        """Count the calls that were answered completely before a kill, and not listed after it.
+    ) -> dict[tuple[str, int], float]:
+        """Find the calls that were answered completely before a kill, and not listed after it.
+
+        Request and page -> how many seconds before the kill it was answered.
 
         Times are monotonic; ``since``: answers before it belong to an earlier life.
         """
         parts = set(parts)
         names = self.request_of()
-        found = set()
+        found: dict[tuple[str, int], float] = {}
         for call in self.simulator.calls():
             name = names.get(call.question, "")
             if not call.complete or not since < call.ended <= killed_at or not name:
                 continue
             durable = name in listing.finished or (name, call.page) in listing.pages
             if not durable and self.parts_of[name] in parts:
-                found.add((name, call.page))
-        return len(found)
+                found[name, call.page] = killed_at - call.ended
+        return found
 
     # The end
 

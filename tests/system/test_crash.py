@@ -26,7 +26,7 @@ IN_FLIGHT_LEAST = 50
 ENDS_LEAST = 40
 """So many requests end between two rounds: everything works at full speed again."""
 LOST_MEDIAN_MOST = 5
-LOAD_MOST = 4.0
+LOAD_MOST = 3.0
 """Processes that want each CPU: above, nothing runs at full speed, and it is not judged."""
 WORKER_KILLS_MOST = 2
 """Between two kills of one supervisor: three strikes would make a request a dead letter."""
@@ -53,6 +53,7 @@ class Figures:
     uncommitted: int
     lost: int | None = None
     """Calls answered completely, but not durable at the kill; None: nobody was killed."""
+    oldest_lost_seconds: float = 0.0
     load: float = field(default_factory=lambda: os.getloadavg()[0] / (os.cpu_count() or 1))
     finished_listed: int = 0
     pages_listed: int = 0
@@ -201,9 +202,9 @@ class Crashes:
         self._listed(figures)
         listing = self.stage.listings[-1]
         start_again()
-        figures.lost = self.stage.answered_not_durable(
-            listing, parts, self.settled_at, self.caught_at
-        )
+        ages = self.stage.answered_not_durable(listing, parts, self.settled_at, self.caught_at)
+        figures.lost = len(ages)
+        figures.oldest_lost_seconds = max(ages.values(), default=0.0)
         return figures
 
     def _figures(self, kind: str, vm: Vm, names: list[str]) -> Figures:
