@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from reportd.errors import OutputError
+from reportd.errors import UnexpectedAnswerError
 from reportd.sinks.folders import (
     names_in,
     open_to_read,
@@ -78,10 +78,14 @@ class Spool:
         return data is not None and len(data) == size_bytes and _checksum(data) == checksum
 
     def read(self, file: str, checksum: str) -> bytes:
-        """Return an answer; raises `OutputError` when it is gone or does not fit."""
+        """Return an answer.
+
+        Raises `OutputError`; `UnexpectedAnswerError` when it is gone or damaged: its request
+        starts over.
+        """
         data = self._data(file)
         if data is None or _checksum(data) != checksum:
-            raise OutputError(f"spool {file}: gone or damaged; its request starts over if it stays")
+            raise UnexpectedAnswerError(f"spool {file}: gone or damaged; the request starts over")
         size = int.from_bytes(data[:_SIZE_BYTES])
         body: bytes = pa.decompress(
             data[_SIZE_BYTES:], decompressed_size=size, codec="zstd", asbytes=True

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reportd.errors import OutputError
+from reportd.errors import OutputError, UnexpectedAnswerError
 from reportd.sinks.local import LocalStore
 from reportd.sinks.spool import Spool, Spooled
 
@@ -85,7 +85,7 @@ def test_an_answer_that_does_not_fit_does_not_count(
         path.write_bytes(data[:-1] if damage == "cut" else data[:-1] + b"?")
 
     assert not spool.fits(stored.file, stored.size_bytes, stored.checksum)
-    with pytest.raises(OutputError, match="gone or damaged"):
+    with pytest.raises(UnexpectedAnswerError, match="gone or damaged"):
         spool.read(stored.file, stored.checksum)
 
 
