@@ -221,7 +221,12 @@ def test_no_bytes_make_the_client_raise() -> None:
     stir = random.Random(7)
     parts = [b"HTTP/1.1 200 OK", b"\r\n", b"\n", b"Content-Length: 3", b"Content-Encoding: gzip"]
     parts += [b"Transfer-Encoding: chunked", b"3", b"abc", b"\r\n\r\n", b"\x00\xff", b": ", b"0"]
-    parts += [b"Location: /x", b"HTTP/1.1 302 X", b"HTTP/1.1 100 Continue", gzip.compress(b"a", mtime=0)]
+    parts += [
+        b"Location: /x",
+        b"HTTP/1.1 302 X",
+        b"HTTP/1.1 100 Continue",
+        gzip.compress(b"a", mtime=0),
+    ]
 
     def behave(exchange: Exchange) -> None:
         some = stir.choices(parts, k=stir.randint(0, 12))
