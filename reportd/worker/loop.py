@@ -171,7 +171,8 @@ class Loop:
         partitions = self._engine.revoking(keys)
         self._tally.rebalanced("revoked")
         logger.info("revoked %s", _names(parts), extra={"action": "revoked"})
-        self._drain(partitions)
+        # the whole group waits for this one, and nobody's commits are taken meanwhile
+        self._drain(partitions, min(self._drain_seconds, self._fence.lease_seconds / 2))
         self._commit_last(partitions)
         self._engine.drop(keys)
         self._consumer.unassign((self._topics.backfill(name), index) for name, index in keys)
@@ -318,9 +319,9 @@ class Loop:
 
     # --- the end ---------------------------------------------------------------------------
 
-    def _drain(self, partitions: Sequence[Partition]) -> None:
+    def _drain(self, partitions: Sequence[Partition], seconds: float) -> None:
         """Wait until nothing is under way, as long as it can still be published."""
-        deadline = self._clock.monotonic() + self._drain_seconds
+        deadline = self._clock.monotonic() + seconds
         renewed_at = self._clock.monotonic()
         while not self._engine.is_drained(partitions):
             now = self.now()
@@ -367,7 +368,7 @@ class Loop:
         self._engine.stop()
         self._carry_out()
         partitions = self._engine.partitions()
-        self._drain(partitions)
+        self._drain(partitions, self._drain_seconds)
         left = self._records.flush(CLOSE_SECONDS)
         for event in self._events.take(0.0):
             event(self.now())
