@@ -106,7 +106,9 @@ class Neighbours:
         return self._is_here(vm) and not self._is_running(vm.pid, vm.pid_started)
 
     def _is_here(self, vm: Vm) -> bool:
-        return vm.boot == self._me.boot and vm.namespace == self._me.namespace
+        me = self._me
+        is_known = bool(me.boot and me.namespace)
+        return is_known and (vm.boot, vm.namespace) == (me.boot, me.namespace)
 
     def _conflict(self, vm: Vm) -> str:
         if vm.machine == self._me.machine:

@@ -1,0 +1,142 @@
+"""What the observer makes of the broker's answers, and of their absence."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from reportd.broker.message import Message, Part
+from reportd.broker.reader import Committed
+from reportd.broker.topics import Topics
+from reportd.errors import BrokerError, Halt
+from reportd.model.vm import Vm
+from reportd.observer.brokerwatch import BrokerWatch, Clients
+from reportd.observer.neighbours import Neighbours
+
+TOPICS = Topics("p")
+WALL = 1_700_000_000.0
+
+
+class Hands:
+    """A clock set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def wall(self) -> float:
+        return WALL + self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def boottime(self) -> float:
+        return self.now
+
+
+class FakeBroker:
+    """Cluster, mailboxes and outbox in one."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.end = 10
+        self.written: list[Vm] = []
+        self.vms_waiting: list[Vm] = []
+        self.closed = False
+
+    def clients(self) -> Clients:
+        """Return the clients; all of them are this object."""
+        return Clients(cluster=self, vms=self, runs=Nothing(), outbox=self, close=self._close)
+
+    def topics(self) -> dict[str, int]:
+        if self.away:
+            raise BrokerError("no broker")
+        return {"p.requests.acme": 1}
+
+    def group_offsets(self, group: str) -> dict[Part, Committed]:
+        return {}
+
+    def begin_offsets(self, parts: Iterable[Part]) -> dict[Part, int]:
+        return dict.fromkeys(parts, 0)
+
+    def end_offsets(self, parts: Iterable[Part]) -> dict[Part, int]:
+        return dict.fromkeys(parts, self.end)
+
+    def new(self) -> list[Message]:
+        found, self.vms_waiting = self.vms_waiting, []
+        return [Message("p.vms", 0, 0, None, vm.to_json()) for vm in found]
+
+    def write(self, vm: Vm) -> None:
+        self.written.append(vm)
+
+    def flush(self, timeout_seconds: float) -> None:
+        pass
+
+    def _close(self) -> None:
+        self.closed = True
+
+
+class Nothing:
+    """A mailbox that stays empty."""
+
+    def new(self) -> list[Message]:
+        return []
+
+
+def watch(broker: FakeBroker, clock: Hands) -> BrokerWatch:
+    """Return a watch whose thread is never started."""
+    me = Vm(machine="me", incarnation="i", started_at=WALL, shared=False)
+    neighbours = Neighbours(me, lambda _pid, _started: False)
+    return BrokerWatch(broker.clients, TOPICS, me, neighbours, clock)
+
+
+def test_last_answer_stays_while_the_broker_is_away() -> None:
+    """Offsets and their time stay as they were, the error is said, and goes when it is over."""
+    broker, clock = FakeBroker(), Hands()
+    watched = watch(broker, clock)
+    watched.turn(broker.clients())
+    broker.away, clock.now = True, 150.0
+    watched.turn(broker.clients())
+
+    sight = watched.sight()
+    assert (sight.at, sight.error) == (100.0, "no broker")
+    assert sight.offsets.lags["p.requests.acme", 0].lag == 10
+
+    broker.away, broker.end = False, 30
+    watched.turn(broker.clients())
+    assert (watched.sight().at, watched.sight().error) == (150.0, "")
+    assert watched.sight().offsets.lags["p.requests.acme", 0].lag == 30
+
+
+def test_record_every_ten_seconds_and_goodbye() -> None:
+    """This VM's record is renewed at its interval, and says "gone" at the end."""
+    broker, clock = FakeBroker(), Hands()
+    watched = watch(broker, clock)
+    for second in range(0, 31, 3):
+        clock.now = 100.0 + second
+        watched.turn(broker.clients())
+    watched.leave(broker.clients())
+
+    assert [vm.at - WALL for vm in broker.written] == [100.0, 112.0, 124.0, 130.0]
+    assert [vm.gone for vm in broker.written] == [False, False, False, True]
+    assert broker.closed
+
+
+@pytest.mark.parametrize("started_before", [True, False])
+def test_later_of_two_goes(*, started_before: bool) -> None:
+    """A living VM that was here before ends this daemon; one that came later does not."""
+    broker, clock = FakeBroker(), Hands()
+    watched = watch(broker, clock)
+    started_at = WALL - 5 if started_before else WALL + 5
+    other = Vm(machine="other", incarnation="o", started_at=started_at, at=clock.wall())
+    broker.vms_waiting = [other]
+    watched.turn(broker.clients())
+    broker.vms_waiting = [other.model_copy(update={"at": clock.wall() + 10})]
+    if not started_before:
+        watched.turn(broker.clients())
+        assert [vm.machine for vm in watched.sight().vms] == ["other"]
+        return
+
+    with pytest.raises(Halt) as halted:
+        watched.turn(broker.clients())
+
+    assert halted.value.status == 78
+    assert "VM other is alive" in halted.value.reason

@@ -1,0 +1,206 @@
+"""The document, the status line, the gauges."""
+
+import re
+from typing import Any
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from reportd import metrics
+from reportd.model.run import Manifest, TopicSpan
+from reportd.model.vm import Vm
+from reportd.observer.exposition import Gauges
+from reportd.observer.offsets import Lag, Offsets
+from reportd.observer.progress import Progress
+from reportd.observer.status import Sight, document, summary
+from reportd.observer.views import DaemonView, WorkerView, daemon_view, worker_view
+
+WALL = 1_700_000_000.0
+REQUESTS = "p.requests.acme"
+
+
+def worker(**more: Any) -> WorkerView:
+    """Return a worker that owns partition 0."""
+    part = {
+        "topic": REQUESTS,
+        "partition": 0,
+        "partner": "acme",
+        "position": 80,
+        "committed": 60,
+        "committed_at": WALL - 4,
+        "open": 12,
+        "states": {"ready": 5, "in_flight": 3, "scheduled": 4},
+        "oldest_open": WALL - 100,
+    }
+    limits = [
+        {"partner": "acme", "per": "account", "scopes": 3, "share": 0.5},
+        {"partner": "acme", "per": "account", "scopes": 2, "share": 0.9},
+    ]
+    given = {"at": WALL, "in_flight": 3, "partitions": [part], "limits": limits} | more
+    return WorkerView.model_validate(given)
+
+
+def daemon(phase: str = "running", *, up: bool = True) -> DaemonView:
+    """Return a supervisor's view with one worker."""
+    child = {
+        "name": "worker-0",
+        "slot": 2,
+        "pid": 7,
+        "state": "running" if up else "waiting",
+        "up": up,
+        "restarts": 2,
+        "last_exit": "killed by SIGKILL",
+    }
+    return DaemonView.model_validate({"phase": phase, "children": [child]})
+
+
+def sight(**more: Any) -> Sight:
+    """Return a sight in which all is well: one partition here, one elsewhere."""
+    given: dict[str, Any] = {
+        "wall": WALL,
+        "me": Vm(machine="vm-1", incarnation="i", config="c1"),
+        "daemon": daemon(),
+        "workers": {"worker-0": worker()},
+        "private_bytes": {"worker-0": 3_000_000},
+        "offsets": Offsets(
+            {(REQUESTS, 0): Lag("acme", 60, 100), (REQUESTS, 1): Lag("acme", 0, 30)}
+        ),
+        "broker_age_seconds": 1.0,
+        "runs": {
+            "daily": Manifest(
+                run="daily/2026-11-22T04:00Z#1",
+                requests=50,
+                ids_hash="0",
+                topics=[TopicSpan(topic=REQUESTS, requests=50, spans={0: (50, 100)})],
+                deadline=WALL + 3600,
+                enqueued_at=WALL - 60,
+            )
+        },
+    }
+    return Sight(**(given | more))
+
+
+def made(found: Sight) -> dict[str, Any]:
+    """Return the document."""
+    return document(found, {"acme": 33.0}, Progress())
+
+
+def test_states_and_lag_of_a_partner() -> None:
+    """Own states, what is unread, what others own; waiting for a day is not work to do."""
+    acme = made(sight())["partners"]["acme"]
+
+    assert acme["states"] == {"ready": 5, "in_flight": 3, "scheduled": 4, "unread": 20}
+    assert acme["open"] == 32
+    assert acme["elsewhere"] == 30
+    assert acme["remaining"] == 5 + 3 + 20 + 30
+    assert acme["lag"] == 40 + 30
+    assert acme["oldest_open"] == WALL - 100
+    assert acme["ended"] == 33.0
+
+
+def test_partition_without_a_broker() -> None:
+    """While the broker has not answered the workers' states are still shown."""
+    parts = made(sight(offsets=Offsets(), broker_age_seconds=None))["partitions"]
+
+    assert [(p["partner"], p["owner"], p["lag"]) for p in parts] == [("acme", "worker-0", None)]
+    assert parts[0]["states"]["ready"] == 5
+
+
+def test_limits_are_joined() -> None:
+    """The busiest scope speaks for a limit."""
+    assert made(sight())["limits"] == [
+        {"partner": "acme", "per": "account", "scopes": 5, "share": 0.9}
+    ]
+
+
+def test_runs_are_shown() -> None:
+    """A run shows what is open of it at most."""
+    run = made(sight())["runs"][0]
+
+    assert (run["run"], run["open_at_most"]) == ("daily/2026-11-22T04:00Z#1", 40)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, None),
+        ({"daemon": daemon("starting")}, "the daemon is starting"),
+        ({"daemon": daemon(up=False)}, "worker-0 is waiting (killed by SIGKILL)"),
+        ({"daemon": daemon("reloading", up=False)}, None),
+        ({"workers": {"worker-0": worker(output_away="disk full")}}, "cannot write: disk full"),
+        ({"workers": {"worker-0": worker(fence_open=False)}}, "has lost its lease"),
+        ({"workers": {"worker-0": worker(fence_open=False, partitions=[])}}, None),
+        ({"broker_age_seconds": 31.0, "broker_error": "down"}, "not answered for 31 s: down"),
+    ],
+)
+def test_readiness(more: dict[str, Any], words: str | None) -> None:
+    """Each trouble is named; a rolling reload is none."""
+    found = made(sight(**more))
+
+    assert found["ready"] == (words is None)
+    assert (words or "") in "\n".join(found["troubles"])
+
+
+def test_status_line() -> None:
+    """A few words for `systemctl status`."""
+    progress = Progress()
+    for second in range(10):
+        progress.note("acme", "here", 2.0 * second)
+        progress.tick("acme", float(second), remaining=58)
+
+    text = summary(document(sight(), {}, progress))
+
+    assert text == "58 open, 4 waiting for a day, a quota or a partner, 2.0/s, done in about 29 s"
+
+
+def test_every_gauge_is_exposed() -> None:
+    """Each declared gauge has a value in a full document, under its own name and labels."""
+    circuit = {"partner": "acme", "kind": "outage", "reason": "503 for everyone"}
+    full = worker(circuits=[circuit])
+    progress = Progress()
+    for second in range(10):
+        progress.note("acme", "here", float(second))
+        progress.tick("acme", float(second), remaining=58)
+    gauges = Gauges()
+    gauges.show(document(sight(workers={"worker-0": full}), {}, progress))
+    registry = CollectorRegistry()
+    registry.register(gauges)
+
+    text = generate_latest(registry).decode()
+
+    for declared in metrics.OBSERVED:
+        assert re.search(rf"^{declared.name}(\{{| )", text, re.MULTILINE), declared.name
+    assert 'reportd_open_requests{partner="acme",state="ready"} 5.0' in text
+    assert 'reportd_offset_lag{partition="1",topic="p.requests.acme"} 30.0' in text
+    assert 'reportd_worker_restarts_total{slot="worker-0"} 2.0' in text
+    assert "reportd_config_last_reload_successful 1.0" in text
+
+
+def test_gauges_of_the_dead_vanish() -> None:
+    """A worker that is gone leaves no gauge behind; its restart count stays."""
+    gauges = Gauges()
+    gauges.show(made(sight()))
+    gauges.show(made(sight(daemon=daemon(up=False), workers={}, private_bytes={})))
+    registry = CollectorRegistry()
+    registry.register(gauges)
+
+    text = generate_latest(registry).decode()
+
+    assert "reportd_open_requests{" not in text
+    assert "reportd_private_memory_bytes{" not in text
+    assert 'reportd_child_up{slot="worker-0"} 0.0' in text
+    assert 'reportd_worker_restarts_total{slot="worker-0"} 2.0' in text
+
+
+def test_document_is_json() -> None:
+    """The document can be sent."""
+    assert orjson.loads(orjson.dumps(made(sight())))["v"] == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"not json", b"[]", b'{"at": "x"}', b'{"partitions": 5}'])
+def test_strange_snapshots_lose_nothing_else(data: bytes) -> None:
+    """A snapshot that cannot be read is as good as none."""
+    assert worker_view(data) is None
+    assert daemon_view(data).children == ()
