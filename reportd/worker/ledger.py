@@ -13,7 +13,8 @@ from reportd.model.ledger import End, Grant, Step
 from reportd.worker.book import OffsetBook
 from reportd.worker.entry import Identity
 
-REMEMBERED_ENDS = 20_000
+REMEMBERED_ENDS = 2_000
+"""Of this worker's own, a partition; a copy that comes later is found to be finished by a look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,16 @@ class LedgerImage:
     def ended(self, known: KnownEnd) -> None:
         """Remember an end of this worker's own; old ones beyond a bound are forgotten.
 
-        Those that were restored are kept: the message of a dead one may still be to come.
+        Those that were restored are kept, and dead ones: a copy may still be to come, and
+        nothing at the output says that it was tried.
         """
         identity = (known.end.id, known.end.replay)
         self.next_position = max(self.next_position, known.position + 1)
-        if identity not in self._restored:
-            self._own.setdefault(identity, known)
+        if known.end.state == "dead":
+            self._restored.setdefault(identity, known)
+        elif identity not in self._restored:
+            slim = known.end.model_copy(update={"files": ()})
+            self._own.setdefault(identity, KnownEnd(slim, known.position))
         self._steps.pop(identity, None)
         while len(self._own) > REMEMBERED_ENDS:
             self._own.popitem(last=False)
