@@ -13,6 +13,9 @@ OUTAGE_FAILURES = 8
 LONE_FAILURES = 16
 """The same where only one account is under way."""
 
+CONDEMNED_SECONDS = 3600.0
+"""How long an account that was proven to fail alone is taken to do so."""
+
 PROBE_FIRST_SECONDS = 1.0
 PROBE_MOST_SECONDS = 60.0
 
@@ -84,12 +87,23 @@ class Evidence:
 
     last: tuple[str, float] | None = None
     other: tuple[str, float] | None = None
+    condemned: dict[str, float] = field(default_factory=dict)
+    """Accounts that were proven to fail alone, and when."""
 
     def succeeded(self, account: str, now: float) -> None:
         """Remember a success."""
         if self.last is not None and self.last[0] != account:
             self.other = self.last
         self.last = (account, now)
+        self.condemned.pop(account, None)
+
+    def condemn(self, account: str, now: float) -> None:
+        """Remember that an account was proven to fail alone: its other requests need no proof."""
+        self.condemned[account] = now
+
+    def is_condemned(self, account: str, now: float) -> bool:
+        """Say whether that was within the hour, and no request of it has worked since."""
+        return now - self.condemned.get(account, float("-inf")) < CONDEMNED_SECONDS
 
     def since(self, failed_at: float, account: str) -> bool:
         """Say whether another account has succeeded after ``failed_at``."""

@@ -90,9 +90,13 @@ class Judge:
         retry = partition.rules.retry
         evidence = partition.circuits.evidence(entry.request)
         account = entry.request.account
+        if error == "permanent" and evidence.is_condemned(account, now.mono):
+            raise DeadError(error, reason)
         if evidence.since(entry.first_failed_at, account):
             entry.proofs += 1
             if entry.proofs >= PROOFS.get(error, 1):
+                if error == "permanent":
+                    evidence.condemn(account, now.mono)
                 raise DeadError(error, reason)
             entry.first_failed_at = now.mono
         if entry.holds >= HOLD_TRIES:

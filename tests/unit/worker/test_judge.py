@@ -163,6 +163,24 @@ def test_a_404_is_dead_when_it_comes_again_after_another_accounts_success() -> N
     assert (caught.value.error, caught.value.reason) == ("permanent", "HTTP 404")
 
 
+def test_what_is_proven_for_an_account_holds_for_its_other_requests() -> None:
+    """The second request of a gone account is dead at its first refusal, until one works."""
+    case = Case()
+    for second in (0.0, 2.0):
+        case.refuse(PERMANENT, second)
+        case.works_for("b", second + 1.0)
+    with pytest.raises(DeadError):
+        case.refuse(PERMANENT, 4.0)
+    case.entry = case.open(entry(case.entry.request.account))
+    with pytest.raises(DeadError):
+        case.refuse(PERMANENT, 5.0)
+
+    case.works_for(case.entry.request.account, 6.0)
+    case.entry = case.open(entry(case.entry.request.account))
+    case.refuse(PERMANENT, 7.0)
+    assert case.entry.state is State.HELD
+
+
 def test_a_success_before_the_first_404_is_no_proof() -> None:
     """What worked before the refusals began may have stopped working since."""
     case = Case()
