@@ -157,9 +157,9 @@ OFFSET_LAG = Declared(
 COMMIT_AGE = Declared(
     "reportd_commit_age_seconds",
     "gauge",
-    "Since a worker of this VM last had a commit accepted for the partition. Over 30: look at "
-    "the broker; nothing is published once the lease is out.",
-    ("topic", "partition"),
+    "Since a worker sent the last commit that was accepted, of any of its partitions. Over 20: "
+    "look at the broker; nothing is published once the lease is out.",
+    ("slot",),
 )
 LIMIT_SHARE = Declared(
     "reportd_limit_share",

@@ -7,7 +7,7 @@ leaves as one error: `ConfigError` (78) or `UnavailableError` (75), worded for t
 import logging
 import math
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from reportd.config.load import Config
 from reportd.config.settings import PER_PARTITION, WorkerSettings
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError, UnavailableError
 from reportd.model.vm import Vm
-from reportd.observer.brokerwatch import Clients
+from reportd.observer.brokerwatch import Clients, Mailbox
 from reportd.observer.clients import connect
 from reportd.observer.machine import is_running
 from reportd.observer.neighbours import LIVE_SECONDS, Neighbours
@@ -74,7 +74,8 @@ def preflight(
                 "\n".join([*problems, "make what is missing with 'reportctl topics create'"])
             )
         me = me.model_copy(update={"store": store.identity, "shared": settings.output.shared})
-        meet_neighbours(clients, Neighbours(me, is_running), clock)
+        pause = threading.Event().wait  # nothing ever sets it: a bounded wait
+        meet_neighbours(clients.vms, Neighbours(me, is_running), clock, pause)
     finally:
         clients.close()
     partitions = sum(present[topics.requests(partner)] for partner in partners)
@@ -94,18 +95,19 @@ def worker_count(workers: WorkerSettings, partitions: int) -> int:
     return int(workers.processes)
 
 
-def meet_neighbours(clients: Clients, neighbours: Neighbours, clock: Clock) -> None:
+def meet_neighbours(
+    vms: Mailbox, neighbours: Neighbours, clock: Clock, pause: Callable[[float], object]
+) -> None:
     """See whether a living VM forbids this one to run; raises `ConfigError`.
 
     A record alone proves nothing: whoever would forbid it is watched until the record moves on
     or has not for `LIVE_SECONDS`.
     """
-    pause = threading.Event()
     deadline = clock.monotonic() + LIVE_SECONDS
     said = False
     while True:
         now, wall = clock.monotonic(), clock.wall()
-        for message in clients.vms.new():
+        for message in vms.new():
             try:
                 neighbours.see(Vm.from_json(message.value), now)
             except InvalidMessageError as error:
@@ -123,7 +125,7 @@ def meet_neighbours(clients: Clients, neighbours: Neighbours, clock: Clock) -> N
                 doubts[0].machine,
                 extra={"action": "vm_in_doubt"},
             )
-        pause.wait(LOOK_AGAIN_SECONDS)
+        pause(LOOK_AGAIN_SECONDS)
 
 
 def _topics(clients: Clients, servers: str) -> Mapping[str, int]:

@@ -44,7 +44,6 @@ def samples(document: Mapping[str, Any]) -> Samples:
     for part in document["partitions"]:
         labels = (part["topic"], str(part["partition"]))
         _put(found, metrics.OFFSET_LAG, labels, part["lag"])
-        _put(found, metrics.COMMIT_AGE, labels, part["commit_age_seconds"])
     for limit in document["limits"]:
         found[metrics.LIMIT_SHARE][limit["partner"], limit["per"]] = limit["share"]
     for circuit in document["circuits"]:
@@ -56,6 +55,7 @@ def samples(document: Mapping[str, Any]) -> Samples:
         _put(found, metrics.PRIVATE_BYTES, slot, child["private_bytes"])
         _put(found, metrics.PARTITIONS_OWNED, slot, child["partitions"])
         _put(found, metrics.FENCE_OPEN, slot, child["fence_open"])
+        _put(found, metrics.COMMIT_AGE, slot, child["commit_age_seconds"])
         if child["output_away"] is not None:
             found[metrics.OUTPUT_AWAY][slot] = bool(child["output_away"])
     for run in document["runs"]:

@@ -19,6 +19,7 @@ from reportd.observer.views import DaemonView, LimitView, PartitionView, WorkerV
 WAITING_FOR_THE_WORLD = frozenset({"scheduled", "quota", "held"})
 """States that no amount of work ends: they do not count for the ETA."""
 BROKER_PATIENCE_SECONDS = 30.0
+WORKER_FIELDS = ("in_flight", "partitions", "fence_open", "commit_age_seconds", "output_away")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,6 @@ def partitions(sight: Sight) -> list[dict[str, Any]]:
                 "lag": lag.lag if lag is not None else None,
                 "states": states,
                 "oldest_open": view.oldest_open if view is not None else None,
-                "commit_age_seconds": _age(sight.wall, view.committed_at if view else None),
             }
         )
     return found
@@ -205,11 +205,12 @@ def summary(found: Mapping[str, Any]) -> str:
 
 def _worker(view: WorkerView | None) -> dict[str, Any]:
     if view is None:
-        return dict.fromkeys(("in_flight", "partitions", "fence_open", "output_away"))
+        return dict.fromkeys(WORKER_FIELDS)
     return {
         "in_flight": view.in_flight,
         "partitions": len(view.partitions),
         "fence_open": view.fence_open,
+        "commit_age_seconds": view.commit_age_seconds,
         "output_away": view.output_away or "",
     }
 
@@ -231,10 +232,6 @@ def _empty_partner() -> dict[str, Any]:
         "lag": 0,
         "oldest_open": None,
     }
-
-
-def _age(wall: float, at: float | None) -> float | None:
-    return None if at is None else max(0.0, wall - at)
 
 
 def _span(seconds: float) -> str:

@@ -28,8 +28,6 @@ class PartitionView(_View):
     position: int | None = None
     """Where the worker reads next."""
     committed: int | None = None
-    committed_at: float | None = None
-    """Epoch seconds of the last accepted commit."""
     open: int = 0
     states: dict[str, int] = {}
     oldest_open: float | None = None
@@ -69,6 +67,8 @@ class WorkerView(_View):
 
     at: float
     fence_open: bool = True
+    commit_age_seconds: float | None = None
+    """Since the last accepted commit was sent."""
     output_away: str | None = None
     """Why the output cannot be written; None or empty: it can."""
     in_flight: int = 0

@@ -29,7 +29,6 @@ def worker(**more: Any) -> WorkerView:
         "partner": "acme",
         "position": 80,
         "committed": 60,
-        "committed_at": WALL - 4,
         "open": 12,
         "states": {"ready": 5, "in_flight": 3, "scheduled": 4},
         "oldest_open": WALL - 100,
@@ -38,7 +37,13 @@ def worker(**more: Any) -> WorkerView:
         {"partner": "acme", "per": "account", "scopes": 3, "share": 0.5},
         {"partner": "acme", "per": "account", "scopes": 2, "share": 0.9},
     ]
-    given = {"at": WALL, "in_flight": 3, "partitions": [part], "limits": limits} | more
+    given = {
+        "at": WALL,
+        "in_flight": 3,
+        "commit_age_seconds": 4.0,
+        "partitions": [part],
+        "limits": limits,
+    } | more
     return WorkerView.model_validate(given)
 
 

@@ -1,0 +1,157 @@
+"""The observer's HTTP on the loopback: pages, codes, token, TLS, port taken."""
+
+import http.client
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from reportd.config.secrets import Secret
+from reportd.config.settings import MetricsSettings, TlsSettings
+from reportd.errors import ConfigError
+from reportd.metrics import Metrics
+from reportd.observer.web import MAX_ASKERS, Pages, Web, probe_port
+
+LOCAL = MetricsSettings(listen="127.0.0.1:0")
+
+
+class Health:
+    """What the pages say; tests change it."""
+
+    def __init__(self) -> None:
+        self.ill = ""
+        self.not_ready = ""
+        self.registry = CollectorRegistry()
+
+    def pages(self) -> Pages:
+        """Return the pages over this."""
+        return Pages(
+            registry=self.registry,
+            status=lambda: b'{"v":1}',
+            ill=lambda: self.ill,
+            not_ready=lambda: self.not_ready,
+        )
+
+
+@contextmanager
+def serving(settings: MetricsSettings, health: Health) -> Iterator[Web]:
+    """Serve while the block runs."""
+    web = Web(settings, health.pages())
+    web.start()
+    try:
+        yield web
+    finally:
+        web.stop()
+
+
+def ask(web: Web, path: str, *, method: str = "GET", token: str = "") -> tuple[int, str]:
+    """Ask for a page; return status and body."""
+    connection = http.client.HTTPConnection(web.address, timeout=10)
+    try:
+        connection.request(method, path, headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_pages() -> None:
+    """Each page answers; unknown ones name those there are."""
+    health = Health()
+    book = Metrics.in_memory()
+    book.rows.inc("acme", by=3)
+    health.registry.register(book.registry)
+    with serving(LOCAL, health) as web:
+        assert 'reportd_rows_total{partner="acme"} 3.0' in ask(web, "/metrics?x=1")[1]
+        assert ask(web, "/status") == (200, '{"v":1}')
+        assert ask(web, "/healthz") == (200, "ok\n")
+        assert ask(web, "/readyz") == (200, "ok\n")
+        assert ask(web, "/status", method="HEAD") == (200, "")
+        status, body = ask(web, "/etc/passwd")
+        assert status == 404
+        assert "/metrics" in body
+
+
+def test_trouble_is_a_503_with_its_reason() -> None:
+    """Health and readiness are apart, and say why."""
+    health = Health()
+    with serving(LOCAL, health) as web:
+        health.not_ready = "worker-0 cannot write: disk full"
+        assert ask(web, "/readyz") == (503, "worker-0 cannot write: disk full\n")
+        assert ask(web, "/healthz")[0] == 200
+        health.ill = "the supervisor has been silent for 30 s"
+        assert ask(web, "/healthz") == (503, "the supervisor has been silent for 30 s\n")
+
+
+def test_token() -> None:
+    """With a token every page asks for it."""
+    settings = LOCAL.model_copy(update={"token": Secret("open sesame")})
+    with serving(settings, Health()) as web:
+        assert ask(web, "/metrics")[0] == 401
+        assert ask(web, "/status", token="wrong")[0] == 401
+        assert ask(web, "/status", token="open sesame")[0] == 200
+
+
+def test_tls(tmp_path: Path) -> None:
+    """With a certificate it speaks HTTPS, and one that speaks plain HTTP blocks nobody."""
+    certificate, key = tmp_path / "m.crt", tmp_path / "m.key"
+    asked = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+    names = "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*asked.split(), *names.split(), *files], check=True, capture_output=True)
+    tls = TlsSettings(certificate=certificate, key=key)
+    with serving(LOCAL.model_copy(update={"tls": tls}), Health()) as web:
+        host, _, port = web.address.partition(":")
+        idle = socket.create_connection((host, int(port)))
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=trusting)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        connection.close()
+        idle.close()
+
+
+def test_bad_certificate_is_said(tmp_path: Path) -> None:
+    """A certificate that is none is a configuration error."""
+    file = tmp_path / "x.crt"
+    file.write_text("nonsense")
+
+    with pytest.raises(ConfigError, match=r"metrics\.tls"):
+        Web(
+            LOCAL.model_copy(update={"tls": TlsSettings(certificate=file, key=file)}),
+            Health().pages(),
+        )
+
+
+def test_too_many_askers_are_hung_up_on() -> None:
+    """Askers who never ask do not take threads without bound; the daemon's work is elsewhere."""
+    with serving(LOCAL, Health()) as web:
+        host, _, port = web.address.partition(":")
+        idle = [socket.create_connection((host, int(port))) for _ in range(MAX_ASKERS)]
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            ask(web, "/healthz")
+        for one in idle:
+            one.close()
+
+
+def test_port_taken_is_said() -> None:
+    """Both the check and the observer name the address that is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = MetricsSettings(listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ConfigError, match=rf"cannot listen on {settings.listen}"):
+            probe_port(settings)
+        with pytest.raises(ConfigError, match=rf"cannot listen on {settings.listen}"):
+            Web(settings, Health().pages())
+
+
+def test_free_port_passes() -> None:
+    """The check leaves the address free."""
+    probe_port(LOCAL)
+    with serving(LOCAL, Health()) as web:
+        port = int(web.address.rpartition(":")[2])
+    probe_port(MetricsSettings(listen=f"127.0.0.1:{port}"))

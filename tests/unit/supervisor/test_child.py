@@ -1,0 +1,36 @@
+"""What a child's end says: status and reason, without a fork."""
+
+import pytest
+
+from reportd.board import Board
+from reportd.errors import BrokerError, ConfigError, Halt, OutputError
+from reportd.supervisor.child import guarded
+
+
+def test_status_is_passed_on() -> None:
+    """A function's own status is the child's; there is no halt."""
+    slot = Board(1).slot(0)
+
+    assert guarded(lambda: 0, slot, "worker-0") == 0
+    assert slot.halted() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (Halt(78, "instance id is taken"), 78, "instance id is taken"),
+        (ConfigError("a: wrong", "b: wrong"), 78, "a: wrong\nb: wrong"),
+        (BrokerError("no broker"), 75, "no broker"),
+        (OutputError("disk full"), 75, "disk full"),
+        (KeyError("x"), 1, "KeyError: 'x'"),
+    ],
+)
+def test_errors_become_statuses(error: BaseException, status: int, reason: str) -> None:
+    """78 and 75 for the errors that say so, 1 for a bug; the reason stands on the board."""
+    slot = Board(1).slot(0)
+
+    def fail() -> int:
+        raise error
+
+    assert guarded(fail, slot, "worker-0") == status
+    assert slot.halted() == (status, reason)
