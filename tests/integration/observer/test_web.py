@@ -1,6 +1,7 @@
 """The observer's HTTP on the loopback: pages, codes, token, TLS, port taken."""
 
 import http.client
+import shutil
 import socket
 import ssl
 import subprocess
@@ -100,6 +101,8 @@ def test_token() -> None:
 def test_tls(tmp_path: Path) -> None:
     """With a certificate it speaks HTTPS, and one that speaks plain HTTP blocks nobody."""
     certificate, key = tmp_path / "m.crt", tmp_path / "m.key"
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
     asked = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
     names = "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
     files = ["-keyout", str(key), "-out", str(certificate)]
