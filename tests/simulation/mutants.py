@@ -32,16 +32,16 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "commit-before-the-end-record",
-        "worker/engine.py",
+        "worker/endings.py",
         "        self._out.append(WriteEnd(entry, end))",
         "        partition.books[end.topic].close(end.offset)\n"
         "        self._out.append(WriteEnd(entry, end))",
     ),
     Mutant(
         "no-receipt-look",
-        "worker/engine.py",
+        "worker/intake.py",
         "        else:\n            self._out.append(LookAt(entry))\n\n    def _entry(",
-        "        else:\n            self._ready(partition, entry)\n\n    def _entry(",
+        "        else:\n            partition.scheduler.add(entry)\n\n    def _entry(",
     ),
     Mutant("no-fence", "worker/fence.py", "return boot < self.closes_at", "return True"),
     Mutant(
@@ -78,8 +78,8 @@ MUTANTS = (
     Mutant(
         "dead-letter-not-copied",
         "worker/engine.py",
-        '        if end.state == "dead":\n            self._write_dead(partition, entry, known)\n',
-        '        if end.state == "never":\n            self._write_dead(partition, entry, known)\n',
+        '        if end.state == "dead":\n            self._endings.write_dead(',
+        '        if end.state == "never":\n            self._endings.write_dead(',
     ),
     Mutant(
         "older-run-replaces-newer",
@@ -95,7 +95,7 @@ MUTANTS = (
     ),
     Mutant(
         "parked-messages-forgotten",
-        "worker/engine.py",
+        "worker/intake.py",
         "            book.park(message.offset, request.account)\n",
         "            book.close(message.offset)\n",
     ),
@@ -107,7 +107,7 @@ MUTANTS = (
     ),
     Mutant(
         "copy-of-an-id-runs-beside-it",
-        "worker/engine.py",
+        "worker/intake.py",
         "        if twin is not None:\n            if twin",
         "        if twin is not None and False:\n            if twin",
     ),

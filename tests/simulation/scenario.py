@@ -84,7 +84,7 @@ def _plans(random: Random) -> list[PartnerPlan]:
 
 def _limit(per: str, calls: int, seconds: float, meter: str) -> tuple[LimitRule, LimitRule]:
     """Return a limit as the worker keeps it and as the partner counts it."""
-    strict = LimitRule(per=per, calls=calls, seconds=seconds, meter=meter, burst=3.0)  # type: ignore[arg-type]
+    strict = LimitRule(per=per, calls=calls, seconds=seconds, meter=meter, burst=2.25)  # type: ignore[arg-type]
     kept = LimitRule(
         per=per,
         calls=calls,
