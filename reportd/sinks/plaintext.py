@@ -13,6 +13,11 @@ JSON_FIELD = b"reportd.json"
 _PLAIN_SCALE = 6
 
 
+def _text(text: str) -> pa.Scalar:
+    """Return a scalar; without the type Arrow takes long to find it out."""
+    return pa.scalar(text, pa.string())
+
+
 def _decimal_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write decimals without an exponent, with all their places."""
     if column.type.scale <= _PLAIN_SCALE:
@@ -45,7 +50,7 @@ def _quoted(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pc.any(pc.match_substring_regex(text, "[\x01-\x1f]|\\x00")).as_py():
         for code in range(0x20):
             text = pc.replace_substring(text, chr(code), f"\\u{code:04x}")
-    return pc.binary_join_element_wise('"', text, '"', "")
+    return pc.binary_join_element_wise(_text('"'), text, _text('"'), _text(""))
 
 
 def _json_text(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
@@ -65,12 +70,12 @@ def json_lines(table: pa.Table) -> bytes:
     """Return one JSON object a row. Decimals and int64 are numbers with all their digits."""
     if table.num_rows == 0:
         return b""
-    parts: list[pa.ChunkedArray | str] = []
+    parts: list[pa.ChunkedArray | pa.Scalar] = []
     for index, field in enumerate(table.schema):
         name = field.name.replace("\\", "\\\\").replace('"', '\\"')
-        parts.append(f'{"," if index else "{"}"{name}":')
-        parts.append(pc.fill_null(_json_text(table.column(index), field), "null"))
-    lines = pc.binary_join_element_wise(*parts, "}\n", "")
+        parts.append(_text(f'{"," if index else "{"}"{name}":'))
+        parts.append(pc.fill_null(_json_text(table.column(index), field), _text("null")))
+    lines = pc.binary_join_element_wise(*parts, _text("}\n"), _text(""))
     return _joined(lines)
 
 
@@ -80,5 +85,5 @@ def _joined(lines: pa.ChunkedArray) -> bytes:
     for chunk in lines.chunks:
         if len(chunk):
             lists = pa.ListArray.from_arrays(pa.array([0, len(chunk)], pa.int32()), chunk)
-            out.append(pc.binary_join(lists, "")[0].as_buffer().to_pybytes())
+            out.append(pc.binary_join(lists, _text(""))[0].as_buffer().to_pybytes())
     return b"".join(out)

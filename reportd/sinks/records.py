@@ -18,7 +18,7 @@ from jmespath.exceptions import JMESPathError
 from reportd.errors import UnexpectedAnswerError
 from reportd.sinks.columns import ColumnSpec
 from reportd.sinks.context import Context
-from reportd.sinks.convert import finite, from_text
+from reportd.sinks.convert import decimals, finite, from_text
 from reportd.sinks.schema import Schema, arrow_type
 
 _MISSING = object()
@@ -28,7 +28,7 @@ _AT_ONCE: Mapping[str, frozenset[type]] = {
     "int64": frozenset({int}),
     "float64": frozenset({int, float}),
     "bool": frozenset({bool}),
-    "decimal": frozenset({Decimal}),
+    "decimal": frozenset({int}),
 }
 """Which Python types Arrow takes as they are, exactly."""
 
@@ -120,9 +120,10 @@ def _search(compiled: Any, record: Mapping[str, Any], name: str, row: int) -> An
 
 def _array(values: list[Any], name: str, spec: ColumnSpec, zone: str) -> pa.ChunkedArray:
     kinds = set(map(type, values)) - {type(None)}
-    exact = spec.divide is None and not spec.round and not (spec.null and str in kinds)
-    if exact and kinds <= _AT_ONCE.get(spec.kind, frozenset()):
+    if kinds <= _AT_ONCE.get(spec.kind, frozenset()) and not (spec.null and str in kinds):
         try:
+            if spec.kind == "decimal":
+                return decimals(pa.chunked_array([pa.array(values, pa.int64())]), spec)
             whole = pa.chunked_array([pa.array(values, arrow_type(spec))])
             return finite(whole) if float in kinds else whole
         except (pa.ArrowException, OverflowError, ValueError):
