@@ -159,7 +159,7 @@ def _without_exponent(texts: pa.ChunkedArray, places: int) -> pa.ChunkedArray:
 def _plain(text: str, places: int) -> str:
     if "e" not in text and "E" not in text:
         return text
-    number = pc.cast(pa.scalar(text), pa.decimal256(76, min(places, 38) + 20))
+    number = pc.cast(pa.scalar(text, pa.string()), pa.decimal256(76, min(places, 38) + 20))
     return f"{number.as_py():.{places}f}"
 
 
