@@ -63,6 +63,8 @@ def test_next_process_of_a_slot_goes_on(tmp_path: Path) -> None:
     Metrics.of_process(tmp_path, "worker-0").rows.inc("acme", by=2)
 
     assert exposed(tmp_path, "reportd_rows_total", partner="acme") == 107
+    files = {file.name for file in tmp_path.glob("counter*")}
+    assert files == {"counter_worker-0.db", "counter_worker-1.db"}
 
 
 def test_untouched_counters_stay_exposed(tmp_path: Path) -> None:
