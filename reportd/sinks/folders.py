@@ -34,7 +34,7 @@ class Folders:
     def __init__(self, root: Path, file_mode: int) -> None:
         """Take the root, and the files' mode: folders get ``x`` where files have ``r``."""
         self.root = root
-        self.file_mode = file_mode
+        self.file_mode = file_mode | 0o600
         self._mode = file_mode | 0o700 | (file_mode & 0o444) >> 2
         self._durable: set[tuple[str, ...]] = set()
         self._marks = itertools.count(1)
@@ -81,7 +81,7 @@ class Folders:
         """Return a number for what was just renamed into a folder, for `sync`."""
         return next(self._marks)
 
-    def sync(self, path: tuple[str, ...], folder: int, mark: int) -> None:
+    def sync(self, path: tuple[str, ...], mark: int) -> None:
         """Make a folder durable as it was at a mark, unless somebody has done so since.
 
         Many requests publish into one folder: those that come together share its fsync.
@@ -89,8 +89,12 @@ class Folders:
         """
         if self._synced.get(path, 0) > mark:
             return
-        begun = next(self._marks)
-        os.fsync(folder)
+        folder = self.open(*path)
+        try:
+            begun = next(self._marks)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         if len(self._synced) > _KNOWN_LIMIT:
             self._synced.clear()
         self._synced[path] = begun

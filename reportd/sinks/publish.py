@@ -121,8 +121,8 @@ class Publisher:
                 if staged is None:
                     return Look("none")
                 stage, receipts = staged
-                self._rename(stage, receipts, guard)
-                standing |= {receipt.path: receipt for receipt in receipts}
+                standing |= _give_names(self._store, stage, receipts, guard)
+                stage.settle()
             for stage in stages:
                 stage.discard()
         finally:
@@ -215,11 +215,6 @@ class Publisher:
         for one in group:
             one.attempt(one.settle)
         return [one.outcome() for one in group]
-
-    def _rename(self, stage: Stage, receipts: Iterable[Receipt], guard: Guard) -> None:
-        """Give staged files their final names, durably."""
-        _give_names(self._store, stage, receipts, guard)
-        stage.settle()
 
 
 class _Publication:

@@ -26,11 +26,15 @@ STAGING = (OWN, "staging")
 RECEIPTS = (OWN, "receipts")
 
 _READ_BYTES = 1024 * 1024
-_OPEN_FILES = 32
+_TO_SYNC = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LocalStage:
-    """One try's files in the staging folder; holds a descriptor of it until closed."""
+    """One try's files in the staging folder; holds a descriptor of it until closed.
+
+    Many wait side by side for the disk: so it holds no other descriptor, but for the folder that
+    it gave the last name in.
+    """
 
     def __init__(
         self,
@@ -48,9 +52,9 @@ class LocalStage:
         self._receipt_beside = receipt_beside
         self._folder = folder
         self._prefix = prefix
-        self._unsynced: list[int] = []
+        self._unsynced: list[str] = []
         self._names = set(names)
-        self._targets: dict[tuple[str, ...], int] = {}
+        self._target: tuple[tuple[str, ...], int] | None = None
         self._renamed: dict[tuple[str, ...], int] = {}
         self._open = True
 
@@ -63,36 +67,39 @@ class LocalStage:
         size = 0
         with output_errors(receipt.path):
             descriptor = self._create(self._name(receipt.path, "tmp"))
-            for chunk in chunks:
-                write_all(descriptor, chunk)
-                checksum.update(chunk)
-                size += len(chunk)
-            _begin_writing(descriptor)
+            try:
+                for chunk in chunks:
+                    write_all(descriptor, chunk)
+                    checksum.update(chunk)
+                    size += len(chunk)
+                _begin_writing(descriptor)
+            finally:
+                os.close(descriptor)
             full = replace(receipt, size_bytes=size, checksum=f"sha256:{checksum.hexdigest()}")
             if receipt.format != "parquet":
-                write_all(self._create(self._name(receipt.path, "receipt")), full.to_json())
+                descriptor = self._create(self._name(receipt.path, "receipt"))
+                try:
+                    write_all(descriptor, full.to_json())
+                finally:
+                    os.close(descriptor)
         return full
 
     def _create(self, name: str) -> int:
-        if len(self._unsynced) >= _OPEN_FILES:
-            self._sync()
         descriptor = self._folders.create(self._folder, name)
-        self._unsynced.append(descriptor)
+        self._unsynced.append(name)
         self._names.add(name)
         return descriptor
-
-    def _sync(self) -> None:
-        while self._unsynced:
-            descriptor = self._unsynced.pop()
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
     def seal(self) -> None:
         """See `Stage.seal`: fsyncs what was written (all at once: the journal is shared)."""
         with output_errors("staging"):
-            self._sync()
+            while self._unsynced:
+                descriptor = os.open(self._unsynced[-1], _TO_SYNC, dir_fd=self._folder)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                self._unsynced.pop()
 
     def found(self, path: str, file_format: str) -> Receipt | None:
         """See `Stage.found`: checked in full, and fsynced (a kill may have come before that)."""
@@ -134,26 +141,24 @@ class LocalStage:
 
     def _rename(self, path: str, ending: str, parts: tuple[str, ...], name: str) -> None:
         temp = self._name(path, ending)
-        if parts not in self._targets:
-            if len(self._targets) >= _OPEN_FILES:
-                self._sync_targets()
-            self._targets[parts] = self._folders.open(*parts, make=True)
-        os.rename(temp, name, src_dir_fd=self._folder, dst_dir_fd=self._targets[parts])
+        if self._target is None or self._target[0] != parts:
+            self._close_target()
+            self._target = (parts, self._folders.open(*parts, make=True))
+        os.rename(temp, name, src_dir_fd=self._folder, dst_dir_fd=self._target[1])
         self._renamed[parts] = self._folders.mark()
         self._names.discard(temp)
 
-    def _sync_targets(self) -> None:
-        while self._targets:
-            parts, folder = self._targets.popitem()
-            try:
-                self._folders.sync(parts, folder, self._renamed[parts])
-            finally:
-                os.close(folder)
+    def _close_target(self) -> None:
+        if self._target is not None:
+            os.close(self._target[1])
+            self._target = None
 
     def settle(self) -> None:
         """Fsync the folders of what was published, remove what was not, and close."""
         with output_errors("output"):
-            self._sync_targets()
+            for parts in list(self._renamed):
+                self._folders.sync(parts, self._renamed[parts])
+                del self._renamed[parts]
         self.discard()
 
     def discard(self) -> None:
@@ -170,9 +175,10 @@ class LocalStage:
         if not self._open:
             return
         self._open = False
-        for descriptor in (*self._unsynced, *self._targets.values(), self._folder):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        with contextlib.suppress(OSError):
+            self._close_target()
+        with contextlib.suppress(OSError):
+            os.close(self._folder)
 
 
 def _begin_writing(descriptor: int) -> None:
