@@ -42,15 +42,20 @@ class Lives:
 def measure(arena: Arena, role: Role, times: int, threads: int) -> Lives:
     """Kill and restart so often, with requests waiting all the time."""
     idle = _idle(arena, role, threads)
+    workers: list[float] = []
+    restarts: list[float] = []
+    kills: list[float] = []
     ground = arena.ground(role)
     side = Reportd(arena, ground, processes=1, threads=threads)
     try:
         side.start()
         arena.produce(ground, role, role.requests(arena.warmed(role)))
         wait_for("the first calls", lambda: arena.calls_of(role.name) > 0, BACK_SECONDS)
-        workers = [_kill_worker(arena, side) for _ in range(times)]
-        restarts = [_restart(arena, side, kill=False) for _ in range(times)]
-        kills = [_restart(arena, side, kill=True) for _ in range(times)]
+        for _ in range(times):
+            # One death a life: the next early one would be answered after a pause, on purpose
+            workers.append(_kill_worker(arena, side))
+            restarts.append(_restart(arena, side, kill=False))
+            kills.append(_restart(arena, side, kill=True))
     finally:
         side.end()
     return Lives(workers, restarts, kills, idle)
