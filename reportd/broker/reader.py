@@ -36,6 +36,12 @@ _COORDINATOR_MOVES = frozenset(
         KafkaError._WAIT_COORD,
     }
 )
+_LEADER_MOVES = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    }
+)
 PREFETCH_MESSAGES = 10_000
 
 
@@ -85,7 +91,11 @@ class PartitionReader:
         asked = [TopicPartition(*part) for part in parts]
         if not asked:
             return {}
-        found = self._committed(asked)
+        found = self._until_led(
+            "committed",
+            _COORDINATOR_MOVES,
+            lambda left: self._consumer.committed(asked, timeout=left),
+        )
         answer = {}
         for part in found:
             if part.error:
@@ -96,13 +106,11 @@ class PartitionReader:
 
     def watermarks(self, part: Part) -> tuple[int, int]:
         """Return the first offset kept and the end (last stable offset + 1, fresh)."""
-        low, high = self._call(
+        return self._until_led(
             f"watermarks {part[0]}[{part[1]}]",
-            lambda: self._consumer.get_watermark_offsets(
-                TopicPartition(*part), timeout=self._timeout_seconds
-            ),
+            _LEADER_MOVES,
+            lambda left: self._consumer.get_watermark_offsets(TopicPartition(*part), timeout=left),
         )
-        return low, high
 
     def partitions(self, topic: str) -> int:
         """Return a topic's partition count; raises `BrokerError` if it is not there."""
@@ -156,17 +164,17 @@ class PartitionReader:
         """Close the client."""
         self._consumer.close()
 
-    def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
-        """Ask until the group has a coordinator: it moves, and is made when first asked for."""
+    def _until_led(self, what: str, moves: frozenset[int], action: Callable[[float], T]) -> T:
+        """Ask until a coordinator or leader answers: they move, and are made when first needed."""
         deadline = time.monotonic() + self._timeout_seconds
         pause = threading.Event()
         while True:
             left = deadline - time.monotonic()
             try:
-                return self._consumer.committed(asked, timeout=max(0.1, left))
+                return action(max(0.1, left))
             except KafkaException as error:
-                if left <= 0 or error.args[0].code() not in _COORDINATOR_MOVES:
-                    raise translate_exception(error, "committed") from error
+                if left <= 0 or error.args[0].code() not in moves:
+                    raise translate_exception(error, what) from error
             pause.wait(LOOK_AGAIN_SECONDS)
 
     def _reached(self, found: KafkaMessage | None, part: Part) -> int:
