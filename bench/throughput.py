@@ -15,7 +15,7 @@ from bench.scene import TOKEN, Role
 
 WORK_SECONDS = 300.0
 PROCESSES = (1, 2, 3)
-CONCURRENCY = (8, 32, 128)
+CONCURRENCY = (32, 128)
 PARSING: tuple[Parsing, ...] = ("inline", "thread")
 
 
