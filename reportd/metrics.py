@@ -88,13 +88,6 @@ FILE_BYTES = Declared(
     "Bytes of published files: how fast the output grows.",
     ("partner",),
 )
-PUBLISH_SECONDS = Declared(
-    "reportd_publish_duration_seconds",
-    "histogram",
-    "Parsing, writing, fsync and rename of one request's files. Rising: the output's disk is slow.",
-    ("partner",),
-    _SECONDS,
-)
 COMMITS = Declared(
     "reportd_commits_total",
     "counter",
@@ -115,12 +108,6 @@ RECEIPTS = Declared(
     "Requests in doubt after a crash that ended by their receipt, without a call. Not a fault: "
     "it is how many calls were not repeated.",
     ("partner",),
-)
-FENCED = Declared(
-    "reportd_fenced_total",
-    "counter",
-    "Times a worker's lease ran out and it stopped calling and publishing. More than a few: the "
-    "VM is suspended or starved, or the broker is away.",
 )
 REBALANCES = Declared(
     "reportd_rebalances_total",
@@ -260,7 +247,7 @@ VMS_LIVE = Declared("reportd_vms_live", "gauge", "VMs of the group that are aliv
 
 COUNTED: tuple[Declared, ...] = (
     CALLS, CALL_SECONDS, ANSWER_BYTES, REQUESTS_ENDED, REQUEST_SECONDS, ROWS, FILES, FILE_BYTES,
-    PUBLISH_SECONDS, COMMITS, FORWARDED, RECEIPTS, FENCED, REBALANCES,
+    COMMITS, FORWARDED, RECEIPTS, REBALANCES,
 )  # fmt: skip
 OBSERVED: tuple[Declared, ...] = (
     OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
@@ -340,11 +327,9 @@ class Metrics:
         self.rows = CounterOf(ROWS, self.registry)
         self.files = CounterOf(FILES, self.registry)
         self.file_bytes = CounterOf(FILE_BYTES, self.registry)
-        self.publish_seconds = HistogramOf(PUBLISH_SECONDS, self.registry)
         self.commits = CounterOf(COMMITS, self.registry)
         self.forwarded = CounterOf(FORWARDED, self.registry)
         self.receipts_found = CounterOf(RECEIPTS, self.registry)
-        self.fenced = CounterOf(FENCED, self.registry)
         self.rebalances = CounterOf(REBALANCES, self.registry)
 
     @classmethod

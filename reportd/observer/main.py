@@ -31,7 +31,8 @@ from reportd.observer.status import Sight, document, summary
 from reportd.observer.views import DaemonView, daemon_view, worker_view
 from reportd.observer.web import Pages, Web
 
-TURN_SECONDS = 2.0
+TURN_SECONDS = 1.0
+COUNT_SECONDS = 3.0
 MEMORY_SECONDS = 15.0
 SUPERVISOR_SILENT_SECONDS = 20.0
 
@@ -69,6 +70,8 @@ class Observer:
         self._progress = Progress()
         self._private: dict[str, int] = {}
         self._private_at = float("-inf")
+        self._counts: dict[str, float] = {}
+        self._counted_at = float("-inf")
         self._document: dict[str, Any] = {}
         self.gauges = Gauges()
 
@@ -76,7 +79,7 @@ class Observer:
         """Look at everything once; raises what ended the broker's thread."""
         now = self._clock.monotonic()
         sight = self._look(now)
-        ended = self._ended()
+        ended = self._ended(now)
         self._note(sight, ended)
         found = document(sight, ended, self._progress)
         for partner, one in found["partners"].items():
@@ -134,14 +137,18 @@ class Observer:
             self._private = {name: size for name, size in found.items() if size is not None}
         return self._private
 
-    def _ended(self) -> dict[str, float]:
+    def _ended(self, now: float) -> dict[str, float]:
         """Return the ends that all workers of this daemon counted, by partner."""
+        if now - self._counted_at < COUNT_SECONDS:
+            return self._counts
+        self._counted_at = now
         found: dict[str, float] = {}
         for family in self._counters.collect():
             for sample in family.samples:
                 if sample.name == metrics.REQUESTS_ENDED.name:
                     partner = sample.labels["partner"]
                     found[partner] = found.get(partner, 0.0) + sample.value
+        self._counts = found
         return found
 
     def _note(self, sight: Sight, ended: dict[str, float]) -> None:
