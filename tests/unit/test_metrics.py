@@ -102,3 +102,15 @@ def test_every_counted_metric_is_counted() -> None:
     made = [name for name in vars(Metrics.in_memory()) if name != "registry"]
 
     assert [name for name in made if not re.search(rf"\.{name}\.(inc|observe)\(", text)] == []
+
+
+def test_every_metric_is_documented() -> None:
+    """docs/processes.rst has each metric with its labels and its very words, and no other."""
+    page = Path(metrics.__file__).parents[1] / "docs" / "processes.rst"
+    text = " ".join(page.read_text().split())
+    named = set(re.findall(r"``(reportd_[a-z_]+)", text))
+
+    assert named == {declared.name for declared in ALL}
+    for declared in ALL:
+        labels = f"{{{','.join(declared.labels)}}}" if declared.labels else ""
+        assert f"``{declared.name}{labels}`` {declared.help}" in text
