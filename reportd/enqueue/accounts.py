@@ -24,6 +24,12 @@ SHOWN = 20
 TRUE = ("true", "t", "yes", "y", "1")
 FALSE = ("false", "f", "no", "n", "0")
 
+CONTROL = r"[\p{Cc}\u2028\u2029]"
+"""What no value may hold, as Java's regular expressions say it."""
+
+DOTS = r"(^|[/\\])\.\.?($|[/\\])"
+"""What no account may hold: workers refuse it, since it would leave its place in a URL."""
+
 CORRUPT = "_corrupt_record"
 """The column into which Spark puts a row of a text file that does not parse."""
 
@@ -159,6 +165,8 @@ def _what(bad: BadRow, partners: Sequence[str]) -> str:
             return f"is longer than {MAX_LENGTH} characters"
         case "control":
             return f"{shown} has a control character"
+        case "dots":
+            return f"{shown} has a '.' or '..' segment"
         case "partner":
             return f"unknown partner {shown}; {did_you_mean(bad.value or '', partners)}"
         case "zone":

@@ -20,6 +20,8 @@ from reportd.model.run import Claim, Manifest, RunId
 logger = logging.getLogger(__name__)
 
 CONFIRM_SECONDS = 30.0
+ANSWER_SECONDS = 10.0
+"""How long to wait for the broker: the timer starts the enqueuer again."""
 
 
 class Cluster(Protocol):
@@ -56,8 +58,8 @@ class BrokerCluster:
     def __init__(self, settings: ClientSettings, topics: Topics, group: str) -> None:
         """Make the clients; they connect by themselves."""
         self._topics = topics
-        self._admin = Admin(settings)
-        self._reader = PartitionReader(settings, group=group)
+        self._admin = Admin(settings, timeout_seconds=ANSWER_SECONDS)
+        self._reader = PartitionReader(settings, group=group, timeout_seconds=ANSWER_SECONDS)
         self._producer = Producer(settings)
         self._writing = threading.Lock()
 

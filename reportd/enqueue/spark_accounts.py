@@ -14,7 +14,9 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from reportd.config.accounts import AccountsSource
 from reportd.enqueue.accounts import (
+    CONTROL,
     CORRUPT,
+    DOTS,
     FALSE,
     MAX_LENGTH,
     REQUIRED,
@@ -180,8 +182,9 @@ def _rules(
         ("", "corrupt", F.col(CORRUPT).isNotNull()),
         *((name, "empty", F.col(name) == "") for name in REQUIRED),
         *((name, "long", F.length(value) > MAX_LENGTH) for name, value in texts),
-        *((name, "control", value.rlike(r"[\x00-\x1f\x7f]")) for name, value in texts),
+        *((name, "control", value.rlike(CONTROL)) for name, value in texts),
         ("partner", "partner", (partner != "") & ~partner.isin(*partners)),
+        ("account", "dots", F.col("account").rlike(DOTS)),
         ("active", "active", ~F.col("active").isin("true", "false")),
     ]
 
@@ -214,9 +217,12 @@ def _explain(
         for column, name, rule in rules
     ]
     again = F.count(F.lit(1)).over(Window.partitionBy("partner", "account")) > 1
+    numbered = numbered.withColumn("_again", again)
     whole = F.concat_ws("/", "partner", "account")
     findings.append(
-        F.when(again & ~torn & (F.col("account") != ""), _finding("account", "twice", whole))
+        F.when(
+            F.col("_again") & ~torn & (F.col("account") != ""), _finding("account", "twice", whole)
+        )
     )
     bad = (
         numbered.select(

@@ -34,7 +34,8 @@ _SOURCE = {
     "fetch.min.bytes": "262144",
     "fetch.max.wait.ms": "100",
 }
-_OFFSET_BITS = 48
+_OFFSET_BITS = 40
+_PARTITION_BITS = 15
 _ID = r"^[0-9a-f]{32}$"
 
 
@@ -186,7 +187,7 @@ def summarize_distinct(found: DataFrame, topics: Sequence[str]) -> Found:
     for number, topic in enumerate(topics):
         place = F.when(F.col("topic") == topic, F.lit(number)).otherwise(place)
     # Topic, partition and offset in one number: a plain hash aggregation, no objects
-    at = (place * (1 << 15) + F.col("partition")).cast("long") * (1 << _OFFSET_BITS)
+    at = (place * (1 << _PARTITION_BITS) + F.col("partition")).cast("long") * (1 << _OFFSET_BITS)
     code = at + F.col("offset")
     by_id = found.groupBy("id").agg(F.min(code).alias("low"), F.max(code).alias("high"))
     part = F.shiftright("low", _OFFSET_BITS)
@@ -207,8 +208,8 @@ def summarize_distinct(found: DataFrame, topics: Sequence[str]) -> Found:
     return _together(
         [
             (
-                topics[row["place"] >> 15],
-                row["place"] & ((1 << 15) - 1),
+                topics[row["place"] >> _PARTITION_BITS],
+                row["place"] & ((1 << _PARTITION_BITS) - 1),
                 row["n"],
                 Row(
                     low=row["low"] & mask,

@@ -1,0 +1,124 @@
+"""The command itself, killed in the middle and started again."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from reportd.broker.admin import Admin
+from reportd.broker.reader import PartitionReader
+from reportd.broker.settings import client_settings
+from reportd.broker.topics import Topics, topic_plans
+from reportd.config.settings import KafkaSettings
+from reportd.demo.kafka import EmbeddedKafka
+from reportd.enqueue.runs_topic import parse_run_record
+from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
+from reportd.model.request import Request
+from reportd.model.run import Claim, Manifest
+from tests.integration.enqueue.stage import ids_hash
+
+ACCOUNTS = 5000
+ASKS = 20
+PARTITIONS = 2
+PARTNER = """
+hosts = ["api.example.com"]
+limits = [{ per = "account", calls = 5, seconds = 1, meter = "sliding" }]
+[reports.campaigns]
+get = "https://api.example.com/{{ account.id }}?from={{ from }}&to={{ to }}"
+rows = "data[]"
+columns = { clicks = "int64" }
+"""
+SCHEDULE = """
+calendar = "*-*-* 04:00 UTC"
+accounts = "accounts.csv"
+spark = { "spark.master" = "local[2]" }
+""" + "".join(f'[[ask]]\nreport = "acme.campaigns"\ndays = "{n}"\n' for n in range(1, ASKS + 1))
+
+
+def configuration(folder: Path, servers: str, prefix: str) -> Path:
+    for name in ("partners", "schedules"):
+        (folder / name).mkdir()
+    (folder / "partners/acme.toml").write_text(PARTNER)
+    (folder / "schedules/daily.toml").write_text(SCHEDULE)
+    rows = "".join(f"acme,{n}\n" for n in range(ACCOUNTS))
+    (folder / "schedules/accounts.csv").write_text(f"partner,account\n{rows}")
+    (folder / "reportd.toml").write_text(
+        f'kafka = {{ servers = "{servers}", prefix = "{prefix}" }}\noutput = {{ root = "out" }}\n'
+    )
+    return folder / "reportd.toml"
+
+
+def command(config: Path, schedule: str = "daily") -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "reportd.cli.enqueue", schedule, "--config", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=config.parent,
+    )
+
+
+@pytest.mark.timeout(300)
+def test_killed_enqueuer_goes_on(tmp_path: Path, kafka: EmbeddedKafka, topic_prefix: str) -> None:
+    """SIGKILL while requests are written: the next start completes the set, none is lost.
+
+    It does not wait for the dead one's lease, and leaves nothing in the working folder.
+    """
+    config = configuration(tmp_path, kafka.servers, topic_prefix)
+    settings = client_settings(KafkaSettings(servers=kafka.servers))
+    admin, topics = Admin(settings), Topics(topic_prefix)
+    admin.create(topic_plans(topic_prefix, {"acme": PARTITIONS}, replication=1))
+    parts = [(topics.requests("acme"), number) for number in range(PARTITIONS)]
+    looking = threading.Event()
+
+    first = command(config)
+    while not (written := sum(admin.end_offsets(parts).values())):
+        assert first.poll() is None, first.communicate()
+        looking.wait(0.01)
+    first.kill()
+    first.communicate()
+    second = command(config)
+    said, log = second.communicate(timeout=200)
+    reader = PartitionReader(settings, group=topic_prefix)
+    runs = [parse_run_record(m.value) for m in reader.read_all(topics.runs)]
+    ids = [Request.from_json(m.value).id for m in reader.read_all(topics.requests("acme"))]
+    reader.close()
+
+    assert 0 < written < ACCOUNTS * ASKS
+    assert second.returncode == 0, log
+    assert f"{ACCOUNTS * ASKS} requests, " in said
+    assert ACCOUNTS * ASKS == len(set(ids))
+    # What the orphaned JVM wrote in its last moments may stand twice: equal ids end without a call
+    assert len(ids) <= ACCOUNTS * ASKS * 1.5
+    *claims, manifest = runs
+    assert all(isinstance(claim, Claim) for claim in claims)
+    assert isinstance(manifest, Manifest)
+    assert (ACCOUNTS * ASKS, ids_hash(ids)) == (manifest.requests, manifest.ids_hash)
+    assert {"partners", "schedules", "reportd.toml"} == {path.name for path in tmp_path.iterdir()}
+    assert "password" not in log
+
+
+def test_wrong_schedule_is_configuration(tmp_path: Path) -> None:
+    """An unknown report and a missing table: 78, every problem said, no broker asked."""
+    config = configuration(tmp_path, "127.0.0.1:1", "t")
+    schedule = tmp_path / "schedules/daily.toml"
+    schedule.write_text(SCHEDULE.replace("acme.campaigns", "acme.campaign", 1))
+
+    process = command(config)
+    _, log = process.communicate(timeout=100)
+
+    assert process.returncode == EXIT_CONFIG
+    assert f"{schedule}: ask[1].report: acme has no report 'campaign'" in log
+
+
+def test_broker_away_is_unavailable(tmp_path: Path) -> None:
+    """75, so that systemd tries again, and before Spark is started."""
+    config = configuration(tmp_path, "127.0.0.1:1", "t")
+
+    process = command(config)
+    _, log = process.communicate(timeout=100)
+
+    assert process.returncode == EXIT_UNAVAILABLE
+    assert "spark_started" not in log
