@@ -27,7 +27,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but 
 from reportd.broker.errors import translate_exception
 from reportd.broker.library_log import LibraryLog
 from reportd.broker.message import Part
-from reportd.broker.reader import Committed, PartitionReader
+from reportd.broker.reader import LOOK_AGAIN_SECONDS, Committed, PartitionReader
 from reportd.broker.settings import ClientSettings
 from reportd.broker.topics import TopicPlan
 from reportd.errors import BrokerError
@@ -218,6 +218,18 @@ class Admin:
         }
 
     def _offsets(self, specs: Mapping[Part, OffsetSpec]) -> dict[Part, int]:
+        """Ask until every partition has a leader: it moves, and a new topic has none at once."""
+        deadline = time.monotonic() + self._timeout_seconds
+        pause = threading.Event()
+        while True:
+            try:
+                return self._offsets_now(specs)
+            except BrokerError as error:
+                if "LEADER" not in str(error) or time.monotonic() > deadline:
+                    raise
+            pause.wait(LOOK_AGAIN_SECONDS)
+
+    def _offsets_now(self, specs: Mapping[Part, OffsetSpec]) -> dict[Part, int]:
         if not specs:
             return {}
         asked = {TopicPartition(*part): spec for part, spec in specs.items()}
