@@ -7,6 +7,7 @@ everything when something does not convert, to find column and row.
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _HEADER_BYTES = 256 * 1024
 _BLOCK_BYTES = 4 * 1024 * 1024
 _LONGEST_ROW_BYTES = 64 * 1024 * 1024
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_INVALID_ROW = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 _AT_ONCE = ("int64", "float64", "decimal", "date")
 
 
@@ -178,7 +180,6 @@ class _Reader:
         self._names = [name if name in wanted else f"\x00{at}" for at, name in enumerate(names)]
         self._options = options
         self._wanted = wanted
-        self._bad_row: pa_csv.InvalidRow | None = None
 
     def read(self) -> pa.Table:
         """Read typed where possible; raises `_NotConvertedError`."""
@@ -221,7 +222,6 @@ class _Reader:
                     delimiter=self._options.delimiter,
                     quote_char=quote,
                     newlines_in_values=bool(quote),
-                    invalid_row_handler=self._refuse,
                 ),
                 pa_csv.ConvertOptions(
                     column_types=types,
@@ -231,16 +231,11 @@ class _Reader:
                 ),
             )
         except pa.ArrowInvalid as error:
-            row = self._bad_row
+            # a handler of invalid rows would be told the row, which need not be UTF-8
+            row = _INVALID_ROW.search(str(error))
             if row is None:
                 raise
-            where = "" if row.number is None else f"row {row.number}: "
-            counts = f"{row.actual_columns} values instead of {row.expected_columns}"
-            raise UnexpectedAnswerError(f"{where}{counts}") from error
-
-    def _refuse(self, row: pa_csv.InvalidRow) -> str:
-        self._bad_row = row
-        return "error"
+            raise UnexpectedAnswerError(f"row {row[1]}: {row[3]} values, not {row[2]}") from error
 
 
 def _refuse_open_quote(part: memoryview, options: CsvOptions) -> None:
