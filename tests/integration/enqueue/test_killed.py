@@ -19,6 +19,9 @@ from reportd.model.request import Request
 from reportd.model.run import Claim, Manifest
 from tests.integration.enqueue.stage import ids_hash
 
+# every one starts Spark: minutes in all
+pytestmark = pytest.mark.soak
+
 ACCOUNTS = 5000
 ASKS = 20
 PARTITIONS = 2

@@ -17,7 +17,7 @@ from reportd.model.run import Manifest
 from reportd.partners.load import load_partners
 from tests.integration.enqueue.stage import PARTITIONS, DyingCluster, Stage, ids_hash
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.soak]
 
 # An attribute, a zone, a credential and an account of every kind that may stand in a table
 ODD = [
