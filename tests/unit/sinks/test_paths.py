@@ -69,6 +69,23 @@ def test_different_values_never_meet(text: str) -> None:
     check()
 
 
+SPLIT = st.text("a.-_+", min_size=1, max_size=4)
+
+
+@given(SPLIT, SPLIT, SPLIT, st.sampled_from(".-_+="))
+def test_values_never_meet_across_a_separator(a: str, b: str, c: str, sep: str) -> None:
+    """``a_b`` and ``c`` is another file than ``a`` and ``b_c``."""
+    template = PathTemplate(f"{{partner}}/{{report}}/{{date}}/{{account}}{sep}{{params.x}}.{{ext}}")
+    assert template.problems(["x"]) == []
+
+    one, other = (
+        template.render("acme", "r", account, DAY, {"x": x}, "csv")
+        for account, x in ((a + sep + b, c), (a, b + sep + c))
+    )
+
+    assert one != other
+
+
 @given(st.text(min_size=1, max_size=400), st.text(min_size=1, max_size=400))
 def test_long_values_are_hashed(one: str, other: str) -> None:
     """No component is longer than file systems take, and the hash keeps values apart."""

@@ -160,6 +160,31 @@ def test_a_file_that_is_not_ours_is_replaced(
     assert publish(publisher, request).files
 
 
+def test_a_file_of_another_day_does_not_count(publisher: Publisher, tmp_path: Path) -> None:
+    """The same request's, but copied by hand: a receipt says its own path."""
+    request = a_request(**WEEK)
+    first, second, _ = publish(publisher, request).files
+    (tmp_path / second.path).write_bytes((tmp_path / first.path).read_bytes())
+
+    assert look(publisher, request) == Look("none")
+
+
+def test_what_a_look_reports_is_durable(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A kill may have come between the renames and the fsync of their folders."""
+    request = a_request(**WEEK)
+    publish(publisher, request)
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+    )
+
+    found = look(publisher, request)
+
+    assert {str(tmp_path / Path(one.path).parent) for one in found.published.files} <= {*synced}
+
+
 @pytest.mark.parametrize("formats", [("parquet",), ("csv",), BOTH])
 def test_an_older_run_never_replaces_a_newer_ones_file(
     publisher: Publisher, tmp_path: Path, formats: tuple[str, ...]
