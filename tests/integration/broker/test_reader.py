@@ -22,8 +22,11 @@ def part(topics: Topics) -> Part:
     return topics.requests("acme"), 0
 
 
-def transaction(settings: ClientSettings, part: Part, *values: bytes, commit: bool) -> None:
+def transaction(
+    settings: ClientSettings, reader: PartitionReader, part: Part, *values: bytes, commit: bool
+) -> None:
     """Write as a foreign, transactional producer would: markers take offsets."""
+    _, before = reader.watermarks(part)
     producer = KafkaProducer({**settings, "transactional.id": f"tx-{part[0]}-{commit}"})
     producer.init_transactions(PATIENCE_SECONDS)
     producer.begin_transaction()
@@ -34,6 +37,16 @@ def transaction(settings: ClientSettings, part: Part, *values: bytes, commit: bo
     else:
         producer.flush(PATIENCE_SECONDS)
         producer.abort_transaction(PATIENCE_SECONDS)
+    # The coordinator answers before it has written the marker: until then the stable end lags
+    await_end(reader, part, before + len(values) + 1)
+
+
+def await_end(reader: PartitionReader, part: Part, end: int) -> None:
+    """Wait until the partition's stable end is `end`."""
+    pause, deadline = threading.Event(), time.monotonic() + PATIENCE_SECONDS
+    while reader.watermarks(part)[1] < end:
+        assert time.monotonic() < deadline, f"{part} ends before {end}"
+        pause.wait(0.02)
 
 
 def test_a_span_is_read(reader: PartitionReader, producer: Producer, part: Part) -> None:
@@ -50,8 +63,8 @@ def test_markers_and_aborted_records_end_no_read(
     reader: PartitionReader, settings: ClientSettings, part: Part
 ) -> None:
     """Offsets that are never delivered are passed over, at the end too."""
-    transaction(settings, part, b"one", b"two", commit=True)
-    transaction(settings, part, b"never", commit=False)
+    transaction(settings, reader, part, b"one", b"two", commit=True)
+    transaction(settings, reader, part, b"never", commit=False)
 
     low, high = reader.watermarks(part)
 
