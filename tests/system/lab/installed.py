@@ -29,6 +29,10 @@ def furnish(lab: Lab, stage: Stage, name: str = "vm-a", **settings: Any) -> Vm:
         lab.write(f"/etc/reportd/partners/{partner.name}", partner.read_text())
     for secret in sorted((stage.place.config.parent / "secrets").iterdir()):
         lab.write(f"/etc/reportd/secrets/{secret.name}", secret.read_text(), mode=0o600)
+    accounts = "/etc/reportd/accounts.csv"
+    schedule = stage.place.schedule.read_text().replace(str(stage.place.accounts), accounts)
+    lab.write(f"/etc/reportd/schedules/{stage.place.schedule.name}", schedule)
+    lab.write(accounts, stage.place.accounts.read_text())
     lab.drop_in("reportd.service", _OUTPUT_DROP_IN, "10-output")
     lab.run("chown", "reportd:reportd", OUTPUT)
     return vm

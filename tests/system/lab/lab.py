@@ -194,15 +194,21 @@ class Lab:
 
     # Packages and units
 
-    def install(self, *debs: Path, check: bool = True) -> str:
+    def install(self, *debs: Path, more: tuple[str, ...] = ()) -> str:
         """Install packages with ``dpkg``: nothing is fetched, so all dependencies must be there.
 
-        The packages have to lie in the folder that the lab sees as `DEBS`.
+        They have to lie in a folder that the lab sees; ``more`` are options of dpkg.
         """
-        seen = [f"{DEBS}/{deb.relative_to(self.folders[DEBS])}" for deb in debs]
         # unsafe: what a power cut would leave of this lab's files is nobody's concern
-        command = ("dpkg", "--force-unsafe-io", "--force-confold", "--install", *seen)
-        return self.run(*command) if check else self.tries(*command).stdout
+        command = ("dpkg", "--force-unsafe-io", "--force-confold", *more, "--install")
+        return self.run(*command, *map(self.seen, debs))
+
+    def seen(self, path: Path) -> str:
+        """Return where the lab sees a file of this machine."""
+        for inside, folder in self.folders.items():
+            if path.is_relative_to(folder):
+                return str(Path(inside) / path.relative_to(folder))
+        raise LabError(f"{self.name} does not see {path}")
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         """Return properties of a unit, as ``systemctl show`` says them."""
