@@ -30,7 +30,6 @@ COMMANDS = {
     "pgrep": "procps",
     "dh": "debhelper",
     "dpkg-buildpackage": "dpkg-dev",
-    "fakeroot": "fakeroot",
 }
 """What labs and packages need -> the Debian package that has it (see ``packaging/bootstrap``)."""
 
@@ -74,12 +73,12 @@ class Packages:
     enqueue: Path
 
 
-def build_packages(version: str = "") -> Packages:
+def build_packages(*options: str) -> Packages:
     """Build the packages from this checkout, or take them from the cache: a minute at most.
 
-    ``version`` says another one than reportd's own, to try upgrades with.
+    ``options`` are those of ``packaging/build-deb``, for upgrades: ``"--version", "0.0.9"``.
     """
-    command = [str(ROOT / "packaging" / "build-deb"), *(["--version", version] if version else [])]
+    command = [str(ROOT / "packaging" / "build-deb"), *options]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS
     )

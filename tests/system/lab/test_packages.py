@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.system.lab.conftest import MakeLab
 from tests.system.lab.lab import Lab, Packages
-from tests.system.lab.parts import java_folders, java_package, repacked
+from tests.system.lab.parts import BULK, java_folders, java_package, repacked
 
 MINE = {
     "/etc/reportd/conf.d/10-site.toml": 'kafka = { servers = "k1:9092" }\n',
@@ -21,7 +21,7 @@ def test_what_debian_users_expect(make_lab: MakeLab, packages: Packages, tmp_pat
     """Configuration survives everything but a purge; what others have put there survives that."""
     both = (packages.reportd, packages.enqueue)
     older, newer = (
-        [repacked(deb, version, tmp_path, without="*.jar") for deb in both]
+        [repacked(deb, version, tmp_path, without=BULK) for deb in both]
         for version in ("0.0.1", "99")
     )
     lab = make_lab("packages", folders={"/parts": tmp_path, **java_folders()}, private_network=True)

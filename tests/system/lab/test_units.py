@@ -6,7 +6,7 @@ import pytest
 
 from tests.system.lab.conftest import MakeLab
 from tests.system.lab.lab import Lab, Packages
-from tests.system.lab.parts import java_folders, java_package, repacked
+from tests.system.lab.parts import BULK, java_folders, java_package, repacked
 
 MOST_EXPOSED = 1.5
 SECRETS = "/etc/reportd/secrets"
@@ -28,9 +28,9 @@ def lab(
 ) -> Lab:
     """Give a lab with both packages, configured for nothing."""
     folder = tmp_path_factory.mktemp("parts")
-    enqueue = repacked(packages.enqueue, "0", folder, without="*.jar")
+    enqueue = repacked(packages.enqueue, "0", folder, without=BULK)
     lab = make_common_lab("units", folders={"/parts": folder, **java_folders()})
-    # The jars are not looked at here; the version is not the daemon's
+    # PySpark is not looked at here; the version is not the daemon's
     lab.install(packages.reportd, java_package(folder))
     lab.install(enqueue, more=("--force-depends",))
     return lab
