@@ -17,7 +17,8 @@ def test_lintian() -> None:
     packages = build_packages()
     done = subprocess.run(
         [
-            *("lintian", "--allow-root", "--fail-on=error", "--tag-display-limit=10"),
+            *("lintian", "--allow-root", "--fail-on=error", "--display-info"),
+            "--tag-display-limit=10",
             *map(str, (packages.reportd, packages.enqueue)),
         ],
         stdout=subprocess.PIPE,
