@@ -218,12 +218,11 @@ class Lab:
         """Return ``active``, ``failed``, ``activating`` ..."""
         return self.show(unit, "ActiveState").get("ActiveState", "")
 
-    def journal(self, unit: str, lines: int = 400, since: str = "") -> str:
-        """Return the end of a unit's journal, with what systemd said of it."""
+    def journal(self, unit: str = "", lines: int = 400) -> str:
+        """Return the end of a unit's journal, with what systemd said of it; of all if none."""
         return self.tries(
-            *("journalctl", "--no-pager", "--quiet", f"--unit={unit}", f"--lines={lines}"),
-            *(["--since", since] if since else []),
-            *("--output=short-precise",),
+            *("journalctl", "--no-pager", "--quiet", "--output=short-precise", f"--lines={lines}"),
+            *([f"--unit={unit}"] if unit else []),
         ).stdout
 
     def until(
@@ -305,13 +304,20 @@ def build_base() -> None:
         raise LabError(f"systemd-lab build:\n{done.stderr}")
 
 
-def maker(stack: ExitStack, packages: Packages) -> Callable[..., Lab]:
-    """Return a maker of labs, with the packages at `DEBS`; they are reset when ``stack`` closes."""
+def maker(
+    stack: ExitStack, packages: Packages, made: list[Lab] | None = None
+) -> Callable[..., Lab]:
+    """Return a maker of labs, with the packages at `DEBS`; they are reset when ``stack`` closes.
+
+    Each is noted in ``made``.
+    """
 
     def make(name: str, *, folders: Mapping[str, Path] | None = None, **more: Any) -> Lab:
         seen = {DEBS: packages.reportd.parent.parent, **(folders or {})}
         lab = Lab(f"t{os.getpid()}-{name}", seen, **more)
         stack.callback(lab.reset)
+        if made is not None:
+            made.append(lab)
         return lab.up()
 
     return make
