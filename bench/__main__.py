@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import limits, lives, report, throughput
+from bench import floor, limits, lives, report, throughput
 from bench.arena import Arena
 from bench.peer.settings import PeerSettings
 from bench.scene import Role
@@ -107,6 +107,9 @@ def _throughput(
         f"{name}: medians of {args.rounds} rounds in turns",
         [throughput.median(rounds) for rounds in found.values()],
     )
+    lowest = floor.measure(arena, role, args.grid_requests, best.processes)
+    theirs_cpu = statistics.median(one.cpu_per_thousand for one in found[f"peer {best.label}"])
+    report.floor(console, name, lowest, theirs_cpu)
     ours, *others = found.values()
     compared = {}
     for label, theirs in zip(list(sides)[1:], others, strict=True):
@@ -123,6 +126,7 @@ def _throughput(
             "grid": [one.as_dict() for one in grid],
             "rounds": {label: [one.as_dict() for one in rounds] for label, rounds in found.items()},
             "reportd_against": compared,
+            "parse_and_write_cpu_seconds_per_1000": round(lowest, 3),
         },
     )
 

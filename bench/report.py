@@ -49,6 +49,14 @@ def ratios(console: Console, ours: float, cpu: float, what: str) -> None:
     console.print(f"{what}: {ours:.2f} times the peer's rate at {cpu:.2f} times its CPU a request")
 
 
+def floor(console: Console, name: str, cpu: float, peers: float) -> None:
+    """Print what parsing and writing alone cost of it."""
+    console.print(
+        f"{name}: parse and write alone take {cpu:.2f} CPU s / 1,000,"
+        f" {cpu / peers:.2f} of the best peer's"
+    )
+
+
 def limits(console: Console, uses: Iterable[LimitUse]) -> None:
     """Print what was made of the limits."""
     table(
