@@ -45,10 +45,13 @@ from reportd.worker.tidying import EVERY_SECONDS, FIRST_SECONDS, Tidier, what_ma
 
 logger = logging.getLogger(__name__)
 
-MESSAGES_AT_ONCE = 500
+READ_SECONDS = 0.01
+"""How long a turn reads on while there are messages: calls and commits wait for its end."""
 BUSY_WAIT_SECONDS = 0.02
 """Longest wait for an event while messages may come."""
 IDLE_WAIT_SECONDS = 0.25
+JOINING_WAIT_SECONDS = 0.05
+"""The same without a partition: what a poll is given in its callback it keeps until it ends."""
 SNAPSHOT_SECONDS = 1.0
 SNAPSHOT_MOST_SECONDS = 3.0
 SNAPSHOT_SHARE = 0.01
@@ -230,19 +233,18 @@ class Loop:
             self._tidier.add(what_may_go(self._engine.partitions(), self._topics))
 
     def _poll(self, now: Now) -> None:
-        timeout = IDLE_WAIT_SECONDS if self._idle else 0.0
+        timeout = 0.0
         if self._idle:
-            timeout = max(0.0, min(timeout, self._engine.next_wake(now) - now.mono))
-        count = 0
-        for _ in range(MESSAGES_AT_ONCE):
-            message = self._read(timeout)
-            if message is None:
-                break
-            timeout = 0.0
-            count += 1
+            longest = IDLE_WAIT_SECONDS if self._engine.partitions() else JOINING_WAIT_SECONDS
+            timeout = max(0.0, min(longest, self._engine.next_wake(now) - now.mono))
+        message = self._read(timeout)
+        if message is None:
+            return
+        self._idle = False
+        read_until = self._clock.monotonic() + READ_SECONDS
+        while message is not None:
             self._engine.message(message, now)
-        if count:
-            self._idle = False
+            message = self._read(0.0) if self._clock.monotonic() < read_until else None
 
     def _read(self, timeout_seconds: float) -> Message | None:
         try:
