@@ -116,6 +116,7 @@ class Loop:
         self._snapshot_at = 0.0
         self._tidy_at = clock.monotonic() + FIRST_SECONDS
         self._idle = True
+        self._has_more = False
         self._to_restore: list[Restore] = []
         self._complaints = Complaints()
 
@@ -237,14 +238,16 @@ class Loop:
         if self._idle:
             longest = IDLE_WAIT_SECONDS if self._engine.partitions() else JOINING_WAIT_SECONDS
             timeout = max(0.0, min(longest, self._engine.next_wake(now) - now.mono))
+        self._has_more = False
         message = self._read(timeout)
-        if message is None:
-            return
-        self._idle = False
         read_until = self._clock.monotonic() + READ_SECONDS
         while message is not None:
+            self._idle = False
             self._engine.message(message, now)
-            message = self._read(0.0) if self._clock.monotonic() < read_until else None
+            if self._clock.monotonic() >= read_until:
+                self._has_more = True
+                return
+            message = self._read(0.0)
 
     def _read(self, timeout_seconds: float) -> Message | None:
         try:
@@ -265,7 +268,8 @@ class Loop:
         until_wake = max(0.0, self._engine.next_wake(now) - now.mono)
         quiet = self._engine.is_quiet() and self._records.waiting() == 0
         took = 0
-        for event in self._events.take(0.0 if quiet else min(until_wake, BUSY_WAIT_SECONDS)):
+        patience = 0.0 if quiet or self._has_more else min(until_wake, BUSY_WAIT_SECONDS)
+        for event in self._events.take(patience):
             event(self.now())
             took += 1
         self._idle = quiet and took == 0

@@ -1,13 +1,13 @@
 """How the worker's main thread shares its time; with an engine, and a group that is played."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from reportd.broker.commits import CommitResult
 from reportd.broker.message import Message
 from reportd.broker.topics import Topics
 from reportd.worker.actions import LookAt
-from reportd.worker.events import Events
+from reportd.worker.events import Event, Events
 from reportd.worker.loop import IDLE_WAIT_SECONDS, Loop
 from reportd.worker.partition import Looked
 from tests.unit.worker.hands import Hands
@@ -55,6 +55,18 @@ class Group(Nobody):
         return []
 
 
+class Waits(Events):
+    """Notes how long the loop would wait for events; does not wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.longest = 0.0
+
+    def take(self, timeout_seconds: float) -> Iterator[Event]:
+        self.longest = max(self.longest, timeout_seconds)
+        return super().take(0.0)
+
+
 class Looker(Nobody):
     """Finds nothing at the output, at once."""
 
@@ -78,10 +90,12 @@ class Caller(Nobody):
             self.read_before = self._group.read
 
 
-def play(hands: Hands, clock: StoppedClock, group: Group, turns: int) -> Caller:
+def play(
+    hands: Hands, clock: StoppedClock, group: Group, turns: int, events: Events | None = None
+) -> Caller:
     """Let the loop turn so many times."""
     left = iter(range(turns))
-    events = Events()
+    events = events or Events()
     caller = Caller(group)
     nobody: Any = Nobody()
     loop = Loop(
@@ -108,6 +122,17 @@ def test_calls_do_not_wait_until_all_is_read() -> None:
 
     assert caller.read_before is not None
     assert caller.read_before * READ_TAKES_SECONDS <= 0.05
+
+
+def test_reading_does_not_wait_for_events() -> None:
+    """While there is more to read, a turn follows the other."""
+    hands, clock, waits = Hands(), StoppedClock(), Waits()
+    hands.own()
+    group = Group(clock, (message(request(f"a{n}"), n) for n in range(2000)))
+
+    play(hands, clock, group, turns=10, events=waits)
+
+    assert waits.longest == 0.0
 
 
 def test_what_joining_brings_is_seen_soon() -> None:
