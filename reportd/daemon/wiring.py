@@ -8,6 +8,7 @@ import faulthandler
 import logging
 import os
 import shutil
+import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from setproctitle import setproctitle
 
 from reportd import log, metrics
 from reportd.board import Board
+from reportd.broker.before_fork import set_up_library
 from reportd.clock import Clock, SystemClock
 from reportd.config.load import Config, load
 from reportd.daemon.preflight import preflight
@@ -36,6 +38,7 @@ from reportd.supervisor.herald import Herald
 from reportd.supervisor.loop import Supervisor
 from reportd.supervisor.plan import Plan
 from reportd.supervisor.probe import Report
+from reportd.transport.connection import tls_context
 from reportd.worker import main as worker_main
 
 logger = logging.getLogger(__name__)
@@ -102,7 +105,9 @@ class DaemonSource:
         )
         self._listens = settings.metrics.listen
         log.setup(settings.log.level)
-        children = [self._worker(loaded, me, index) for index in range(workers)]
+        # Read here once: in each worker the system's authorities would take 1.5 MB
+        tls = tls_context()
+        children = [self._worker(loaded, me, index, tls) for index in range(workers)]
         return Plan(
             children=[*children, self._observer(loaded, me)],
             drain_seconds=settings.workers.drain_seconds,
@@ -121,7 +126,7 @@ class DaemonSource:
             )
         return loaded
 
-    def _worker(self, loaded: Loaded, me: Vm, index: int) -> ChildSpec:
+    def _worker(self, loaded: Loaded, me: Vm, index: int, tls: ssl.SSLContext) -> ChildSpec:
         def run(context: ChildContext) -> int:
             log.setup(loaded.config.settings.log.level, process=context.name)
             return worker_main.run(
@@ -132,6 +137,7 @@ class DaemonSource:
                 strikes=context.strikes,
                 stop_requested=context.stop.requested,
                 metrics=Metrics.of_process(self._metrics_folder, context.name),
+                tls=tls,
             )
 
         return ChildSpec(
@@ -173,6 +179,7 @@ def run(path: Path) -> int:
             logger.critical("%s", problem, extra={"action": "halt", "status": EXIT_CONFIG})
         return EXIT_CONFIG
     log.setup(first.config.settings.log.level)
+    set_up_library()
     board = Board(FIRST_WORKER_SLOT + max(_most_workers(first.config), SPARE_WORKERS))
     with metrics_folder(os.environ) as folder:
         source = DaemonSource(first, me, board, folder, clock)

@@ -13,7 +13,7 @@ from reportd.model.ledger import End, Grant, Step
 from reportd.worker.book import OffsetBook
 from reportd.worker.entry import Identity
 
-REMEMBERED_ENDS = 2_000
+REMEMBERED_ENDS = 500
 """Of this worker's own, a partition; a copy that comes later is found to be finished by a look."""
 
 

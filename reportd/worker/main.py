@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -58,10 +59,12 @@ def run(
     strikes: Mapping[str, int],
     stop_requested: Callable[[], bool],
     metrics: Metrics,
+    tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
 ) -> int:
     """Work as one member of the group until asked to stop; return the exit status.
 
+    ``tls`` is the context of the calls to partners, shared by all workers that are forked with it.
     Raises `OutputError` when the output is not there, `BrokerFatalError`, and `Halt` (78) for
     another store or a second process of the same name.
     """
@@ -129,7 +132,7 @@ def run(
             threads=workers.threads,
             caller=PartnerCaller(
                 partners,
-                Client(workers.threads),
+                Client(workers.threads, context=tls),
                 Credentials(config.secrets.read),
                 clock.wall,
             ),

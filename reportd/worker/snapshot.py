@@ -22,6 +22,7 @@ def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
     shown = {
         "at": now.wall,
         "fence_open": fence.is_open(now.boot),
+        "commit_age_seconds": fence.commit_age_seconds(now.boot),
         "output_away": engine.stall_reason,
         "in_flight": engine.in_flight,
         "partitions": [one for part in partitions for one in _topics(part, now)],

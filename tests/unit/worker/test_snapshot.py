@@ -41,6 +41,16 @@ def test_open_requests_are_counted_by_state() -> None:
     assert (found["in_flight"], found["fence_open"], found["output_away"]) == (1, True, "")
 
 
+def test_the_last_commits_age_is_shown() -> None:
+    """The observer makes a metric of it: nothing is published once the lease is out."""
+    hands = Hands()
+    before = shown(hands)["commit_age_seconds"]
+    hands.own()
+    hands.seconds += 7.0
+
+    assert (before, shown(hands)["commit_age_seconds"]) == (None, 7.0)
+
+
 def test_what_a_limit_keeps_is_shown_as_limit() -> None:
     """A request that is ready but for its account's limit is not called ready."""
     hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=1e6)])
