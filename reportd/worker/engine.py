@@ -27,7 +27,7 @@ from reportd.worker.actions import (
 )
 from reportd.worker.circuits import Circuits
 from reportd.worker.commits import Commits
-from reportd.worker.endings import SAMPLE_BYTES, Endings
+from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
 from reportd.worker.fence import Fence
 from reportd.worker.intake import Intake
@@ -433,14 +433,17 @@ class Engine:
         else:
             self._endings.end(partition, entry, "superseded", now, reason=f"by {newer_run}")
 
-    def unparsable(self, entry: Entry, reason: str, now: Now) -> None:
-        """Take note that the answers do not parse or break the declared columns."""
+    def unparsable(self, entry: Entry, reason: str, sample: bytes, now: Now) -> None:
+        """Take note that the answers do not parse or break the declared columns.
+
+        ``reason`` and ``sample`` hold no secret.
+        """
         self.finishing -= 1
         self._stored()
         partition = self._partition_of(entry)
         if partition is None:
             return
-        entry.sample = entry.body[:SAMPLE_BYTES]
+        entry.sample = sample
         entry.body = b""
         self._start_over(entry)
         self._waits(partition, entry)

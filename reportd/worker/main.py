@@ -103,12 +103,16 @@ def run(
     )
     producer = Producer(client)
     spool = Spool(store)
+    caller = PartnerCaller(
+        partners, Client(workers.threads), Credentials(config.secrets.read), clock.wall
+    )
     output = Output(
         partners=partners,
         publisher=Publisher(store, PathTemplate(settings.output.path)),
         spool=spool,
         fence=fence,
         clock=clock,
+        secrets_of=caller.secrets_of,
     )
     loop.attach(
         consumer=GroupConsumer(
@@ -127,12 +131,7 @@ def run(
         ),
         executor=Executor(
             threads=workers.threads,
-            caller=PartnerCaller(
-                partners,
-                Client(workers.threads),
-                Credentials(config.secrets.read),
-                clock.wall,
-            ),
+            caller=caller,
             engine=engine,
             events=events,
             fence=fence,

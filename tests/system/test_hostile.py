@@ -137,6 +137,8 @@ def seen_outside(stage: Stage, vm: Vm) -> str:
     assert len(said) >= 3
     for message in stage.books.dead():
         said += [repr(message.value), repr(message.headers)]
+    for ends in stage.follow().ends.values():
+        said += [repr(one.record) for one in ends]
     return "\n".join(said)
 
 
@@ -215,7 +217,7 @@ def test_values_are_no_code(stage: Stage, partner: HostilePartner) -> None:
 
 def test_lying_partner(stage: Stage, partner: HostilePartner) -> None:
     """Redirects and next pages to other hosts, bombs, other days, echoes: dead, and no harm."""
-    names = ("redirect", "next", "bomb", "escape", "echo")
+    names = ("redirect", "next", "bomb", "escape", "echo", "mirror")
     bad = ask(stage, names)
     good = ask(stage, GOOD)
     vm = stage.start(stage.vms["vm-a"])
@@ -233,6 +235,7 @@ def test_lying_partner(stage: Stage, partner: HostilePartner) -> None:
     assert partner.trapped == []
     assert all(found[one.account].value == one.to_json() for one in bad)
     assert b"refused" in found["echo"].sample
+    assert b"was sent" in found["mirror"].sample
     assert SECRET not in seen_outside(stage, vm)
     assert len(files(stage.place.output)) == len(good)
     stopped(vm)
