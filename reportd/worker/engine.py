@@ -497,10 +497,10 @@ class Engine:
         partition = self._partition_of(entry)
         if partition is None:
             return
-        known = KnownEnd(end, position)
-        partition.image.ended(known)
+        known = KnownEnd.of(end, position)
+        partition.image.ended(entry.identity, known)
         if end.state == "dead":
-            self._endings.write_dead(partition, entry, known)
+            self._endings.write_dead(partition, entry, end, position)
         else:
             self._endings.close_entry(partition, entry, known)
 
@@ -511,6 +511,7 @@ class Engine:
             return
         known = partition.image.end_of(entry.identity)
         if known is not None:
+            partition.image.copied(entry.identity)
             self._endings.close_entry(partition, entry, known)
 
     def committed(self, results: Iterable[tuple[str, int, str | None]]) -> None:

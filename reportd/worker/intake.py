@@ -13,6 +13,7 @@ from reportd.model.request import Request
 from reportd.worker.actions import Action, Forward, LookAt
 from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
+from reportd.worker.ledger import POISON
 from reportd.worker.partition import Partition
 from reportd.worker.reading import Reading
 from reportd.worker.scheduler import RECHECK_SECONDS
@@ -62,11 +63,11 @@ class Intake:
         known = partition.image.end_of(identity)
         if known is not None:
             book.unpark(message.offset, request.account)
-            same = (known.end.topic, known.end.offset) == (message.topic, message.offset)
-            if known.end.state == "dead" and same:
+            same = (known.topic, known.offset) == (message.topic, message.offset)
+            if known.dead is not None and same:
                 entry = self._entry(partition, message, request, replay)
                 entry.state = State.ENDING
-                self._endings.write_dead(partition, entry, known)
+                self._endings.write_dead(partition, entry, known.dead, known.position)
             else:
                 self._endings.close(partition, message, known)
             return
@@ -112,15 +113,16 @@ class Intake:
     def _poison(
         self, partition: Partition, message: Message, replay: int, reason: str, now: Now
     ) -> None:
-        identity = (f"poison-{message.topic}-{message.partition}-{message.offset}", replay)
+        place = f"{message.topic}-{message.partition}-{message.offset}"
+        identity = (f"{POISON}{place}", replay)
         known = partition.image.end_of(identity)
         if identity in partition.entries:
             return
         request = Request.unreadable(identity[0], partition.partner)
         entry = self._entry(partition, message, request, replay)
-        if known is not None:
+        if known is not None and known.dead is not None:
             entry.state = State.ENDING
-            self._endings.write_dead(partition, entry, known)
+            self._endings.write_dead(partition, entry, known.dead, known.position)
         else:
             self._endings.end(partition, entry, "dead", now, reason=f"poison: {reason}")
 
