@@ -4,6 +4,7 @@ Used by the engine in the worker's loop. Pure.
 """
 
 from collections import deque
+from dataclasses import replace
 
 from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
@@ -75,7 +76,7 @@ class Intake:
         if twin is not None:
             if twin.message.offset != message.offset or twin.message.topic != message.topic:
                 book.unpark(message.offset, request.account)
-                twin.copies.append(message)
+                twin.copies.append(replace(message, key=None, value=b"", headers=()))
             return
         if not self._reading.admits(partition, request.account):
             book.park(message.offset, request.account)

@@ -84,6 +84,7 @@ def test_a_second_copy_of_an_id_waits_and_ends_with_the_first() -> None:
     hands.put(message(request(), 0), message(request(), 1))
     assert hands.asked() == ["a"]
     assert hands.offset() == 0
+    assert [len(one.value) for one in hands.calls[0].copies] == [0], "its place is enough"
 
     hands.answer(hands.calls[0])
     assert (hands.states(), hands.offset()) == ([("a", "result")], 2)
