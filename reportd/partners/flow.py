@@ -94,7 +94,7 @@ class Flow:
             outcome=rule.outcome,
             reason=f"HTTP {answer.status}: {rule.spec.reason or rule.label}",
             wait_seconds=rule.wait_seconds(answer, body, now_wall),
-            scope=rule.scope,
+            scope=rule.scope or self._partner.slowed_by(self._report.name),
             sample=self._sample(body),
         )
 
@@ -146,6 +146,7 @@ class Flow:
             outcome=outcome,
             reason=redacted_reason(f"HTTP {answer.status}: {why}", self._auth.secrets)[:500],
             wait_seconds=wait_seconds,
+            scope=self._partner.slowed_by(self._report.name),
             sample=self._sample(body),
         )
 

@@ -33,6 +33,7 @@ from reportd.transport.exchange import Call
 KeyScope = Literal["partner", "credential", "account"]
 FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst")
 DEFAULT_PARTITIONS = 12
+_NARROWEST_FIRST = ("account", "report", "credential", "partner")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class Partner:
             key: _compile_report(key, report) for key, report in spec.reports.items()
         }
         self.hosts = allowed_hosts(spec)
+        self._slowed = {name: _narrowest_scope(spec.limits, name) for name in spec.reports}
         self._rules = tuple(compile_rule(*each) for each in spec.rules())
         self._rules_of: dict[int, tuple[Rule, ...]] = {}
         self._auth = _compile_auth(spec)
@@ -87,6 +89,10 @@ class Partner:
             for index, limit in enumerate(self.spec.limits)
             if not limit.reports or request.report in limit.reports
         )
+
+    def slowed_by(self, report: str) -> str:
+        """Return what waits when the partner says "slow down" and no rule says whom it means."""
+        return self._slowed[report]
 
     def rules_for(self, status: int) -> tuple[Rule, ...]:
         """Return the rules that an answer of this status may match, in the file's order."""
@@ -204,6 +210,12 @@ def key_scope(limits: tuple[LimitSpec, ...]) -> KeyScope:
     if scopes & {"partner", "report"}:
         return "partner"
     return "credential" if "credential" in scopes else "account"
+
+
+def _narrowest_scope(limits: tuple[LimitSpec, ...], report: str) -> str:
+    """Return the narrowest scope with a limit that counts a report; the account if none does."""
+    scopes = {limit.per for limit in limits if not limit.reports or report in limit.reports}
+    return next((per for per in _NARROWEST_FIRST if per in scopes), "account")
 
 
 def scope_value(partner: str, per: str, request: Request) -> str:
