@@ -120,6 +120,6 @@ def provisional_days(partner: Partner, entry: Entry, now_wall: float) -> frozens
     """Return the days that may still change: their restatement time is not over."""
     request = entry.request
     zone = ZoneInfo(request.timezone)
-    settled_after = timedelta(days=partner.spec.restatement_days)
     today = datetime.fromtimestamp(now_wall, zone).date()
-    return frozenset(day for day in request.days() if day + settled_after >= today)
+    first = today - timedelta(days=partner.spec.restatement_days)
+    return frozenset(day for day in request.days() if day >= first)

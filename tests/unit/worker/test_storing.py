@@ -21,7 +21,7 @@ from reportd.worker.finishing import Outcome
 from reportd.worker.partition import Looked
 from reportd.worker.storing import Output, provisional_days
 from tests.unit.partners.making import partner
-from tests.unit.worker.making import StoppedClock, entry, step
+from tests.unit.worker.making import WALL, StoppedClock, entry, step
 
 DAYS = {"first_day": "2026-11-20", "last_day": "2026-11-21"}
 NEWER = "daily/2026-11-23T04:00Z#1"
@@ -255,6 +255,14 @@ def test_days_are_provisional_until_their_restatement_time_is_over() -> None:
     of = partner("restatement_days = 9\n")
 
     assert provisional_days(of, one, wall) == {date(2026, 11, 11), date(2026, 11, 12)}
+
+
+def test_the_last_day_of_all_is_provisional() -> None:
+    """Whoever asks for the end of the calendar does not stop the finishing thread's sums."""
+    one = open_request(first_day="9999-12-31", last_day="9999-12-31")
+    of = partner("restatement_days = 9\n")
+
+    assert provisional_days(of, one, WALL) == {date.max}
 
 
 def test_an_answer_that_does_not_fit_shows_no_secret(desk: Desk) -> None:
