@@ -3,15 +3,16 @@
 import argparse
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reportd.broker.settings import client_settings, library_problems
 from reportd.cli.options import add_config_option
 from reportd.config.calendar import days_without_slot, next_slot
-from reportd.config.load import Config, load
+from reportd.config.load import Config, load, named_folders
 from reportd.config.schedule import Schedule, ask_problems, load_schedules
 from reportd.errors import ConfigError
-from reportd.partners.load import load_partners
+from reportd.partners.load import load_partners, partner_problems
 from reportd.partners.partner import Partner
 from reportd.sinks.formats import FORMATS
 from reportd.sinks.paths import PathTemplate
@@ -33,7 +34,10 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Check all; return 0, or raise `ConfigError` with every problem."""
-    config = load(args.config)
+    try:
+        config = load(args.config)
+    except ConfigError as error:
+        raise ConfigError(*error.problems, *_problems_beside(args.config)) from None
     # the library need not say that no broker answers: nobody has asked it to find one
     quiet = {**client_settings(config.settings.kafka), "log_level": 0}
     problems: list[str] = [f"{config.path}: kafka: {what}" for what in library_problems(quiet)]
@@ -54,6 +58,17 @@ def run(args: argparse.Namespace) -> int:
     for line in summary(config, partners or {}, schedules, datetime.now(UTC)):
         print(line)
     return 0
+
+
+def _problems_beside(path: Path) -> Iterator[str]:
+    """Yield what else is wrong where the configuration itself is."""
+    named = named_folders(path)
+    yield from partner_problems(named.partners)
+    try:
+        if named.schedules.is_dir():
+            load_schedules(named.schedules, named.secrets)
+    except ConfigError as error:
+        yield from error.problems
 
 
 def reference_problems(

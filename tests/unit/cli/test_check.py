@@ -109,6 +109,35 @@ def test_broken_files_do_not_hide_each_other(
     assert "schedules/daily.toml: calendar: must be text in quotes" in said
 
 
+def test_a_wrong_configuration_hides_no_other_file(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where ``reportd.toml`` is wrong, what lies in the folders that it names is still read."""
+    (place.folder / "partners").rename(place.folder / "ours")
+    place.write("reportd.toml", f'partners_folder = "ours"\n{CONFIG}\nworkers = {{ thread = 3 }}\n')
+    place.write("ours/acme.toml", "= 1")
+    place.write("schedules/daily.toml", "calendar = 1")
+
+    assert place.check() == EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert "reportd.toml: workers.thread: unknown setting" in said
+    assert "ours/acme.toml: not TOML" in said
+    assert "schedules/daily.toml: calendar: must be text in quotes" in said
+
+
+def test_no_configuration_is_one_problem(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody is told of folders that a file that is not there might have named."""
+    place.config.unlink()
+    for name in ("partners/acme.toml", "schedules/daily.toml"):
+        (place.folder / name).unlink()
+    for name in ("partners", "schedules"):
+        (place.folder / name).rmdir()
+
+    assert place.check() == EXIT_CONFIG
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there is no such file" in line
+
+
 def test_librdkafka_is_asked(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """A name that looks like a setting of librdkafka, and is none, is found."""
     place.write("reportd.toml", CONFIG.replace('"127.0.0.1:9"', '"127.0.0.1:9", "sasl.usr" = "x"'))
