@@ -187,6 +187,12 @@ class Engine:
         if partition is not None:
             partition.books[message.topic].close(message.offset)
 
+    def not_forwarded(self, message: Message, now: Now) -> None:
+        """Give up a message that is too large for its own partition: with a key it has grown."""
+        partition = self._by_topic.get(message.part)
+        if partition is not None:
+            self._intake.give_up(partition, message, now)
+
     def looked(self, entry: Entry, looked: Looked, now: Now) -> None:
         """Take what stands at the output for a request: finished, superseded, or to be done."""
         if self._takes_files:

@@ -111,6 +111,11 @@ class Intake:
         partition.window_bytes += len(message.value)
         return entry
 
+    def give_up(self, partition: Partition, message: Message, now: Now) -> None:
+        """End a message that lies in the wrong partition and cannot be sent to the right one."""
+        reason = "key: of another partition, and too large to be sent there"
+        self._poison(partition, message, _replay_of(message), reason, now)
+
     def _poison(
         self, partition: Partition, message: Message, replay: int, reason: str, now: Now
     ) -> None:

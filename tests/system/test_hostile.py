@@ -1,5 +1,6 @@
 """Everything in the topic is hostile, and so are partners: each ends as a dead letter, alone."""
 
+import base64
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 import pytest
 
+from reportd.broker.keys import partition_of
 from reportd.broker.letters import DeadLetter, dead_letters
 from reportd.broker.producer import Producer
 from reportd.broker.topics import DEAD_MAX_BYTES, REQUEST_MAX_BYTES
@@ -167,6 +169,16 @@ POISON = {
 }
 
 
+def too_large_to_forward() -> tuple[bytes, int]:
+    """Return a valid request that fills its topic's limit without a key, and a wrong partition."""
+    name = "long-" * 200
+    padding = base64.b64encode(random.Random(2).randbytes(REQUEST_MAX_BYTES))
+    without = body(account=name, pad="")
+    room = REQUEST_MAX_BYTES - 200 - len(without)
+    made = body(account=name, pad=padding[:room].decode())
+    return made, (partition_of(name.encode(), 4) + 1) % 4
+
+
 def test_poison(stage: Stage, partner: HostilePartner) -> None:
     """Whatever is in a message: it ends as a dead letter with its bytes, and nothing else does."""
     topic = stage.topics.requests("acme")
@@ -175,6 +187,9 @@ def test_poison(stage: Stage, partner: HostilePartner) -> None:
     bad = [*POISON.values(), large]
     for number, value in enumerate(bad):
         producer.send(topic, value, key=b"k", partition=number % 4)
+    brimful, partition = too_large_to_forward()
+    producer.send(topic, brimful, partition=partition)
+    bad.append(brimful)
     assert producer.flush(30) == 0
     good = ask(stage, GOOD)
     vm = stage.start(stage.vms["vm-a"])

@@ -157,6 +157,22 @@ def test_a_message_in_the_wrong_partition_is_forwarded_and_closed_here() -> None
     assert hands.offset() == 1
 
 
+def test_a_message_that_is_too_large_to_be_forwarded_is_a_dead_letter() -> None:
+    """A key makes it longer than the topic takes: it ends here, alone, with its bytes."""
+    hands = Hands()
+    hands.own(partitions=2)
+    account = next(name for name in "abcdef" if partition_of(name.encode(), 2) == 1)
+    hands.kept = (StartCall, Forward)
+    hands.put(message(request(account), 0))
+    (forward,) = hands.done(Forward)
+    hands.engine.not_forwarded(forward.message, hands.now)
+    hands.go()
+    (copy,) = hands.done(WriteDead)
+
+    assert (copy.headers["error"], copy.entry.message) == (b"poison", forward.message)
+    assert hands.offset() == 1
+
+
 def test_a_message_that_was_forwarded_too_often_stays() -> None:
     """Two workers that disagree about the partition count do not play ball for ever."""
     hands = Hands()
