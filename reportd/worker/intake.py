@@ -11,6 +11,7 @@ from reportd.broker.message import Message
 from reportd.errors import InvalidMessageError
 from reportd.limits.limiter import Now
 from reportd.model.request import Request
+from reportd.model.run import order_of
 from reportd.worker.actions import Action, Forward, LookAt
 from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
@@ -19,6 +20,10 @@ from reportd.worker.partition import Partition
 from reportd.worker.reading import Reading
 from reportd.worker.scheduler import RECHECK_SECONDS
 from reportd.worker.suspects import STRIKES_MOST, Suspects
+
+DAY_SECONDS = 86_400.0
+RUN_AHEAD_SECONDS = 7 * DAY_SECONDS
+WAIT_MOST_SECONDS = 400 * DAY_SECONDS
 
 FORWARDS_MOST = 3
 """A message forwarded so often stays where it is: the partition count must be changing."""
@@ -44,6 +49,7 @@ class Intake:
             if request.partner != partition.partner:
                 raise InvalidMessageError("partner: not the one of this topic")
             partition.rules.check(request)
+            _check_times(request, message.timestamp)
         except InvalidMessageError as error:
             self._poison(partition, message, replay, str(error), now)
             return
@@ -136,6 +142,20 @@ class Intake:
         """Let a request wait until its days are over; the wall clock decides."""
         wait = min((entry.request.not_before or 0.0) - now.wall, RECHECK_SECONDS)
         partition.scheduler.add_later(entry, State.SCHEDULED, now.mono + max(wait, 0.0))
+
+
+def _check_times(request: Request, written_at: float) -> None:
+    """Refuse what would be newer than every other run, or stay open, for ever.
+
+    Judged by when the broker took the message (epoch seconds; 0.0: unknown), not by this VM's
+    clock, which may be wrong. Raises `InvalidMessageError`.
+    """
+    if not written_at:
+        return
+    if order_of(request.run).slot > written_at + RUN_AHEAD_SECONDS:
+        raise InvalidMessageError("run: its slot was more than 7 days ahead")
+    if (request.not_before or 0.0) > written_at + WAIT_MOST_SECONDS:
+        raise InvalidMessageError("not_before: more than 400 days ahead")
 
 
 def _replay_of(message: Message) -> int:

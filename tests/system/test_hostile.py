@@ -154,6 +154,8 @@ POISON = {
     "a day that is none": body(first_day="2026-02-30", last_day="2026-02-30"),
     "too many days": body(first_day="2020-01-01"),
     "an id of another": body(id="0" * 32),
+    "a run that is newer than all": body(run="daily/9999-11-22T04:00Z#1"),
+    "a wait without end": body(run="by hand", not_before=1e15),
     "unknown partner": body(partner="umbrella"),
     "unknown report": body(report="passwords"),
     "unknown format": body(formats=["exe"]),

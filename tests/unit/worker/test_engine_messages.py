@@ -1,6 +1,7 @@
 """The engine: what becomes of a message."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,38 @@ def test_restored_poison_is_copied_again_not_ended_again() -> None:
     hands.put(message(b"?", 4))
 
     assert (len(hands.done(WriteDead)), hands.done(WriteEnd), hands.offset()) == (1, [], 5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"run": "daily/2062-11-22T04:00Z#1"}, b"run: "),
+        ({"not_before": WALL + 401 * 86_400.0}, b"not_before: "),
+    ],
+)
+def test_nothing_is_newest_or_open_for_ever(fields: dict[str, Any], reason: bytes) -> None:
+    """A run of the far future would supersede all that come; a wait without end holds the commit.
+
+    When the broker took the message decides: this VM's clock may be wrong.
+    """
+    hands = Hands()
+    hands.own()
+    hands.seconds = 50 * 366 * 86_400.0
+    hands.put(message(request(**fields), 0))
+    (copy,) = hands.done(WriteDead)
+
+    assert copy.headers["reason"].startswith(reason)
+    assert hands.offset() == 1
+
+
+def test_a_run_of_no_known_form_or_without_a_time_is_taken() -> None:
+    """Other producers are welcome; a record without the broker's time is not judged."""
+    hands = Hands()
+    hands.own()
+    hands.put(message(request("a", run="by hand"), 0))
+    hands.put(replace(message(request("b", run="x/2062-11-22T04:00Z#1"), 1), timestamp=0.0))
+
+    assert hands.asked() == ["a", "b"]
 
 
 def test_a_message_in_the_wrong_partition_is_forwarded_and_closed_here() -> None:
