@@ -20,6 +20,9 @@ from reportd.sinks.paths import PathTemplate
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
+LONG_SECONDS = 3600.0
+"""A limit over that long is worth a word: whoever takes a partition over starts it spent."""
+
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add ``check [--config FILE]``."""
@@ -105,6 +108,12 @@ def summary(
             f"{limit.calls} in {limit.seconds:g} s per {limit.per}" for limit in partner.spec.limits
         )
         yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
+        for number, limit in enumerate(partner.spec.limits, 1):
+            if limit.seconds >= LONG_SECONDS:
+                yield (
+                    f"partner {partner.name}: limits[{number}] begins spent with each start: up to "
+                    f"{limit.seconds / 3600:g} h without a call (docs/design/limits.rst)"
+                )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)
 

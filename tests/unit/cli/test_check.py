@@ -82,6 +82,17 @@ def test_right_is_0_and_shows_the_key(place: Place, capsys: pytest.CaptureFixtur
     assert "schedule daily: *-*-* 02:30:00 Europe/Zurich; next " in said
 
 
+def test_a_limit_over_a_day_is_told_of(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is right, but whoever writes it expects calls right after a restart."""
+    limit = 'per = "account", calls = 5, seconds = 86400'
+    place.write("partners/acme.toml", PARTNER.replace('per = "account", calls = 5', limit))
+
+    assert place.check() == 0
+    said = capsys.readouterr().out
+    assert "partner acme: limits[2] begins spent with each start: up to 24 h" in said
+    assert "limits[1]" not in said
+
+
 def test_every_problem_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """The path template, the partner that is not there, the format: all in one go, and 78."""
     place.write("reportd.toml", CONFIG)
