@@ -229,7 +229,6 @@ def _kept(engine: Engine, job: Finish | Spool | LookAt, error: Exception) -> Eve
     if isinstance(error, FencedError):
         return lambda now: engine.fenced(entry, job, now)
     if isinstance(error, OutputError):
-        logger.warning("the output is away: %s", reason, extra={"action": "output_away"})
         return lambda now: engine.not_stored(entry, job, reason, now)
     return None
 
