@@ -172,12 +172,15 @@ POISON = {
 
 
 def too_large_to_forward() -> tuple[bytes, int]:
-    """Return a valid request that fills its topic's limit without a key, and a wrong partition."""
-    name = "long-" * 200
-    padding = base64.b64encode(random.Random(2).randbytes(REQUEST_MAX_BYTES))
-    without = body(account=name, pad="")
-    room = REQUEST_MAX_BYTES - 200 - len(without)
-    made = body(account=name, pad=padding[:room].decode())
+    """Return a valid request that fills its topic's limit without a key, and a wrong partition.
+
+    Nothing in it can be compressed, nor the key by its account: they are too far apart.
+    """
+    noise = base64.b64encode(random.Random(2).randbytes(REQUEST_MAX_BYTES)).decode()
+    name = noise[-1000:]
+    room = REQUEST_MAX_BYTES - 200 - len(body(account=name, pad=""))
+    said = orjson.loads(body(account=name))
+    made = orjson.dumps({"pad": noise[:room], **said})
     return made, (partition_of(name.encode(), 4) + 1) % 4
 
 
