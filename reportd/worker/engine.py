@@ -41,6 +41,9 @@ from reportd.worker.suspects import Suspects
 STEER_SECONDS = 0.01
 """How often it is decided what to read."""
 
+OUTPUT_PATIENCE_SECONDS = 120.0
+"""A mount that hangs says nothing: after so long with no answer stored, it is called away."""
+
 SUSPECTS_SECONDS = 0.05
 """How often it is looked whether a suspect, or a probe, may go."""
 
@@ -79,6 +82,7 @@ class Engine:
         self._stalled: list[tuple[Partition, Entry, Action]] = []
         self._stalled_until = 0.0
         self._stall_seconds = settings.stall_first_seconds
+        self._stored_at = 0.0
         self._takes_files = True  # a full disk still shows what is there: a look proves nothing
         self.stall_reason = ""
         """Why the output does not take files; empty: it does."""
@@ -225,7 +229,7 @@ class Engine:
                 stopped = self.is_stopping or partition.is_closing or bool(self.stall_reason)
                 self._reading.steer(partition, stopped=stopped)
         if self._stalled and now.mono >= self._stalled_until:
-            self._resume_stalled()
+            self._resume_stalled(now)
         commit = self._commits.due(self._partitions.values(), now)
         if commit is not None:
             self._out.append(commit)
@@ -350,7 +354,7 @@ class Engine:
         self._answered_well(partition, entry)
         entry.sent_at = sent_at
         entry.body = body
-        self.finishing += 1
+        self._storing(1, now)
         entry.state = State.FINISHING
         if verdict.next_cursor is None:
             self._out.append(Finish(entry, body))
@@ -387,7 +391,7 @@ class Engine:
 
     def spooled(self, entry: Entry, file: str, size: int, checksum: str, now: Now) -> None:
         """Take note that an answer is durable; its step record goes into the ledger."""
-        self.finishing -= 1
+        self._storing(-1, now)
         self._stored()
         partition = self._partition_of(entry)
         if partition is None or entry.next_cursor is None:
@@ -427,7 +431,7 @@ class Engine:
         self, entry: Entry, files: tuple[PublishedFile, ...], newer_run: str, now: Now
     ) -> None:
         """Take note that a request's files stand; ``newer_run``: all of them were newer ones."""
-        self.finishing -= 1
+        self._storing(-1, now)
         self._stored()
         partition = self._partition_of(entry)
         if partition is None:
@@ -444,7 +448,7 @@ class Engine:
 
         ``reason`` and ``sample`` hold no secret.
         """
-        self.finishing -= 1
+        self._storing(-1, now)
         self._stored()
         partition = self._partition_of(entry)
         if partition is None:
@@ -462,7 +466,7 @@ class Engine:
     def not_stored(self, entry: Entry, action: Action, reason: str, now: Now) -> None:
         """Keep what the output did not take, or did not show; nothing new starts until it does."""
         if not isinstance(action, LookAt):
-            self.finishing -= 1
+            self._storing(-1, now)
         if self._partition_of(entry) is None:  # its owner now will see: nobody here tries it again
             return
         self._takes_files = self._takes_files and isinstance(action, LookAt)
@@ -472,7 +476,7 @@ class Engine:
     def fenced(self, entry: Entry, action: Action, now: Now) -> None:
         """Keep an answer that met a closed fence; it is published if the fence opens again."""
         if not isinstance(action, LookAt):
-            self.finishing -= 1
+            self._storing(-1, now)
         self._stall(entry, action, self._settings.stall_first_seconds, now)
 
     def _stall(self, entry: Entry, action: Action, seconds: float, now: Now) -> None:
@@ -483,15 +487,28 @@ class Engine:
             self._stalled_until = now.mono + seconds
         self._stalled.append((partition, entry, action))
 
-    def _resume_stalled(self) -> None:
+    def _resume_stalled(self, now: Now) -> None:
         stalled, self._stalled = self._stalled, []
         for partition, _, action in stalled:
             if partition.is_alive:
                 if not isinstance(action, LookAt):
-                    self.finishing += 1
+                    self._storing(1, now)
                 self._out.append(action)
         most = self._settings.stall_most_seconds
         self._stall_seconds = min(2 * self._stall_seconds, most)
+
+    def output_trouble(self, now: Now) -> str:
+        """Return why the output takes no files, or that it keeps one waiting; empty: it works."""
+        waited = now.mono - self._stored_at
+        if not self.stall_reason and self.finishing and waited > OUTPUT_PATIENCE_SECONDS:
+            return f"an answer has waited for the output for {waited:.0f} s"
+        return self.stall_reason
+
+    def _storing(self, more: int, now: Now) -> None:
+        """Count answers that are being stored; the clock runs while none of them is done."""
+        if more < 0 or not self.finishing:
+            self._stored_at = now.mono
+        self.finishing += more
 
     def _stored(self) -> None:
         self._takes_files = True
