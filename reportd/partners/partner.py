@@ -3,7 +3,7 @@
 Made at start and reload, read by every process; immutable and thread-safe.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
@@ -54,6 +54,20 @@ class Report:
     def max_answer_bytes(self) -> int:
         """Return how large an answer may be, decompressed."""
         return self.spec.max_answer_mib * 1024 * 1024
+
+    def problems_of(self, days: int, params: Mapping[str, str]) -> Iterator[str]:
+        """Yield why it cannot be asked for so many days with these parameters."""
+        longest = self.spec.max_days if self.spec.day_column else 1
+        if days > longest:
+            yield f"days: {days}, but this report gives at most {longest}"
+        if params.keys() - self.spec.params.keys():
+            yield "params: one that the report does not declare"
+        for name, declared in self.spec.params.items():
+            value = params.get(name, declared.default)
+            if value is None:
+                yield f"params: {name} is missing"
+            elif declared.one_of and value not in declared.one_of:
+                yield f"params: {name} is none of those allowed"
 
 
 class Partner:
@@ -111,11 +125,9 @@ class Partner:
         if unknown or len(set(request.formats)) != len(request.formats):
             raise InvalidMessageError(f"formats: each once, of {', '.join(FORMATS)}")
         days = (request.last_day - request.first_day).days + 1
-        longest = report.spec.max_days if report.spec.day_column else 1
-        if days > longest:
-            raise InvalidMessageError(f"days: {days}, but this report gives at most {longest}")
+        for what in report.problems_of(days, request.params):
+            raise InvalidMessageError(what)
         self._check_texts(request)
-        self._check_params(report, request)
         values = self.values(request)
         self.auth_plan(request)
         render_call(self, report, values)
@@ -143,18 +155,6 @@ class Partner:
             ZoneInfo(request.timezone)
         except (KeyError, ValueError, OSError):
             raise InvalidMessageError("timezone: not an IANA time zone") from None
-
-    @staticmethod
-    def _check_params(report: Report, request: Request) -> None:
-        for name in request.params:
-            if name not in report.spec.params:
-                raise InvalidMessageError("params: one that the report does not declare")
-        for name, declared in report.spec.params.items():
-            value = request.params.get(name, declared.default)
-            if value is None:
-                raise InvalidMessageError(f"params: {name} is missing")
-            if declared.one_of and value not in declared.one_of:
-                raise InvalidMessageError(f"params: {name} is none of those allowed")
 
     def params_of(self, request: Request) -> dict[str, str]:
         """Return a request's parameters, defaults filled in: what paths and templates see."""

@@ -90,7 +90,20 @@ def reference_problems(
     reports = {name: partner.reports for name, partner in partners.items()}
     for schedule in schedules.values():
         problems += ask_problems(schedule, reports, FORMATS)
+        problems += _refused(schedule, partners)
     return problems
+
+
+def _refused(schedule: Schedule, partners: Mapping[str, Partner]) -> Iterator[str]:
+    """Yield what workers would refuse of a schedule's requests: too many days, wrong params."""
+    for number, ask in enumerate(schedule.settings.ask, 1):
+        partner = partners.get(ask.partner)
+        report = partner.reports.get(ask.report_name) if partner is not None else None
+        if report is not None:
+            days = max(span.count for span in ask.spans)
+            for what in report.problems_of(days, ask.params):
+                hint = "; see split_days" if what.startswith("days") else ""
+                yield f"{schedule.path}: ask[{number}].{what}{hint}"
 
 
 def summary(

@@ -107,6 +107,22 @@ def test_every_problem_at_once(place: Place, capsys: pytest.CaptureFixture[str])
     assert "third.toml: ask[1].formats: unknown 'xls'" in said
 
 
+def test_what_workers_would_refuse_is_said_here(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More days than the report gives at once, and parameters that it does not know."""
+    asks = SCHEDULE.replace('"1..7"', '"1..7"\nparams = { nope = "x" }')
+    place.write("schedules/daily.toml", asks)
+    place.write("schedules/split.toml", SCHEDULE.replace('"1..7"', '"1..7"\nsplit_days = 3'))
+    place.write("partners/acme.toml", PARTNER.replace("day_column", "max_days = 3\nday_column"))
+
+    assert place.check() == EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert "daily.toml: ask[1].days: 7, but this report gives at most 3; see split_days" in said
+    assert "daily.toml: ask[1].params: one that the report does not declare" in said
+    assert "split.toml" not in said
+
+
 def test_broken_files_do_not_hide_each_other(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
