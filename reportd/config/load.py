@@ -40,19 +40,22 @@ class Config:
         return self.path.parent
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The folders beside a configuration, known even where it is wrong otherwise."""
+
+    partners: Path
+    schedules: Path
+    secrets: SecretsFolder = field(repr=False)
+
+
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Load a configuration.
 
     Raises `ConfigError` with every problem of every file, each as ``file: section.key: ...``.
     """
     path = path.absolute()
-    merged = _Merged(path)
-    problems: list[str] = []
-    for each in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
-        try:
-            merged.add(each, read_toml(each))
-        except ConfigError as error:
-            problems += error.problems
+    merged, problems = _read_all(path)
     if problems:
         raise ConfigError(*problems)
     secrets = _secrets_folder(merged.data, path.parent, environ)
@@ -61,6 +64,37 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     except ValidationError as error:
         raise ConfigError(*problems_of(error, Settings, merged.file_of)) from None
     return Config(settings, path, _hash(merged.data, settings.partners_folder), secrets)
+
+
+def named_folders(path: Path, environ: Mapping[str, str] = os.environ) -> Named:
+    """Return the folders that a wrong configuration names, or the usual ones.
+
+    So that whoever has to mend it hears of everything at once. Raises nothing.
+    """
+    path = path.absolute()
+    data = _read_all(path)[0].data
+
+    def folder(key: str, usual: str) -> Path:
+        named = data.get(key)
+        return path.parent / (named if isinstance(named, str) and "\0" not in named else usual)
+
+    return Named(
+        partners=folder("partners_folder", "partners"),
+        schedules=folder("schedules_folder", "schedules"),
+        secrets=_secrets_folder(data, path.parent, environ),
+    )
+
+
+def _read_all(path: Path) -> tuple["_Merged", list[str]]:
+    """Lay the files that can be read over each other; return what is wrong with the others."""
+    merged = _Merged(path)
+    problems: list[str] = []
+    for each in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
+        try:
+            merged.add(each, read_toml(each))
+        except ConfigError as error:
+            problems += error.problems
+    return merged, problems
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from reportd import log, metrics
 from reportd.board import Board
 from reportd.broker.before_fork import set_up_library
 from reportd.clock import Clock, SystemClock
-from reportd.config.load import Config, load
+from reportd.config.load import Config, load, named_folders
 from reportd.daemon.preflight import preflight
 from reportd.errors import EXIT_CONFIG, ConfigError
 from reportd.metrics import Metrics
@@ -30,7 +30,7 @@ from reportd.notify import Notifier, watchdog_seconds
 from reportd.observer import main as observer_main
 from reportd.observer.machine import this_vm
 from reportd.observer.main import Watched
-from reportd.partners.load import load_partners
+from reportd.partners.load import load_partners, partner_problems
 from reportd.partners.partner import Partner
 from reportd.sinks.paths import PathTemplate
 from reportd.supervisor.child import ChildContext, ChildSpec
@@ -200,7 +200,11 @@ def _most_workers(config: Config) -> int:
 
 def load_all(path: Path) -> Loaded:
     """Load configuration and partners; raises `ConfigError` with every problem of all files."""
-    config = load(path)
+    try:
+        config = load(path)
+    except ConfigError as error:
+        others = partner_problems(named_folders(path).partners)
+        raise ConfigError(*error.problems, *others) from None
     template = PathTemplate(config.settings.output.path)
     problems = [f"{config.path}: output.path: {what}" for what in template.problems()]
     partners: Mapping[str, Partner] = {}

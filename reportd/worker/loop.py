@@ -229,6 +229,7 @@ class Loop:
             pause = min(max(SNAPSHOT_SECONDS, took / SNAPSHOT_SHARE), SNAPSHOT_MOST_SECONDS)
             self._snapshot_at = now.mono + pause
             self._complaints.look(self._engine.partitions(), now)
+            self._complaints.look_at_output(self._engine.output_trouble(now), now)
         if now.mono >= self._tidy_at:
             self._tidy_at = now.mono + EVERY_SECONDS
             self._tidier.add(what_may_go(self._engine.partitions(), self._topics))

@@ -106,12 +106,16 @@ def run(
     )
     producer = Producer(client)
     spool = Spool(store)
+    caller = PartnerCaller(
+        partners, Client(workers.threads), Credentials(config.secrets.read), clock.wall
+    )
     output = Output(
         partners=partners,
         publisher=Publisher(store, PathTemplate(settings.output.path)),
         spool=spool,
         fence=fence,
         clock=clock,
+        secrets_of=caller.secrets_of,
     )
     loop.attach(
         consumer=GroupConsumer(
@@ -130,12 +134,16 @@ def run(
         ),
         executor=Executor(
             threads=workers.threads,
+<<<<<<< HEAD
             caller=PartnerCaller(
                 partners,
                 Client(workers.threads, context=tls),
                 Credentials(config.secrets.read),
                 clock.wall,
             ),
+=======
+            caller=caller,
+>>>>>>> w-critic
             engine=engine,
             events=events,
             fence=fence,

@@ -3,21 +3,25 @@
 import argparse
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reportd.broker.settings import client_settings, library_problems
 from reportd.cli.options import add_config_option
 from reportd.config.calendar import days_without_slot, next_slot
-from reportd.config.load import Config, load
+from reportd.config.load import Config, load, named_folders
 from reportd.config.schedule import Schedule, ask_problems, load_schedules
 from reportd.errors import ConfigError
-from reportd.partners.load import load_partners
+from reportd.partners.load import load_partners, partner_problems
 from reportd.partners.partner import Partner
 from reportd.sinks.formats import FORMATS
 from reportd.sinks.paths import PathTemplate
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
+
+LONG_SECONDS = 3600.0
+"""A limit over that long is worth a word: whoever takes a partition over starts it spent."""
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
@@ -33,7 +37,10 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Check all; return 0, or raise `ConfigError` with every problem."""
-    config = load(args.config)
+    try:
+        config = load(args.config)
+    except ConfigError as error:
+        raise ConfigError(*error.problems, *_problems_beside(args.config)) from None
     # the library need not say that no broker answers: nobody has asked it to find one
     quiet = {**client_settings(config.settings.kafka), "log_level": 0}
     problems: list[str] = [f"{config.path}: kafka: {what}" for what in library_problems(quiet)]
@@ -56,6 +63,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _problems_beside(path: Path) -> Iterator[str]:
+    """Yield what else is wrong where the configuration itself is."""
+    named = named_folders(path)
+    yield from partner_problems(named.partners)
+    try:
+        if named.schedules.is_dir():
+            load_schedules(named.schedules, named.secrets)
+    except ConfigError as error:
+        yield from error.problems
+
+
 def reference_problems(
     config: Config, partners: Mapping[str, Partner], schedules: Mapping[str, Schedule]
 ) -> list[str]:
@@ -72,7 +90,20 @@ def reference_problems(
     reports = {name: partner.reports for name, partner in partners.items()}
     for schedule in schedules.values():
         problems += ask_problems(schedule, reports, FORMATS)
+        problems += _refused(schedule, partners)
     return problems
+
+
+def _refused(schedule: Schedule, partners: Mapping[str, Partner]) -> Iterator[str]:
+    """Yield what workers would refuse of a schedule's requests: too many days, wrong params."""
+    for number, ask in enumerate(schedule.settings.ask, 1):
+        partner = partners.get(ask.partner)
+        report = partner.reports.get(ask.report_name) if partner is not None else None
+        if report is not None:
+            days = max(span.count for span in ask.spans)
+            for what in report.problems_of(days, ask.params):
+                hint = "; see split_days" if what.startswith("days") else ""
+                yield f"{schedule.path}: ask[{number}].{what}{hint}"
 
 
 def summary(
@@ -90,6 +121,12 @@ def summary(
             f"{limit.calls} in {limit.seconds:g} s per {limit.per}" for limit in partner.spec.limits
         )
         yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
+        for number, limit in enumerate(partner.spec.limits, 1):
+            if limit.seconds >= LONG_SECONDS:
+                yield (
+                    f"partner {partner.name}: limits[{number}] begins spent with each start: up to "
+                    f"{limit.seconds / 3600:g} h without a call (docs/design/limits.rst)"
+                )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)
 
