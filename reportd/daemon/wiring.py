@@ -36,6 +36,7 @@ from reportd.supervisor.herald import Herald
 from reportd.supervisor.loop import Supervisor
 from reportd.supervisor.plan import Plan
 from reportd.supervisor.probe import Report
+from reportd.supervisor.reload_file import ReloadFile, runtime_folder
 from reportd.worker import main as worker_main
 
 logger = logging.getLogger(__name__)
@@ -181,6 +182,7 @@ def run(path: Path) -> int:
             board.slot(SUPERVISOR_SLOT),
             lambda: _summary(board.slot(OBSERVER_SLOT).read()),
             watchdog_seconds(),
+            reload_file(os.environ, me),
         )
         return Supervisor(source, board, herald, clock).run()
 
@@ -217,9 +219,9 @@ def load_all(path: Path) -> Loaded:
 @contextmanager
 def metrics_folder(environ: Mapping[str, str]) -> Iterator[Path]:
     """Give an empty folder for the counters: in systemd's runtime directory, or a private one."""
-    runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    if runtime:
-        folder = Path(runtime) / "metrics"
+    runtime = runtime_folder(environ)
+    if runtime is not None:
+        folder = runtime / "metrics"
         metrics.empty_folder(folder)
         yield folder
         return
@@ -228,6 +230,12 @@ def metrics_folder(environ: Mapping[str, str]) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def reload_file(environ: Mapping[str, str], me: Vm) -> ReloadFile | None:
+    """Return where reloads are told of: in systemd's runtime directory, if there is one."""
+    folder = runtime_folder(environ)
+    return ReloadFile(folder, me.pid, me.pid_started) if folder else None
 
 
 def _summary(snapshot: bytes) -> str:
