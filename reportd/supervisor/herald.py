@@ -123,7 +123,8 @@ class Herald:
             return f"draining: {alive} of {len(state.seats)} processes left"
         parts = [f"{state.phase}: {alive} of {len(state.seats)} processes"]
         if not state.reload.ok:
-            parts.append("configuration on disk refused (see the log), the one before runs on")
+            why = next(iter(state.reload.problems), "see the log")
+            parts.append(f"configuration on disk refused, the one before runs on: {why}")
         if summary := self._summary():
             parts.append(summary)
         return "; ".join(parts)
