@@ -46,13 +46,13 @@ def child(folder: Path, entry: dict[str, Any]) -> Callable[[ChildContext], int]:
     """Return what one fake child does."""
 
     def run(context: ChildContext) -> int:
+        for request in entry.get("in_hand", []):  # before anybody knows of this life and ends it
+            context.slot.take(request)
         with (folder / f"{context.name}.lives").open("a") as lives:
             life = {"pid": os.getpid(), "strikes": dict(context.strikes), "tag": entry.get("tag")}
             lives.write(json.dumps(life) + "\n")
         book = Metrics.of_process(folder / "metrics", context.name)
         book.rows.inc("acme")
-        for request in entry.get("in_hand", []):
-            context.slot.take(request)
         return behave(context, entry)
 
     return run
