@@ -216,7 +216,7 @@ def _failed(engine: Engine, job: Finish | Spool | LookAt, error: Exception) -> E
             "storing the answer of request %s failed unexpectedly",
             entry.request.id,
             exc_info=error,
-            extra={"action": "store_failed"},
+            extra={"action": "store_failed", **entry.request.log_fields()},
         )
         reason = f"{type(error).__name__} while storing: {reason}"
         if isinstance(job, LookAt):
