@@ -40,6 +40,15 @@ class Config:
         return self.path.parent
 
 
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where the other files lie."""
+
+    partners: Path
+    schedules: Path
+    secrets: SecretsFolder = field(repr=False)
+
+
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Load a configuration.
 
@@ -48,7 +57,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     path = path.absolute()
     merged = _Merged(path)
     problems: list[str] = []
-    for each in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
+    for each in _files(path):
         try:
             merged.add(each, read_toml(each))
         except ConfigError as error:
@@ -61,6 +70,40 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     except ValidationError as error:
         raise ConfigError(*problems_of(error, Settings, merged.file_of)) from None
     return Config(settings, path, _hash(merged.data, settings.partners_folder), secrets)
+
+
+def folders(path: Path, environ: Mapping[str, str] = os.environ) -> Folders | None:
+    """Return where the other files lie although `load` failed: they have problems of their own.
+
+    None: the file is not there, or not TOML.
+    """
+    path = path.absolute()
+    merged = _Merged(path)
+    for each in _files(path):
+        try:
+            merged.add(each, read_toml(each))
+        except ConfigError:
+            if each == path:
+                return None
+
+    def named(setting: str) -> Path:
+        found = merged.data.get(setting)
+        return path.parent / (found if isinstance(found, str) else _default_folder(setting))
+
+    return Folders(
+        named("partners_folder"),
+        named("schedules_folder"),
+        _secrets_folder(merged.data, path.parent, environ),
+    )
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    return path, *sorted((path.parent / "conf.d").glob("*.toml"))
+
+
+def _default_folder(setting: str) -> Path:
+    found: Path = Settings.model_fields[setting].default
+    return found
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -123,7 +166,8 @@ def _secrets_folder(
 ) -> SecretsFolder:
     """Return where secrets are read, before the settings that need them are checked."""
     named = data.get("secrets_folder")
-    return SecretsFolder.of(base / (named if isinstance(named, str) else "secrets"), environ)
+    folder = named if isinstance(named, str) else _default_folder("secrets_folder")
+    return SecretsFolder.of(base / folder, environ)
 
 
 def _hash(data: Mapping[str, Any], partners_folder: Path) -> str:

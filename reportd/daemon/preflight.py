@@ -22,7 +22,7 @@ from reportd.observer.brokerwatch import Clients, Mailbox
 from reportd.observer.clients import connect
 from reportd.observer.machine import is_running
 from reportd.observer.neighbours import LIVE_SECONDS, Neighbours
-from reportd.observer.web import probe_port
+from reportd.observer.web import probe_port, tls_context
 from reportd.sinks.local import LocalStore
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def preflight(
             f"{settings.partners_folder}: no partner; put one file a partner there (see "
             "docs/partners.rst)"
         )
+    tls_context(settings.metrics)
     if settings.metrics.listen != listens:
         probe_port(settings.metrics)
     store = LocalStore(Path(settings.output.root), settings.output.mode_bits)

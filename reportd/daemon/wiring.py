@@ -19,7 +19,7 @@ from setproctitle import setproctitle
 from reportd import log, metrics
 from reportd.board import Board
 from reportd.clock import Clock, SystemClock
-from reportd.config.load import Config, load
+from reportd.config.load import Config, folders, load
 from reportd.daemon.preflight import preflight
 from reportd.errors import EXIT_CONFIG, ConfigError
 from reportd.metrics import Metrics
@@ -195,7 +195,10 @@ def _most_workers(config: Config) -> int:
 
 def load_all(path: Path) -> Loaded:
     """Load configuration and partners; raises `ConfigError` with every problem of all files."""
-    config = load(path)
+    try:
+        config = load(path)
+    except ConfigError as error:
+        raise ConfigError(*error.problems, *_partner_problems(path)) from None
     template = PathTemplate(config.settings.output.path)
     problems = [f"{config.path}: output.path: {what}" for what in template.problems()]
     partners: Mapping[str, Partner] = {}
@@ -214,6 +217,17 @@ def load_all(path: Path) -> Loaded:
     if problems:
         raise ConfigError(*problems)
     return Loaded(config, partners)
+
+
+def _partner_problems(path: Path) -> tuple[str, ...]:
+    """Return what is wrong with the partners of a configuration that does not load."""
+    found = folders(path)
+    try:
+        if found is not None:
+            load_partners(found.partners)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 @contextmanager
