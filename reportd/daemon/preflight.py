@@ -9,7 +9,6 @@ import math
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from reportd.broker.settings import client_settings, library_problems
 from reportd.broker.topics import Topics, problems_of_topics
@@ -61,7 +60,7 @@ def preflight(
     tls_context(settings.metrics)
     if settings.metrics.listen != listens:
         probe_port(settings.metrics)
-    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    store = LocalStore.of(settings.output)
     store.probe()
     client = client_settings(settings.kafka)
     if problems := library_problems(client):

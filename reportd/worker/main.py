@@ -5,7 +5,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from random import Random
 
 from reportd.board import Slot
@@ -72,7 +71,7 @@ def run(
     topics = Topics(settings.kafka.prefix)
     client = client_settings(settings.kafka)
     workers = settings.workers
-    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    store = LocalStore.of(settings.output)
     engine_settings = EngineSettings(
         threads=workers.threads,
         window_requests=workers.window_requests,

@@ -62,7 +62,7 @@ def test_the_shape_that_users_write(place: Place) -> None:
         "sasl.password": Secret("hunter2"),
     }
     assert config.settings.workers.processes == "per-partition"
-    assert config.settings.output.mode_bits == 0o640
+    assert config.settings.output.file_mode == 0o640
     assert "hunter2" not in repr(config)
     assert config.base == place.folder
 
