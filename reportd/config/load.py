@@ -21,6 +21,8 @@ from reportd.config.settings import Settings
 from reportd.errors import ConfigError
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
+_OWN = (("workers", "machine_id"), ("metrics", "listen"))
+"""What each VM may have its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Config:
     path: Path
     """The file it was loaded from."""
     config_hash: str
-    """16 hex digits: equal on VMs that would do the same (settings but machine_id, partners)."""
+    """16 hex digits: equal on VMs that would do the same: settings and partners, but not what is a
+    VM's own (``machine_id``, ``metrics.listen``)."""
     secrets: SecretsFolder = field(repr=False)
 
     @property
@@ -172,9 +175,10 @@ def _secrets_folder(
 
 def _hash(data: Mapping[str, Any], partners_folder: Path) -> str:
     shared = dict(data)
-    if isinstance(shared.get("workers"), dict):
-        workers = {k: v for k, v in shared.pop("workers").items() if k != "machine_id"}
-        shared |= {"workers": workers} if workers else {}
+    for section, own in _OWN:
+        if isinstance(shared.get(section), dict):
+            others = {k: v for k, v in shared.pop(section).items() if k != own}
+            shared |= {section: others} if others else {}
     digest = hashlib.sha256(orjson.dumps(shared, option=orjson.OPT_SORT_KEYS))
     for part in _partner_files(partners_folder):
         digest.update(hashlib.sha256(part).digest())
