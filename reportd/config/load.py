@@ -21,6 +21,8 @@ from reportd.config.settings import Settings
 from reportd.errors import ConfigError
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
+_OWN = (("workers", "machine_id"), ("metrics", "listen"))
+"""What each VM may have its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Config:
     path: Path
     """The file it was loaded from."""
     config_hash: str
-    """16 hex digits: equal on VMs that would do the same (settings but machine_id, partners)."""
+    """16 hex digits: equal on VMs that would do the same: settings and partners, but not what is a
+    VM's own (``machine_id``, ``metrics.listen``)."""
     secrets: SecretsFolder = field(repr=False)
 
     @property
@@ -41,8 +44,8 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The folders beside a configuration, known even where it is wrong otherwise."""
+class Folders:
+    """Where the other files lie."""
 
     partners: Path
     schedules: Path
@@ -55,7 +58,13 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     Raises `ConfigError` with every problem of every file, each as ``file: section.key: ...``.
     """
     path = path.absolute()
-    merged, problems = _read_all(path)
+    merged = _Merged(path)
+    problems: list[str] = []
+    for each in _files(path):
+        try:
+            merged.add(each, read_toml(each))
+        except ConfigError as error:
+            problems += error.problems
     if problems:
         raise ConfigError(*problems)
     secrets = _secrets_folder(merged.data, path.parent, environ)
@@ -66,35 +75,38 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     return Config(settings, path, _hash(merged.data, settings.partners_folder), secrets)
 
 
-def named_folders(path: Path, environ: Mapping[str, str] = os.environ) -> Named:
-    """Return the folders that a wrong configuration names, or the usual ones.
+def folders(path: Path, environ: Mapping[str, str] = os.environ) -> Folders | None:
+    """Return where the other files lie although `load` failed: they have problems of their own.
 
-    So that whoever has to mend it hears of everything at once. Raises nothing.
+    None: the file is not there, or not TOML.
     """
     path = path.absolute()
-    data = _read_all(path)[0].data
+    merged = _Merged(path)
+    for each in _files(path):
+        try:
+            merged.add(each, read_toml(each))
+        except ConfigError:
+            if each == path:
+                return None
 
-    def folder(key: str, usual: str) -> Path:
-        named = data.get(key)
-        return path.parent / (named if isinstance(named, str) and "\0" not in named else usual)
+    def named(setting: str) -> Path:
+        found = merged.data.get(setting)
+        return path.parent / (found if isinstance(found, str) else _default_folder(setting))
 
-    return Named(
-        partners=folder("partners_folder", "partners"),
-        schedules=folder("schedules_folder", "schedules"),
-        secrets=_secrets_folder(data, path.parent, environ),
+    return Folders(
+        named("partners_folder"),
+        named("schedules_folder"),
+        _secrets_folder(merged.data, path.parent, environ),
     )
 
 
-def _read_all(path: Path) -> tuple["_Merged", list[str]]:
-    """Lay the files that can be read over each other; return what is wrong with the others."""
-    merged = _Merged(path)
-    problems: list[str] = []
-    for each in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
-        try:
-            merged.add(each, read_toml(each))
-        except ConfigError as error:
-            problems += error.problems
-    return merged, problems
+def _files(path: Path) -> tuple[Path, ...]:
+    return path, *sorted((path.parent / "conf.d").glob("*.toml"))
+
+
+def _default_folder(setting: str) -> Path:
+    found: Path = Settings.model_fields[setting].default
+    return found
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -157,14 +169,16 @@ def _secrets_folder(
 ) -> SecretsFolder:
     """Return where secrets are read, before the settings that need them are checked."""
     named = data.get("secrets_folder")
-    return SecretsFolder.of(base / (named if isinstance(named, str) else "secrets"), environ)
+    folder = named if isinstance(named, str) else _default_folder("secrets_folder")
+    return SecretsFolder.of(base / folder, environ)
 
 
 def _hash(data: Mapping[str, Any], partners_folder: Path) -> str:
     shared = dict(data)
-    if isinstance(shared.get("workers"), dict):
-        workers = {k: v for k, v in shared.pop("workers").items() if k != "machine_id"}
-        shared |= {"workers": workers} if workers else {}
+    for section, own in _OWN:
+        if isinstance(shared.get(section), dict):
+            others = {k: v for k, v in shared.pop(section).items() if k != own}
+            shared |= {section: others} if others else {}
     digest = hashlib.sha256(orjson.dumps(shared, option=orjson.OPT_SORT_KEYS))
     for part in _partner_files(partners_folder):
         digest.update(hashlib.sha256(part).digest())

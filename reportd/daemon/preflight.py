@@ -9,7 +9,6 @@ import math
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from reportd.broker.settings import client_settings, library_problems
 from reportd.broker.topics import Topics, problems_of_topics
@@ -22,7 +21,7 @@ from reportd.observer.brokerwatch import Clients, Mailbox
 from reportd.observer.clients import connect
 from reportd.observer.machine import is_running
 from reportd.observer.neighbours import LIVE_SECONDS, Neighbours
-from reportd.observer.web import probe_port
+from reportd.observer.web import probe_port, tls_context
 from reportd.sinks.local import LocalStore
 
 logger = logging.getLogger(__name__)
@@ -58,9 +57,10 @@ def preflight(
             f"{settings.partners_folder}: no partner; put one file a partner there (see "
             "docs/partners.rst)"
         )
+    tls_context(settings.metrics)
     if settings.metrics.listen != listens:
         probe_port(settings.metrics)
-    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    store = LocalStore.of(settings.output)
     store.probe()
     client = client_settings(settings.kafka)
     if problems := library_problems(client):

@@ -21,7 +21,7 @@ from reportd import log, metrics
 from reportd.board import Board
 from reportd.broker.before_fork import set_up_library
 from reportd.clock import Clock, SystemClock
-from reportd.config.load import Config, load, named_folders
+from reportd.config.load import Config, folders, load
 from reportd.daemon.preflight import preflight
 from reportd.errors import EXIT_CONFIG, ConfigError
 from reportd.metrics import Metrics
@@ -38,6 +38,7 @@ from reportd.supervisor.herald import Herald
 from reportd.supervisor.loop import Supervisor
 from reportd.supervisor.plan import Plan
 from reportd.supervisor.probe import Report
+from reportd.supervisor.reload_file import ReloadFile, runtime_folder
 from reportd.transport.connection import tls_context
 from reportd.worker import main as worker_main
 
@@ -188,6 +189,7 @@ def run(path: Path) -> int:
             board.slot(SUPERVISOR_SLOT),
             lambda: _summary(board.slot(OBSERVER_SLOT).read()),
             watchdog_seconds(),
+            reload_file(os.environ, me),
         )
         return Supervisor(source, board, herald, clock).run()
 
@@ -203,7 +205,8 @@ def load_all(path: Path) -> Loaded:
     try:
         config = load(path)
     except ConfigError as error:
-        others = partner_problems(named_folders(path).partners)
+        named = folders(path)
+        others = partner_problems(named.partners) if named is not None else ()
         raise ConfigError(*error.problems, *others) from None
     template = PathTemplate(config.settings.output.path)
     problems = [f"{config.path}: output.path: {what}" for what in template.problems()]
@@ -228,9 +231,9 @@ def load_all(path: Path) -> Loaded:
 @contextmanager
 def metrics_folder(environ: Mapping[str, str]) -> Iterator[Path]:
     """Give an empty folder for the counters: in systemd's runtime directory, or a private one."""
-    runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    if runtime:
-        folder = Path(runtime) / "metrics"
+    runtime = runtime_folder(environ)
+    if runtime is not None:
+        folder = runtime / "metrics"
         metrics.empty_folder(folder)
         yield folder
         return
@@ -239,6 +242,12 @@ def metrics_folder(environ: Mapping[str, str]) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def reload_file(environ: Mapping[str, str], me: Vm) -> ReloadFile | None:
+    """Return where reloads are told of: in systemd's runtime directory, if there is one."""
+    folder = runtime_folder(environ)
+    return ReloadFile(folder, me.pid, me.pid_started) if folder else None
 
 
 def _summary(snapshot: bytes) -> str:

@@ -104,6 +104,16 @@ class Request(Record):
             formats=(),
         )
 
+    def log_fields(self) -> dict[str, str]:
+        """Return what the log calls this request by."""
+        return {
+            "partner": self.partner,
+            "report": self.report,
+            "account": self.account,
+            "request": self.id,
+            "run": self.run,
+        }
+
     def days(self) -> list[date]:
         """Return every day asked for, in order."""
         count = (self.last_day - self.first_day).days + 1

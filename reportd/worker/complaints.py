@@ -82,5 +82,10 @@ class Complaints:
                 one.requests,
                 one.account,
                 one.reason,
-                extra={"action": "requests_held", "partner": one.partner},
+                extra={
+                    "action": "requests_held",
+                    "partner": one.partner,
+                    "report": one.report,
+                    "account": one.account,
+                },
             )

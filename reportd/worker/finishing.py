@@ -241,6 +241,6 @@ def _unforeseen(entry: Entry, error: Exception) -> str:
         entry.request.id,
         name,
         "".join(traceback.format_tb(error.__traceback__)),
-        extra={"action": "store_failed"},
+        extra={"action": "store_failed", **entry.request.log_fields()},
     )
     return f"{name} while storing"

@@ -6,7 +6,6 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from random import Random
 
 from reportd.board import Slot
@@ -75,7 +74,7 @@ def run(
     topics = Topics(settings.kafka.prefix)
     client = client_settings(settings.kafka)
     workers = settings.workers
-    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    store = LocalStore.of(settings.output)
     engine_settings = EngineSettings(
         threads=workers.threads,
         window_requests=workers.window_requests,
@@ -107,7 +106,10 @@ def run(
     producer = Producer(client)
     spool = Spool(store)
     caller = PartnerCaller(
-        partners, Client(workers.threads), Credentials(config.secrets.read), clock.wall
+        partners,
+        Client(workers.threads, context=tls),
+        Credentials(config.secrets.read),
+        clock.wall,
     )
     output = Output(
         partners=partners,
@@ -134,16 +136,7 @@ def run(
         ),
         executor=Executor(
             threads=workers.threads,
-<<<<<<< HEAD
-            caller=PartnerCaller(
-                partners,
-                Client(workers.threads, context=tls),
-                Credentials(config.secrets.read),
-                clock.wall,
-            ),
-=======
             caller=caller,
->>>>>>> w-critic
             engine=engine,
             events=events,
             fence=fence,

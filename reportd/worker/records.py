@@ -1,6 +1,7 @@
 """Produces what the engine wants written, and tells it when it stands. Used by the loop."""
 
 import functools
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
@@ -16,6 +17,8 @@ from reportd.worker.actions import Forward, WriteDead, WriteEnd, WriteStep
 from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.events import Events
+
+logger = logging.getLogger(__name__)
 
 Record = WriteEnd | WriteStep | WriteDead | Forward
 Done = int | BrokerError
@@ -131,6 +134,7 @@ class Records:
 
     def _end_confirmed(self, entry: Entry, end: End, position: int, now: Now) -> None:
         self._tally.ended(entry, end)
+        _log_end(entry, end)
         self._engine.end_confirmed(entry, end, position, now)
 
     def _step_confirmed(self, entry: Entry, step: Step, position: int, now: Now) -> None:
@@ -143,6 +147,24 @@ class Records:
         parsed = self._topics.parse(message.topic)
         self._tally.forwarded(parsed[1] if parsed else "")
         self._engine.forwarded(message)
+
+
+def _log_end(entry: Entry, end: End) -> None:
+    """Say how a request ended: at level debug, but for those that somebody has to look at."""
+    level = logging.WARNING if end.state == "dead" else logging.DEBUG
+    if not logger.isEnabledFor(level):
+        return
+    request = entry.request
+    logger.log(
+        level,
+        "%s: %s.%s of account %s%s",
+        end.state,
+        request.partner,
+        request.report,
+        request.account,
+        f": {end.reason}" if end.reason else "",
+        extra={"action": f"request_{end.state}", **request.log_fields()},
+    )
 
 
 def _confirmed(done: Callable[[int, Now], None], result: Done, now: Now) -> None:

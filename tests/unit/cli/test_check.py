@@ -136,33 +136,50 @@ def test_broken_files_do_not_hide_each_other(
     assert "schedules/daily.toml: calendar: must be text in quotes" in said
 
 
-def test_a_wrong_configuration_hides_no_other_file(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Where ``reportd.toml`` is wrong, what lies in the folders that it names is still read."""
-    (place.folder / "partners").rename(place.folder / "ours")
-    place.write("reportd.toml", f'partners_folder = "ours"\n{CONFIG}\nworkers = {{ thread = 3 }}\n')
-    place.write("ours/acme.toml", "= 1")
-    place.write("schedules/daily.toml", "calendar = 1")
+def test_wrong_settings_hide_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Problems of the settings and those of partners and schedules come in one go."""
+    place.write("reportd.toml", CONFIG + "[workers]\nthread = 3\n")
+    place.write("partners/bing.toml", "= 1")
+    place.write("schedules/second.toml", "calendar = 1")
 
     assert place.check() == EXIT_CONFIG
     said = capsys.readouterr().err
     assert "reportd.toml: workers.thread: unknown setting" in said
-    assert "ours/acme.toml: not TOML" in said
-    assert "schedules/daily.toml: calendar: must be text in quotes" in said
+    assert "partners/bing.toml: not TOML" in said
+    assert "schedules/second.toml: calendar: must be text in quotes" in said
+
+
+def test_wrong_settings_hide_no_slip_of_a_schedule(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that load are held together too, where the settings say they lie."""
+    place.write("reportd.toml", 'partners_folder = "elsewhere"\n' + CONFIG.replace("root", "rot"))
+    (place.folder / "partners").rename(place.folder / "elsewhere")
+    place.write("schedules/daily.toml", SCHEDULE.replace("acme.", "acne."))
+
+    assert place.check() == EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert "reportd.toml: output.rot: unknown setting; did you mean 'root'?" in said
+    assert "there is no partner 'acne'; did you mean 'acme'?" in said
 
 
 def test_no_configuration_is_one_problem(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody is told of folders that a file that is not there might have named."""
+    """A file that is not there, or no TOML, says nothing of what lies beside it."""
+    place.write("partners/acme.toml", "= 1")
     place.config.unlink()
-    for name in ("partners/acme.toml", "schedules/daily.toml"):
-        (place.folder / name).unlink()
-    for name in ("partners", "schedules"):
-        (place.folder / name).rmdir()
+    assert place.check() == EXIT_CONFIG
+    assert capsys.readouterr().err.splitlines() == [
+        f"{place.config}: there is no such file; create it or name another"
+    ]
+
+
+def test_certificate_is_looked_at(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is not there is found before the observer has to end."""
+    tls = 'metrics = { tls = { certificate = "m.crt", key = "m.key" } }\n'
+    place.write("reportd.toml", tls + place.config.read_text())
 
     assert place.check() == EXIT_CONFIG
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "there is no such file" in line
+    assert f"{place.config}: metrics.tls: {place.folder}/m.crt" in capsys.readouterr().err
 
 
 def test_librdkafka_is_asked(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

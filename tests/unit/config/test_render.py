@@ -57,8 +57,11 @@ def test_what_the_sample_comments_out_is_valid(tmp_path: Path) -> None:
     assert after.workers.machine_id == "vm-1"
     assert after.metrics.tls is not None
     examples = {"kafka": before.kafka, "metrics": before.metrics}
+    assert (after.output.group, after.output.folder_mode) == ("analysts", "2750")
     workers = after.workers.model_copy(update={"machine_id": None})
-    assert after.model_copy(update={**examples, "workers": workers}) == before
+    output = after.output.model_copy(update={"group": None, "folder_mode": None})
+    update = {**examples, "workers": workers, "output": output}
+    assert after.model_copy(update=update) == before
 
 
 def test_the_sample_schedule_is_valid(tmp_path: Path) -> None:
