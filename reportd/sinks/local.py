@@ -7,6 +7,7 @@ globs read names with ``_``)::
     _reportd/staging/<a>/<key>.<try>.<path hash>.tmp     complete or half files, not yet published
     _reportd/staging/<a>/<key>.<try>.<path hash>.receipt
     _reportd/receipts/<cd>/<path hash>.receipt           of published files that are not Parquet
+    _reportd/spool/                                      see `reportd.sinks.answers`
 
 Every try has names of its own: a process that was stopped and wakes cannot write into what its
 successor stages. Used by workers.
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from reportd.errors import OutputError
+from reportd.sinks.answers import LocalAnswers
 from reportd.sinks.folders import (
     Folders,
     names_in,
@@ -44,6 +46,11 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 class LocalStore:
     """An output root in a folder that exists. Thread-safe; one a process."""
 
+    threads = 1
+    """See `OutputRoot.threads`: what waits for the disk waits for one fsync together."""
+    publish_seconds = 0.0
+    """See `OutputRoot.publish_seconds`: a rename is the last thing that is done."""
+
     def __init__(self, root: Path, mode: int = 0o640) -> None:
         """Open the root; the first one ever gives it its identity. ``mode`` is the files'.
 
@@ -55,6 +62,7 @@ class LocalStore:
             for parts in (STAGING, RECEIPTS):
                 os.close(self.folders.open(*parts, make=True))
             self._identity = self._make_identity()
+        self.answers = LocalAnswers(self.folders)
 
     @property
     def identity(self) -> str:

@@ -20,6 +20,7 @@ from reportd.sinks.folders import (
 )
 from reportd.sinks.formats import Chunk, read_footer
 from reportd.sinks.receipts import Receipt
+from reportd.sinks.store import Guard
 
 OWN = "_reportd"
 STAGING = (OWN, "staging")
@@ -128,8 +129,9 @@ class LocalStage:
             return Receipt.from_json(read_small(beside))
         return self._receipt_beside(path)  # a kill came between the two renames
 
-    def publish(self, receipt: Receipt) -> None:
+    def publish(self, receipt: Receipt, guard: Guard) -> None:
         """Rename the receipt (unless it is in the file), then the file; see `Stage.publish`."""
+        guard()
         with output_errors(receipt.path):
             if receipt.format != "parquet":
                 digest = path_digest(receipt.path)

@@ -29,13 +29,15 @@ class Output:
         spool: Spool,
         fence: Fence,
         clock: Clock,
+        publish_seconds: float = 0.0,
     ) -> None:
-        """Take an open store's publisher and spool."""
+        """Take an open store's publisher and spool, and its `OutputRoot.publish_seconds`."""
         self._partners = partners
         self._publisher = publisher
         self._spool = spool
         self._fence = fence
         self._clock = clock
+        self._publish_seconds = publish_seconds
 
     def look(self, entry: Entry) -> Looked:
         """Say what stands there for a request; publishes its complete temp files."""
@@ -94,7 +96,8 @@ class Output:
 
     def _guard(self, entry: Entry) -> Callable[[], None]:
         def guard() -> None:
-            if not entry.alive() or not self._fence.is_open(self._clock.boottime()):
+            done_at = self._clock.boottime() + self._publish_seconds
+            if not entry.alive() or not self._fence.is_open(done_at):
                 raise FencedError("the lease on the partition has run out")
 
         return guard
