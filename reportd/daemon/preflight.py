@@ -9,7 +9,6 @@ import math
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from reportd.broker.settings import client_settings, library_problems
 from reportd.broker.topics import Topics, problems_of_topics
@@ -23,7 +22,7 @@ from reportd.observer.clients import connect
 from reportd.observer.machine import is_running
 from reportd.observer.neighbours import LIVE_SECONDS, Neighbours
 from reportd.observer.web import probe_port
-from reportd.sinks.local import LocalStore
+from reportd.worker.opening import open_output
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def preflight(
         )
     if settings.metrics.listen != listens:
         probe_port(settings.metrics)
-    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    store = open_output(settings.output)
     store.probe()
     client = client_settings(settings.kafka)
     if problems := library_problems(client):

@@ -16,7 +16,6 @@ successor stages. Used by workers.
 import contextlib
 import errno
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,10 +34,17 @@ from reportd.sinks.folders import (
 )
 from reportd.sinks.formats import read_footer
 from reportd.sinks.receipts import Receipt
-from reportd.sinks.staging import OWN, RECEIPTS, STAGING, LocalStage, fitting, path_digest
+from reportd.sinks.staging import (
+    OWN,
+    RECEIPTS,
+    STAGING,
+    LocalStage,
+    chunks_of,
+    fitting,
+    path_digest,
+)
+from reportd.sinks.store import checked_key, identity_in
 
-_KEY = re.compile(r"^[0-9a-z]{2,64}(?:-\d{1,9})?$")
-_IDENTITY = re.compile(r"^[0-9a-f]{32}$")
 _ENDINGS = (".tmp", ".receipt")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
@@ -80,12 +86,10 @@ class LocalStore:
                 remove(folder, temp)
                 os.fsync(folder)
                 found = open_to_read("store", folder)
-            text = "" if found is None else read_small(found).decode("ascii", "replace").strip()
+            data = b"" if found is None else read_small(found)
         finally:
             os.close(folder)
-        if not _IDENTITY.match(text):
-            raise OutputError(f"output root {self.root}: {OWN}/store does not hold an id")
-        return text
+        return identity_in(data, str(self.root))
 
     def probe(self) -> None:
         """Write and remove a small file, durably, and see that the root is still the same."""
@@ -132,7 +136,7 @@ class LocalStore:
             if descriptor is None:
                 return None
             try:
-                return fitting(receipt, descriptor)
+                return fitting(receipt, chunks_of(descriptor))
             finally:
                 os.close(descriptor)
 
@@ -221,9 +225,7 @@ def _newest(folder: int, names: Iterable[str]) -> int:
 
 
 def _shard(key: str) -> tuple[str, ...]:
-    if not _KEY.match(key):
-        raise ValueError(f"not a stage's key: {key[:80]!r}")
-    return (*STAGING, key[:1])
+    return (*STAGING, checked_key(key)[:1])
 
 
 def _write_file(folders: Folders, folder: int, name: str, data: bytes) -> None:

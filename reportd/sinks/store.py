@@ -6,11 +6,16 @@ see the whole old file or the whole new one. Used by workers; every method may b
 network, and raises `OutputError` when the output does not do what it is asked.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from reportd.errors import OutputError
 from reportd.sinks.formats import Chunk
 from reportd.sinks.receipts import Receipt
+
+_KEY = re.compile(r"^[0-9a-z]{2,64}(?:-\d{1,9})?$")
+_IDENTITY = re.compile(r"^[0-9a-f]{32}$")
 
 Guard = Callable[[], None]
 """Raises `FencedError` when nothing may be published any more."""
@@ -136,3 +141,18 @@ class OutputRoot(Store, Protocol):
 def stage_key(request_id: str, replay: int) -> str:
     """Return the key of one life of a request: ``<id>`` or ``<id>-<replay>``."""
     return f"{request_id}-{replay}" if replay else request_id
+
+
+def checked_key(key: str) -> str:
+    """Return a key that leads nowhere else; raises `ValueError`."""
+    if not _KEY.match(key):
+        raise ValueError(f"not a stage's key: {key[:80]!r}")
+    return key
+
+
+def identity_in(data: bytes, root: str) -> str:
+    """Return the id that ``_reportd/store`` holds; raises `OutputError`."""
+    text = data.decode("ascii", "replace").strip()
+    if not _IDENTITY.match(text):
+        raise OutputError(f"output root {root}: _reportd/store does not hold an id")
+    return text

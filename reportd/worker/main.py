@@ -5,7 +5,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from random import Random
 
 from reportd.board import Slot
@@ -21,7 +20,6 @@ from reportd.errors import BrokerError
 from reportd.limits.limiter import Now
 from reportd.metrics import Metrics
 from reportd.partners.partner import Partner
-from reportd.sinks.local import LocalStore
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
 from reportd.sinks.spool import Spool
@@ -34,6 +32,7 @@ from reportd.worker.executor import Executor
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Finishing, Looking
 from reportd.worker.loop import Loop
+from reportd.worker.opening import open_output
 from reportd.worker.records import Records
 from reportd.worker.restoring import Restorer
 from reportd.worker.settings import EngineSettings
@@ -72,7 +71,7 @@ def run(
     topics = Topics(settings.kafka.prefix)
     client = client_settings(settings.kafka)
     workers = settings.workers
-    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    store = open_output(settings.output)
     engine_settings = EngineSettings(
         threads=workers.threads,
         window_requests=workers.window_requests,
@@ -109,6 +108,7 @@ def run(
         spool=spool,
         fence=fence,
         clock=clock,
+        publish_seconds=store.publish_seconds,
     )
     loop.attach(
         consumer=GroupConsumer(
@@ -141,8 +141,8 @@ def run(
             log=tally,
             grant_seconds=engine_settings.grant_seconds,
         ),
-        finishing=Finishing(output, engine, events),
-        looking=Looking(output, engine, events),
+        finishing=Finishing(output, engine, events, threads=store.threads),
+        looking=Looking(output, engine, events, threads=store.threads),
         restorer=Restorer(
             make_reader=lambda: PartitionReader(client, group=settings.kafka.prefix),
             topics=topics,
