@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.errors import UnavailableError
-from tests.s3server import S3Server, server_program
+from tests.s3server import S3Server, is_cached, server_program
 
 # examples are slow when the machine is busy, and that is no fault of what is tested
 settings.register_profile("house", deadline=None)
@@ -30,6 +30,15 @@ def s3_program() -> Path:
         return server_program()
     except UnavailableError as error:
         pytest.skip(str(error))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the first test with an S3 server the time to build it, if ``make test`` did not."""
+    if is_cached():
+        return
+    for item in items:
+        if "s3" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(900), append=False)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """A real S3 server for the tests: versitygw, over a folder on this machine.
 
-``python -m tests.s3server`` is the part of set-up that builds it, once, with the ordinary Go client
-into the user's cache; the fixture asks too, so that it works without. An object is a plain file
-below the folder, under its own name: tests read, age and damage what is stored as in a local store.
+``python -m tests.s3server`` (of ``make test``) builds it, once, with the ordinary Go client into
+the user's cache; the fixture asks too, so that it works without. An object is a plain file below
+the folder, under its own name: tests read, age and damage what is stored as in a local store.
 """
 
 import os
@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+from reportd.config.cache import cache_folder
 from reportd.config.secrets import Secret
 from reportd.config.settings import S3Settings
 from reportd.demo.jars import fetched
@@ -31,6 +32,7 @@ VERSION = "1.8.0"
 BUCKET = "reports"
 ROOT = f"s3://{BUCKET}/raw"
 ACCESS_KEY = "test-access-key"
+_NAME = f"versitygw-{VERSION}"
 _LEAST_GO = (1, 21)
 """From here on a Go fetches the newer Go that a module asks for."""
 _BUILD_SECONDS = 900.0
@@ -42,7 +44,12 @@ def server_program() -> Path:
 
     Blocks for minutes then. Raises `UnavailableError`, with what to do, when it cannot be had.
     """
-    return fetched(f"versitygw-{VERSION}", _build) / "versitygw"
+    return fetched(_NAME, _build) / "versitygw"
+
+
+def is_cached() -> bool:
+    """Say whether the server was built before."""
+    return (cache_folder() / _NAME).is_dir()
 
 
 def _build(folder: Path) -> None:
