@@ -29,6 +29,7 @@ class Proxy:
         """Listen at once, at a port of its own."""
         self._target = target
         self._mode = "pass"
+        self._times = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
@@ -46,10 +47,14 @@ class Proxy:
         self._listener.close()
         self.become("closed")
 
-    def become(self, mode: str) -> None:
-        """Be ``pass``, ``503`` or ``hang`` from now on; connections that are open are cut."""
+    def become(self, mode: str, *, times: int = 0) -> None:
+        """Be ``pass``, ``503`` or ``hang`` from now on; connections that are open are cut.
+
+        With ``times``, so many connections long, then ``pass``.
+        """
         with self._lock:
             self._mode = mode
+            self._times = times
             self.connections = 0
             for sock in self._open:
                 with suppress(OSError):
@@ -66,6 +71,8 @@ class Proxy:
             with self._lock:
                 mode = self._mode
                 self.connections += 1
+                if self.connections == self._times:
+                    self._mode = "pass"
                 self._open.add(sock)
             try:
                 if mode == "pass":

@@ -4,9 +4,9 @@ What pyarrow cannot do comes through `Calls`. The AWS SDK starts with the first 
 child that uses it, after the fork (importing `pyarrow.fs` starts nothing). Every request is bounded
 in time; what fails is an `OutputError`.
 
-A stream of pyarrow that fails is completed all the same when it is let go of: it would leave an
-empty object, or a part, under the name it writes to. So `write` is never used for a final name;
-those come about by `copy` alone, which is one request.
+A stream of pyarrow that fails is completed all the same when it is let go of: it leaves an empty
+object, or a part, under the name it writes to, even some seconds later. So `write` is never used
+for a final name, nor twice for any; final names come about by `copy` alone, which is one request.
 """
 
 import os

@@ -7,7 +7,7 @@ It looks like a `LocalStore`'s folder, but for a folder of its own for each key 
     _reportd/staging/<a>/<key>/<try>.<path hash>.tmp      complete or half files, not yet published
     _reportd/staging/<a>/<key>/<try>.<path hash>.receipt
     _reportd/receipts/<cd>/<path hash>.receipt            of published files that are not Parquet
-    _reportd/spool/<a>/<key>/<attempt>.<step>.zst         answers of many-call requests
+    _reportd/spool/<a>/<key>/<try>.<attempt>.<step>.zst   answers of many-call requests
 
 An object is complete and durable when the server has acknowledged it. Used by workers.
 """
@@ -71,10 +71,17 @@ class S3Store:
         return identity_in(data or b"", self._objects.root)
 
     def probe(self) -> None:
-        """Write and delete an object, and see that the root is still the same."""
-        name = f"{STAGING}/probe.{secrets.token_hex(4)}.tmp"
-        self._objects.write(name, [b"reportd\n"])
-        self._objects.delete(name)
+        """Do once all that a publication does, and see that the root is still the same.
+
+        Keys that may not do all of it are found out at the start, not with the first request.
+        """
+        folder = f"{STAGING}/probe.{secrets.token_hex(4)}"
+        self._objects.write(f"{folder}/a.tmp", [b"reportd\n"])
+        self._objects.copy(f"{folder}/a.tmp", f"{folder}/b.tmp")
+        for found in self._objects.below(folder):
+            self._objects.delete(found.key)
+        if self._objects.open(f"{folder}/b.tmp") is not None:
+            raise OutputError(f"output root {self._objects.root}: not strongly consistent")
         if (self._objects.read(_STORE) or b"").strip() != self._identity.encode():
             raise OutputError(f"output root {self._objects.root}: its id has changed")
 
@@ -229,8 +236,8 @@ class S3Answers:
         self._objects = objects
 
     def put(self, key: str, name: str, data: bytes) -> str:
-        """See `Answers.put`."""
-        file = f"{key[0]}/{key}/{name}"
+        """See `Answers.put`; under a name of its own: a write that failed may still come late."""
+        file = f"{key[0]}/{key}/{secrets.token_hex(4)}.{name}"
         self._objects.write(f"{SPOOL}/{file}", [data])
         return file
 

@@ -100,7 +100,10 @@ class Answers(Protocol):
     """Files of requests, each written whole and durably: where the spool is kept. Thread-safe."""
 
     def put(self, key: str, name: str, data: bytes) -> str:
-        """Write one of a key's files, over one that is there; return what `get` wants to know."""
+        """Write one of a key's files; return what `get` wants to know.
+
+        One of that name is replaced, or stays until all of the key are removed.
+        """
         ...
 
     def get(self, file: str) -> bytes | None:

@@ -1,6 +1,7 @@
 """What only a bucket can do to us: hang, be too busy, keep half uploads; and processes that die."""
 
 import logging
+import random
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from reportd.config.secrets import Secret
+from reportd.config.settings import S3_TRIES
 from reportd.errors import OutputError
 from reportd.sinks.objects import Objects
 from reportd.sinks.paths import PathTemplate
-from reportd.sinks.publish import Look, Publisher
+from reportd.sinks.publish import Look, Prepared, Publisher
 from reportd.sinks.s3 import S3Store
 from reportd.sinks.spool import Spool
 from reportd.transport.client import Client
@@ -121,22 +123,56 @@ def test_a_killed_server_comes_back_with_all_it_had_taken(s3: S3Server) -> None:
     assert publisher.look(request, targets, nothing_forbids) == Look("mine", published)
 
 
-@pytest.mark.parametrize("size", [1, 12_000_000])
-def test_a_write_that_fails_leaves_a_final_name_alone(
-    s3: S3Server, proxy: Proxy, store: S3Store, size: int
-) -> None:
-    """Pyarrow completes a stream that failed when it lets go of it: never under a final name."""
+def prepared(store: S3Store, size: int) -> Prepared:
+    """Prepare a request with one file of about a size."""
     publisher = Publisher(store, PathTemplate())
     request = a_request(formats=("csv",))
     table = {DAY: pa.table({"text": ["x" * size]})}
-    prepared = publisher.prepare(request, publisher.targets(request), table, nothing_forbids)
-    proxy.become("503")
-    (outcome,) = publisher.publish_all([prepared])
-    proxy.become("pass")
+    return publisher.prepare(request, publisher.targets(request), table, nothing_forbids)
 
-    assert isinstance(outcome, OutputError)
+
+@pytest.mark.parametrize("size", [1, 12_000_000])
+@pytest.mark.parametrize("step", ["seal", "publish"])
+def test_a_server_that_is_too_busy_once_leaves_a_final_name_alone(
+    s3: S3Server, proxy: Proxy, store: S3Store, step: str, size: int
+) -> None:
+    """A stream of pyarrow that failed is completed when it is let go of: see `Objects`."""
+    one = prepared(store, size)
+    if step == "publish":
+        one.stage.seal()
+    do: dict[str, Callable[[], None]] = {
+        "seal": one.stage.seal,
+        "publish": lambda: one.stage.publish(one.receipts[0], nothing_forbids),
+    }
+    proxy.become("503", times=S3_TRIES)
+    with pytest.raises(OutputError):
+        do[step]()
+    one.stage.close()
+    proxy.become("pass")  # what was still under way ends
+    store.probe()
+
     assert final_files(s3.root) == {}
-    assert publisher.look(request, publisher.targets(request), nothing_forbids) == Look("none")
+    publisher, request = Publisher(store, PathTemplate()), one.request
+    found = publisher.look(request, publisher.targets(request), nothing_forbids)
+    assert found.kind == ("none" if step == "seal" else "mine")
+
+
+def test_an_answer_that_was_written_twice_is_not_harmed_by_the_first_try(
+    s3: S3Server, proxy: Proxy, store: S3Store
+) -> None:
+    """What the first try still sends when it is over does not meet what the second has written."""
+    spool, body = Spool(store), random.Random(7).randbytes(12_000_000)
+    proxy.become("503", times=S3_TRIES)
+    with pytest.raises(OutputError):
+        spool.write("ab" * 16, 0, 0, 1, body)
+    spooled = spool.write("ab" * 16, 0, 0, 1, body)
+    proxy.become("pass")
+    store.probe()
+
+    assert spool.fits(spooled.file, spooled.size_bytes, spooled.checksum)
+    assert len([*(s3.root / "_reportd/spool").rglob("*.zst")]) == 2
+    spool.remove("ab" * 16, 0)
+    assert not [*(s3.root / "_reportd/spool").rglob("*.zst")]
 
 
 def test_a_bucket_that_is_not_there_is_said(s3: S3Server) -> None:
