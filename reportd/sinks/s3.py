@@ -1,13 +1,14 @@
 """The store in a bucket: staged objects, each copied to its final name by one request.
 
 It looks like a `LocalStore`'s folder, but for a folder of its own for each key in staging and spool
-(a listing is by folder)::
+(a listing is by folder). The objects ``keep`` stay: servers over a file system delete a folder with
+its last object, and refuse a write that meets that moment::
 
     _reportd/store                                        the root's id, made once
-    _reportd/staging/<a>/<key>/<try>.<path hash>.tmp      complete or half files, not yet published
-    _reportd/staging/<a>/<key>/<try>.<path hash>.receipt
+    _reportd/staging/<key>/<try>.<path hash>.tmp          complete or half files, not yet published
+    _reportd/staging/<key>/<try>.<path hash>.receipt
     _reportd/receipts/<cd>/<path hash>.receipt            of published files that are not Parquet
-    _reportd/spool/<a>/<key>/<try>.<attempt>.<step>.zst   answers of many-call requests
+    _reportd/spool/<key>/<try>.<attempt>.<step>.zst       answers of many-call requests
 
 An object is complete and durable when the server has acknowledged it. Used by workers.
 """
@@ -36,6 +37,7 @@ STAGING = f"{OWN}/staging"
 RECEIPTS = f"{OWN}/receipts"
 SPOOL = f"{OWN}/spool"
 _STORE = f"{OWN}/store"
+_KEEP = (f"{STAGING}/keep", f"{SPOOL}/keep")
 _MEMORY_BYTES = 1024 * 1024
 """A file larger than this waits for its upload in a temporary file of this machine."""
 _UPLOAD_SECONDS = 86_400.0
@@ -56,6 +58,8 @@ class S3Store:
         self.publish_seconds = settings.request_seconds
         self._objects = Objects(root, settings, calls)
         self._identity = self._make_identity()
+        for name in _KEEP:
+            self._objects.create(name, b"")
         self.answers = S3Answers(self._objects)
 
     @property
@@ -107,14 +111,14 @@ class S3Store:
 
     def stage(self, key: str) -> "S3Stage":
         """See `Store.stage`."""
-        return self._stage(f"{_shard(STAGING, key)}/{secrets.token_hex(4)}", ())
+        return self._stage(f"{_folder(STAGING, key)}/{secrets.token_hex(4)}", ())
 
     def _stage(self, prefix: str, keys: Iterable[str]) -> "S3Stage":
         return S3Stage(self._objects, prefix, keys)
 
     def stages(self, key: str) -> list["S3Stage"]:
         """See `Store.stages`: one request."""
-        folder = _shard(STAGING, key)
+        folder = _folder(STAGING, key)
         tries: dict[str, list[Found]] = {}
         for found in self._objects.below(folder):
             prefix = found.key.removeprefix(f"{folder}/").partition(".")[0]
@@ -237,20 +241,20 @@ class S3Answers:
 
     def put(self, key: str, name: str, data: bytes) -> str:
         """See `Answers.put`; under a name of its own: a write that failed may still come late."""
-        file = f"{key[0]}/{key}/{secrets.token_hex(4)}.{name}"
+        file = f"{key}/{secrets.token_hex(4)}.{name}"
         self._objects.write(f"{SPOOL}/{file}", [data])
         return file
 
     def get(self, file: str) -> bytes | None:
         """See `Answers.get`."""
         parts = file.split("/")
-        if len(parts) != 3 or not all(part.strip(".") for part in parts):
+        if len(parts) != 2 or not all(part.strip(".") for part in parts):
             return None
         return self._objects.read(f"{SPOOL}/{file}")
 
     def remove(self, key: str) -> None:
         """See `Answers.remove`."""
-        for found in self._objects.below(_shard(SPOOL, key)):
+        for found in self._objects.below(_folder(SPOOL, key)):
             self._objects.delete(found.key)
 
     def sweep(self, older_than_seconds: float, now: float, is_open: Callable[[str], bool]) -> int:
@@ -269,15 +273,15 @@ def _swept(objects: Objects, folder: str, before: float, is_open: Callable[[str]
     """Delete the objects that were written before an instant, but for keys that are open."""
     removed = 0
     for found in objects.below(folder, recursive=True):
-        owner = found.key.removeprefix(f"{folder}/").split("/")[1:2]
-        if found.written < before and not (owner and is_open(owner[0])):
+        key = found.key.removeprefix(f"{folder}/").partition("/")[0]
+        if found.key not in _KEEP and found.written < before and not is_open(key):
             objects.delete(found.key)
             removed += 1
     return removed
 
 
-def _shard(folder: str, key: str) -> str:
-    return f"{folder}/{checked_key(key)[:1]}/{key}"
+def _folder(folder: str, key: str) -> str:
+    return f"{folder}/{checked_key(key)}"
 
 
 def _receipt_name(path: str) -> str:

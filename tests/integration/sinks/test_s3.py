@@ -194,6 +194,23 @@ def test_a_wrong_key_is_said_and_not_shown(s3: S3Server) -> None:
     assert s3.secret_key not in said
 
 
+def test_many_requests_at_once(s3: S3Server) -> None:
+    """As many as a worker publishes side by side, and none of them in another's way."""
+    store = open_store(s3.settings())
+    publisher = Publisher(store, PathTemplate())
+
+    def publish(number: int) -> int:
+        request = a_request(account=str(number), formats=("parquet", "csv"))
+        tables = tables_of(request)
+        return len(
+            publisher.publish(request, publisher.targets(request), tables, nothing_forbids).files
+        )
+
+    with ThreadPoolExecutor(store.threads) as pool:
+        assert list(pool.map(publish, range(150))) == [2] * 150
+    assert not [*(s3.root / "_reportd/staging").rglob("*.*")]
+
+
 # --- the root
 
 
@@ -230,7 +247,7 @@ def abandoned_upload(s3: S3Server) -> tuple[BucketCalls, Any]:
     settings = s3.settings()
     calls = BucketCalls(Client(), settings, BUCKET)
     objects = Objects(ROOT, settings, calls)
-    stream = objects._files.open_output_stream(f"{BUCKET}/raw/_reportd/staging/a/ab12/t.x.tmp")
+    stream = objects._files.open_output_stream(f"{BUCKET}/raw/_reportd/staging/ab12/t.x.tmp")
     stream.write(bytes(11_000_000))
     return calls, stream
 
@@ -302,8 +319,8 @@ def test_killed_before_each_step_of_publishing(
             found = publisher.look(request, targets, nothing_forbids)
         assert len(found.published.files) == len(targets)
         assert runs_of(s3.root, number) == {dying.RUN}
-    store_folder = s3.root / "_reportd" / "staging"
-    left = {path.parent.name for path in store_folder.rglob("*") if path.is_file()}
+    staging = s3.root / "_reportd" / "staging"
+    left = {path.parent.name for path in staging.rglob("*.*")}
     assert left <= {dying.request_of(number).id for number in range(1, dying.WRITES + 1)}
 
 
