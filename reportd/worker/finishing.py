@@ -1,9 +1,9 @@
-"""The threads that store answers, and the one that looks.
+"""The threads that store answers, and those that look.
 
-One thread a process parses and writes: threads that do so side by side cost more than they give
-(DESIGN.md, "Facts checked"). A second one waits for the disk, for all that is written by then at
-once. Looking at receipts has a thread of its own, so that a request that is about to start does
-not wait behind those that end.
+One thread a process parses: threads that do so side by side cost more than they give (DESIGN.md,
+"Facts checked"). A second one waits for the disk, for all that is written by then at once; a
+bucket is waited for by many, each for one request. Looking at receipts has threads of its own, so
+that a request that is about to start does not wait behind those that end.
 """
 
 import logging
@@ -67,12 +67,15 @@ T = TypeVar("T")
 
 
 class _Jobs(Generic[T]):
-    """A thread that takes all that waits for it, at most `TOGETHER_MOST`, and does it."""
+    """Threads that do what waits for them: one takes up to `TOGETHER_MOST`, each of many one."""
 
-    def __init__(self, name: str, do: Callable[[Sequence[T]], None]) -> None:
+    def __init__(self, name: str, do: Callable[[Sequence[T]], None], threads: int = 1) -> None:
         self._do = do
+        self._together_most = TOGETHER_MOST if threads == 1 else 1
         self._queue: queue.SimpleQueue[T | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name=name, daemon=True) for _ in range(threads)
+        ]
         self._started = False
         self._starting = threading.Lock()
 
@@ -81,17 +84,19 @@ class _Jobs(Generic[T]):
             with self._starting:
                 if not self._started:
                     self._started = True
-                    self._thread.start()
+                    for thread in self._threads:
+                        thread.start()
         self._queue.put(job)
 
     def stop(self) -> None:
-        self._queue.put(None)
+        for _ in self._threads:
+            self._queue.put(None)
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
             jobs = [job]
             going = True
-            while going and len(jobs) < TOGETHER_MOST:
+            while going and len(jobs) < self._together_most:
                 try:
                     another = self._queue.get_nowait()
                 except queue.Empty:
@@ -106,16 +111,21 @@ class _Jobs(Generic[T]):
 
 
 class Finishing:
-    """Stores answers in two threads: what the first has staged, the second makes durable."""
+    """Stores answers: what one thread has parsed and staged, others make durable and publish.
 
-    def __init__(self, storing: Storing, engine: Engine, events: Events) -> None:
+    ``threads``: one for a disk (all that waits shares a wait), many for a store with long ways.
+    """
+
+    def __init__(
+        self, storing: Storing, engine: Engine, events: Events, *, threads: int = 1
+    ) -> None:
         """Start the threads with their first job."""
         self._storing = storing
         self._engine = engine
         self._events = events
         self._answers: _Jobs[Finish] = _Jobs("finishing", self._prepare)
         self._files: _Jobs[tuple[Finish, Prepared] | Spool | Sweep] = _Jobs(
-            "publishing", self._publish
+            "publishing", self._publish, threads
         )
 
     def add(self, job: Finish | Spool | Sweep) -> None:
@@ -189,14 +199,16 @@ class Finishing:
 
 
 class Looking:
-    """Looks at receipts, one request after the other, and tells the engine."""
+    """Looks at receipts, as many requests at once as there are threads, and tells the engine."""
 
-    def __init__(self, storing: Storing, engine: Engine, events: Events) -> None:
+    def __init__(
+        self, storing: Storing, engine: Engine, events: Events, *, threads: int = 1
+    ) -> None:
         """Start the thread with its first job."""
         self._storing = storing
         self._engine = engine
         self._events = events
-        self._jobs: _Jobs[LookAt] = _Jobs("looking", self._look)
+        self._jobs: _Jobs[LookAt] = _Jobs("looking", self._look, threads)
 
     def add(self, job: LookAt) -> None:
         """Do a job after those before it."""

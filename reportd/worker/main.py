@@ -21,7 +21,6 @@ from reportd.errors import BrokerError
 from reportd.limits.limiter import Now
 from reportd.metrics import Metrics
 from reportd.partners.partner import Partner
-from reportd.sinks.local import LocalStore
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
 from reportd.sinks.spool import Spool
@@ -34,6 +33,7 @@ from reportd.worker.executor import Executor
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Finishing, Looking
 from reportd.worker.loop import Loop
+from reportd.worker.opening import open_output
 from reportd.worker.records import Records
 from reportd.worker.restoring import Restorer
 from reportd.worker.settings import EngineSettings
@@ -74,7 +74,7 @@ def run(
     topics = Topics(settings.kafka.prefix)
     client = client_settings(settings.kafka)
     workers = settings.workers
-    store = LocalStore.of(settings.output)
+    store = open_output(settings.output)
     engine_settings = EngineSettings(
         threads=workers.threads,
         window_requests=workers.window_requests,
@@ -118,6 +118,7 @@ def run(
         fence=fence,
         clock=clock,
         secrets_of=caller.secrets_of,
+        publish_seconds=store.publish_seconds,
     )
     loop.attach(
         consumer=GroupConsumer(
@@ -145,8 +146,8 @@ def run(
             log=tally,
             grant_seconds=engine_settings.grant_seconds,
         ),
-        finishing=Finishing(output, engine, events),
-        looking=Looking(output, engine, events),
+        finishing=Finishing(output, engine, events, threads=store.threads),
+        looking=Looking(output, engine, events, threads=store.threads),
         restorer=Restorer(
             make_reader=lambda: PartitionReader(client, group=settings.kafka.prefix),
             topics=topics,

@@ -32,14 +32,19 @@ class Output:
         fence: Fence,
         clock: Clock,
         secrets_of: Callable[[Request], Collection[str]],
+        publish_seconds: float = 0.0,
     ) -> None:
-        """Take an open store's publisher and spool, and what tells the secrets of its calls."""
+        """Take an open store's publisher and spool, and its `OutputRoot.publish_seconds`.
+
+        ``secrets_of`` tells the secrets of a request's calls.
+        """
         self._partners = partners
         self._publisher = publisher
         self._spool = spool
         self._fence = fence
         self._clock = clock
         self._secrets_of = secrets_of
+        self._publish_seconds = publish_seconds
 
     def look(self, entry: Entry) -> Looked:
         """Say what stands there for a request; publishes its complete temp files."""
@@ -106,7 +111,8 @@ class Output:
 
     def _guard(self, entry: Entry) -> Callable[[], None]:
         def guard() -> None:
-            if not entry.alive() or not self._fence.is_open(self._clock.boottime()):
+            done_at = self._clock.boottime() + self._publish_seconds
+            if not entry.alive() or not self._fence.is_open(done_at):
                 raise FencedError("the lease on the partition has run out")
 
         return guard

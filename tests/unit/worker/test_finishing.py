@@ -1,6 +1,7 @@
 """The threads that look, stage and publish: what they tell the engine."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
@@ -125,6 +126,24 @@ def test_what_is_written_by_then_is_published_together(bench: Bench) -> None:
 
     assert sorted(bench.hands.states()) == [("a", "result"), ("c", "result")]
     assert sum(bench.storing.together) == 3
+
+
+def test_for_a_store_with_long_ways_several_threads_wait(bench: Bench) -> None:
+    """One that is held up by the network holds up no other request's publication."""
+    both = threading.Barrier(2)
+
+    def publish_all(prepared: Sequence[Prepared]) -> list[Outcome]:
+        both.wait(DEADLINE_SECONDS)
+        return [((FILE,), "") for _ in prepared]
+
+    bench.storing.publish_all = publish_all  # type: ignore[method-assign]  # a test's own double
+    bench.finishing = Finishing(bench.storing, bench.hands.engine, bench.events, threads=2)
+    jobs = [bench.answered(account) for account in "ab"]
+    for job in jobs:
+        bench.finishing.add(job)
+    bench.wait(lambda: bench.hands.engine.finishing == 0)
+
+    assert sorted(bench.hands.states()) == [("a", "result"), ("b", "result")]
 
 
 def test_a_page_is_spooled(bench: Bench) -> None:

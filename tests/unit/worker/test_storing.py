@@ -31,7 +31,7 @@ SECRET = "swordfish-of-the-house"
 class Desk:
     """One worker's output, with an open fence."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, publish_seconds: float = 0.0) -> None:
         self.root = root
         self.clock = StoppedClock()
         self.fence = Fence(45.0, 3.0)
@@ -44,6 +44,7 @@ class Desk:
             fence=self.fence,
             clock=self.clock,
             secrets_of=lambda _request: (SECRET,),
+            publish_seconds=publish_seconds,
         )
 
     def publish(self, one: Entry, body: bytes) -> Outcome:
@@ -164,6 +165,19 @@ def test_behind_a_closed_fence_nothing_is_published(desk: Desk) -> None:
 
     desk.fence.commit_accepted(40.0)
     assert len(desk.output.look(one).files) == 1
+
+
+@pytest.mark.parametrize(("at", "is_published"), [(24.0, True), (26.0, False)])
+def test_what_may_take_long_begins_only_well_before_the_fence(
+    tmp_path: Path, at: float, *, is_published: bool
+) -> None:
+    """A request to a bucket may be carried out late: by then the lease must not be over."""
+    desk = Desk(tmp_path, publish_seconds=15.0)  # and a lease of 45 - 3 - 2
+    prepared = desk.output.prepare(open_request(), rows(1))
+    desk.clock.seconds = at
+    (outcome,) = desk.output.publish_all([prepared])
+
+    assert isinstance(outcome, FencedError) == (not is_published)
 
 
 @pytest.mark.parametrize("reason", ["fence", "lost"])
