@@ -4,16 +4,18 @@ import argparse
 import os
 import platform
 import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import floor, limits, lives, report, throughput
+from bench import enqueue, floor, limits, lives, report, throughput
 from bench.arena import Arena
 from bench.peer.settings import PeerSettings
 from bench.scene import Role
 
-SECTIONS = ("csv", "json", "limits", "lives")
+SECTIONS = ("csv", "json", "limits", "lives", "enqueue")
 
 
 def main() -> int:
@@ -23,6 +25,23 @@ def main() -> int:
     folder = Path(args.output).resolve()
     sections = args.sections or list(SECTIONS)
     console.print(_machine())
+    if "enqueue" in sections:
+        _enqueue(args, console, folder)
+    if sections != ["enqueue"]:
+        _against_the_peer(sections, args, console, folder)
+    return 0
+
+
+def _enqueue(args: argparse.Namespace, console: Console, folder: Path) -> None:
+    with console.status("enqueue"):
+        starts = enqueue.measure(folder, args.enqueue_requests, args.processes)
+    report.starts(console, starts)
+    report.write(folder, "enqueue", [asdict(start) for start in starts])
+
+
+def _against_the_peer(
+    sections: Sequence[str], args: argparse.Namespace, console: Console, folder: Path
+) -> None:
     large = _role("large", "csv", 640, args.requests)
     small = _role("small", "json", 6, max(args.requests, args.growth_requests))
     limited = [limits.limited(meter) for meter in limits.METERS]
@@ -36,7 +55,6 @@ def main() -> int:
             _limits(arena, limited, args, console, folder)
         if "lives" in sections:
             _lives(arena, small, args, console, folder)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,8 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="of each side, in turns")
     parser.add_argument("--limit-seconds", type=float, default=20.0, help="for each meter")
     parser.add_argument("--growth-requests", type=int, default=20_000, help="watched for growth")
+    parser.add_argument("--enqueue-requests", type=int, default=1_000_000, help="Spark writes")
     parser.add_argument("--kills", type=int, default=3, help="of each kind")
-    parser.add_argument("--processes", type=int, default=2, help="reportd's workers")
+    parser.add_argument(
+        "--processes", type=int, default=2, help="reportd's workers; cores of Spark"
+    )
     parser.add_argument("--threads", type=int, default=16, help="of each of them: the default")
     parser.add_argument("--output", default="build/bench", help="folder of the JSON files")
     return parser

@@ -1,24 +1,19 @@
-"""``python -m bench.enqueue``: a million requests by Spark, and starts that add nothing.
+"""A million requests by Spark, and starts that add nothing.
 
 The command itself, on an embedded broker: wall time from its start to its end. Beside it what of
 that Spark needed once it ran, because starting a JVM is what a busy machine delays most.
 """
 
-import argparse
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import orjson
-from rich.console import Console
-
-from bench.report import table
 from reportd.broker.admin import Admin
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import topic_plans
@@ -52,25 +47,24 @@ class Start:
     """Claim, write, compare, snapshot, manifest: with Spark running and the accounts checked."""
     cpu_seconds: float
     peak_megabytes: float
+    """Of its largest process, the JVM."""
     load: float
     """The machine's load average (1 minute) at the end."""
     requests: int
     written: int
 
 
-def main() -> int:
-    """Measure, print a table, write JSON; 1 if a start did not do what it should."""
-    parser = argparse.ArgumentParser(prog="python -m bench.enqueue", description=__doc__)
-    parser.add_argument("--requests", type=int, default=1_000_000)
-    parser.add_argument("--cores", type=int, default=2, help="that Spark may use")
-    parser.add_argument("--output", default="build/bench", help="folder of the JSON file")
-    args = parser.parse_args()
-    folder = Path(args.output).resolve()
+def measure(folder: Path, requests: int, cores: int) -> list[Start]:
+    """Start the command thrice on one broker: to write all, to compare, and with nothing to do.
+
+    Raises `SystemExit` if a start did not do what it should.
+    """
+    requests -= requests % ASKS
     work = folder / f"enqueue.{os.getpid()}"
     work.mkdir(parents=True)
     try:
         with EmbeddedKafka(work / "kafka") as broker:
-            config = _configuration(work, broker.servers, args.requests, args.cores)
+            config = _configuration(work, broker.servers, requests, cores)
             starts = [
                 _start("write all", 30.0, config, ()),
                 _start("read back, add nothing", 45.0, config, ("--add",)),
@@ -78,15 +72,10 @@ def main() -> int:
             ]
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    _show(starts)
-    (folder / "enqueue.json").write_bytes(
-        orjson.dumps(
-            {"requests": args.requests, "cores": args.cores, "starts": [asdict(s) for s in starts]},
-            option=orjson.OPT_INDENT_2,
-        )
-    )
-    expected = [args.requests, 0, 0]
-    return 0 if expected == [start.written for start in starts] else 1
+    counts = [(start.requests, start.written) for start in starts]
+    if counts != [(requests, requests), (requests, 0), (requests, 0)]:
+        raise SystemExit(f"enqueue: requests and written now: {counts}")
+    return starts
 
 
 def _configuration(work: Path, servers: str, requests: int, cores: int) -> Path:
@@ -147,35 +136,3 @@ def _start(label: str, target: float | None, config: Path, options: tuple[str, .
         requests=counts[0],
         written=counts[1] if len(counts) > 1 else 0,
     )
-
-
-def _show(starts: list[Start]) -> None:
-    heads = (
-        *("", "requests", "written", "seconds", "aim", "Spark's start", "accounts", "requests"),
-        *("CPU s", "peak MB", "load"),
-    )
-    table(
-        Console(width=130),
-        "reportd-enqueue, local Spark",
-        heads,
-        (
-            (
-                one.label,
-                f"{one.requests:,}",
-                f"{one.written:,}",
-                f"{one.seconds:.1f}",
-                f"< {one.target_seconds:.0f}" if one.target_seconds else "",
-                f"{one.spark_start_seconds:.1f}",
-                f"{one.accounts_seconds:.1f}",
-                f"{one.requests_seconds:.1f}",
-                f"{one.cpu_seconds:.1f}",
-                f"{one.peak_megabytes:.0f}",
-                f"{one.load:.1f}",
-            )
-            for one in starts
-        ),
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,6 +8,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from bench.enqueue import Start
 from bench.limits import LimitUse
 from bench.lives import MEGABYTE, Growth, Lives
 from bench.throughput import Measured
@@ -100,6 +101,34 @@ def lives(console: Console, found: Lives, grown: Growth) -> None:
         ),
     ]
     table(console, "reportd's processes", ("", "measured"), rows)
+
+
+def starts(console: Console, measured: Iterable[Start]) -> None:
+    """Print how long the enqueuer took, and where."""
+    table(
+        console,
+        "reportd-enqueue, local Spark (seconds)",
+        (
+            *("", "requests", "written", "all", "aim"),
+            *("Spark's start", "table", "rest", "CPU", "MB", "load"),
+        ),
+        (
+            (
+                one.label,
+                f"{one.requests:,}",
+                f"{one.written:,}",
+                f"{one.seconds:.1f}",
+                f"< {one.target_seconds:.0f}" if one.target_seconds else "",
+                f"{one.spark_start_seconds:.1f}",
+                f"{one.accounts_seconds:.1f}",
+                f"{one.requests_seconds:.1f}",
+                f"{one.cpu_seconds:.1f}",
+                f"{one.peak_megabytes:.0f}",
+                f"{one.load:.1f}",
+            )
+            for one in measured
+        ),
+    )
 
 
 def write(folder: Path, name: str, value: Any) -> None:
