@@ -51,7 +51,7 @@ def test_leave_gives_partitions_to_others_at_once(
     Feeder(stage, 40).feed()
     assert leave(gone) == 0
     said = capsys.readouterr().out
-    took = re.search(r"vm-a-0, vm-a-1 left; others had the partitions after ([0-9.]+) s", said)
+    took = re.search(r"vm-a-0, vm-a-1 left; the group had settled after ([0-9.]+) s", said)
     assert took is not None, said
     with capsys.disabled():
         print(f"\nsession of {SESSION_SECONDS} s: taken over {took[1]} s after reportctl leave")
