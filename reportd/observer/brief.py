@@ -72,7 +72,7 @@ def _work(by_partner: Any) -> Iterator[str]:
     if etas and None not in etas:
         remaining = sum(one["remaining"] for one in at_work)
         yield f"ETA {_span(max(etas))}" + (f" for {remaining:,}" if remaining < total else "")
-    elif rates:
+    elif 0.0 in rates:
         yield "no ETA: some partner ends none"
 
 
