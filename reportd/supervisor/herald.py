@@ -81,6 +81,8 @@ class Herald:
         if self._watchdog_seconds and now >= self._watchdog_due:
             self._watchdog_due = now + self._watchdog_seconds
             self._notifier.watchdog()
+        if self._told[:1] != (state.phase,):
+            self._extend_due = now
         if state.phase != "running" and now >= self._extend_due:
             # How long they take depends on the configuration, which the unit does not know; that
             # they end is seen to by the loop that turns here
