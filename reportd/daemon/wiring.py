@@ -172,6 +172,7 @@ def run(path: Path) -> int:
     except ConfigError as error:
         for problem in error.problems:
             logger.critical("%s", problem, extra={"action": "halt", "status": EXIT_CONFIG})
+        Notifier().stopping("; ".join(error.problems))
         return EXIT_CONFIG
     log.setup(first.config.settings.log.level)
     board = Board(FIRST_WORKER_SLOT + max(_most_workers(first.config), SPARE_WORKERS))
