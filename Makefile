@@ -1,6 +1,6 @@
 # What people run here; every target sets itself up first (nothing to do: a few milliseconds).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format simulate soak bench lock
+.PHONY: help setup s3server demo test check format simulate soak bench deb lock
 
 RUN := . .venv/bin/activate &&
 PYTEST ?= -n 2 --dist loadfile
@@ -24,15 +24,20 @@ help:
 	@echo 'make simulate  the deciding core under random crashes: SEEDS=$(SEEDS) [SEED=first]'
 	@echo 'make soak      the tests that take longer than make test may'
 	@echo 'make bench     against a plain asyncio consumer'
+	@echo 'make deb       the Debian packages, into dist/'
 	@echo 'make lock      pin the newest versions of everything'
 
 setup:
 	@packaging/bootstrap
 
+# Built once, minutes the first time; where there is no Go it says so, and its tests are skipped
+s3server: setup
+	@$(RUN) python -m tests.s3server >/dev/null
+
 demo: setup
 	@$(RUN) python -m reportd.demo
 
-test: setup
+test: setup s3server
 	@$(call tests,-m 'not soak' $(PYTEST))
 
 check: setup
@@ -47,11 +52,14 @@ format: setup
 simulate: setup
 	@$(RUN) python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--first $(SEED))
 
-soak: setup
+soak: setup s3server
 	@$(call tests,-m soak)
 
 bench: setup
 	@$(RUN) python -m bench
+
+deb: setup
+	@packaging/build-deb dist
 
 LOCK := pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
@@ -60,4 +68,6 @@ lock: setup
 	@$(RUN) cd packaging && \
 	printf 'setuptools\nwheel\n' | $(LOCK) --output-file requirements-build.txt - && \
 	$(LOCK) --extra enqueue,test,bench,dev --output-file requirements-dev.txt ../setup.cfg && \
-	$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt ../setup.cfg
+	$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt ../setup.cfg && \
+	printf 'pyspark\n' | $(LOCK) --constraint requirements-dev.txt --output-file requirements-enqueue.txt -
+	@packaging/bootstrap && $(RUN) python packaging/lock_connector.py

@@ -22,7 +22,7 @@ from reportd.observer.clients import connect
 from reportd.observer.machine import is_running
 from reportd.observer.neighbours import LIVE_SECONDS, Neighbours
 from reportd.observer.web import probe_port, tls_context
-from reportd.sinks.local import LocalStore
+from reportd.worker.opening import open_output
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def preflight(
     tls_context(settings.metrics)
     if settings.metrics.listen != listens:
         probe_port(settings.metrics)
-    store = LocalStore.of(settings.output)
+    store = open_output(settings.output)
     store.probe()
     client = client_settings(settings.kafka)
     if problems := library_problems(client):

@@ -8,6 +8,7 @@ import faulthandler
 import logging
 import os
 import shutil
+import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from setproctitle import setproctitle
 
 from reportd import log, metrics
 from reportd.board import Board
+from reportd.broker.before_fork import set_up_library
 from reportd.clock import Clock, SystemClock
 from reportd.config.load import Config, folders, load
 from reportd.daemon.preflight import preflight
@@ -28,7 +30,7 @@ from reportd.notify import Notifier, watchdog_seconds
 from reportd.observer import main as observer_main
 from reportd.observer.machine import this_vm
 from reportd.observer.main import Watched
-from reportd.partners.load import load_partners
+from reportd.partners.load import load_partners, partner_problems
 from reportd.partners.partner import Partner
 from reportd.sinks.paths import PathTemplate
 from reportd.supervisor.child import ChildContext, ChildSpec
@@ -37,6 +39,7 @@ from reportd.supervisor.loop import Supervisor
 from reportd.supervisor.plan import Plan
 from reportd.supervisor.probe import Report
 from reportd.supervisor.reload_file import ReloadFile, runtime_folder
+from reportd.transport.connection import tls_context
 from reportd.worker import main as worker_main
 
 logger = logging.getLogger(__name__)
@@ -103,7 +106,9 @@ class DaemonSource:
         )
         self._listens = settings.metrics.listen
         log.setup(settings.log.level)
-        children = [self._worker(loaded, me, index) for index in range(workers)]
+        # Read here once: in each worker the system's authorities would take 1.5 MB
+        tls = tls_context()
+        children = [self._worker(loaded, me, index, tls) for index in range(workers)]
         return Plan(
             children=[*children, self._observer(loaded, me)],
             drain_seconds=settings.workers.drain_seconds,
@@ -122,7 +127,7 @@ class DaemonSource:
             )
         return loaded
 
-    def _worker(self, loaded: Loaded, me: Vm, index: int) -> ChildSpec:
+    def _worker(self, loaded: Loaded, me: Vm, index: int, tls: ssl.SSLContext) -> ChildSpec:
         def run(context: ChildContext) -> int:
             log.setup(loaded.config.settings.log.level, process=context.name)
             return worker_main.run(
@@ -133,6 +138,7 @@ class DaemonSource:
                 strikes=context.strikes,
                 stop_requested=context.stop.requested,
                 metrics=Metrics.of_process(self._metrics_folder, context.name),
+                tls=tls,
             )
 
         return ChildSpec(
@@ -175,6 +181,7 @@ def run(path: Path) -> int:
         Notifier().stopping("; ".join(error.problems))
         return EXIT_CONFIG
     log.setup(first.config.settings.log.level)
+    set_up_library()
     board = Board(FIRST_WORKER_SLOT + max(_most_workers(first.config), SPARE_WORKERS))
     with metrics_folder(os.environ) as folder:
         source = DaemonSource(first, me, board, folder, clock)
@@ -199,7 +206,9 @@ def load_all(path: Path) -> Loaded:
     try:
         config = load(path)
     except ConfigError as error:
-        raise ConfigError(*error.problems, *_partner_problems(path)) from None
+        named = folders(path)
+        others = partner_problems(named.partners) if named is not None else ()
+        raise ConfigError(*error.problems, *others) from None
     template = PathTemplate(config.settings.output.path)
     problems = [f"{config.path}: output.path: {what}" for what in template.problems()]
     partners: Mapping[str, Partner] = {}
@@ -218,17 +227,6 @@ def load_all(path: Path) -> Loaded:
     if problems:
         raise ConfigError(*problems)
     return Loaded(config, partners)
-
-
-def _partner_problems(path: Path) -> tuple[str, ...]:
-    """Return what is wrong with the partners of a configuration that does not load."""
-    found = folders(path)
-    try:
-        if found is not None:
-            load_partners(found.partners)
-    except ConfigError as error:
-        return error.problems
-    return ()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ globs read names with ``_``)::
     _reportd/staging/<a>/<key>.<try>.<path hash>.tmp     complete or half files, not yet published
     _reportd/staging/<a>/<key>.<try>.<path hash>.receipt
     _reportd/receipts/<cd>/<path hash>.receipt           of published files that are not Parquet
+    _reportd/spool/                                      see `reportd.sinks.answers`
 
 Every try has names of its own: a process that was stopped and wakes cannot write into what its
 successor stages. Used by workers.
@@ -16,7 +17,6 @@ import contextlib
 import errno
 import grp
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Self
 
 from reportd.config.settings import OutputSettings
 from reportd.errors import ConfigError, OutputError
+from reportd.sinks.answers import LocalAnswers
 from reportd.sinks.folders import (
     Folders,
     Permissions,
@@ -37,10 +38,17 @@ from reportd.sinks.folders import (
 )
 from reportd.sinks.formats import read_footer
 from reportd.sinks.receipts import Receipt
-from reportd.sinks.staging import OWN, RECEIPTS, STAGING, LocalStage, fitting, path_digest
+from reportd.sinks.staging import (
+    OWN,
+    RECEIPTS,
+    STAGING,
+    LocalStage,
+    chunks_of,
+    fitting,
+    path_digest,
+)
+from reportd.sinks.store import checked_key, identity_in
 
-_KEY = re.compile(r"^[0-9a-z]{2,64}(?:-\d{1,9})?$")
-_IDENTITY = re.compile(r"^[0-9a-f]{32}$")
 _ENDINGS = (".tmp", ".receipt")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
@@ -50,6 +58,11 @@ DEFAULT_PERMISSIONS = Permissions()
 
 class LocalStore:
     """An output root in a folder that exists. Thread-safe; one a process."""
+
+    threads = 1
+    """See `OutputRoot.threads`: what waits for the disk waits for one fsync together."""
+    publish_seconds = 0.0
+    """See `OutputRoot.publish_seconds`: a rename is the last thing that is done."""
 
     def __init__(self, root: Path, permissions: Permissions = DEFAULT_PERMISSIONS) -> None:
         """Open the root; the first one ever gives it its identity.
@@ -62,6 +75,7 @@ class LocalStore:
             for parts in (STAGING, RECEIPTS):
                 os.close(self.folders.open(*parts, make=True))
             self._identity = self._make_identity()
+        self.answers = LocalAnswers(self.folders)
 
     @classmethod
     def of(cls, output: OutputSettings) -> Self:
@@ -85,12 +99,10 @@ class LocalStore:
                 remove(folder, temp)
                 os.fsync(folder)
                 found = open_to_read("store", folder)
-            text = "" if found is None else read_small(found).decode("ascii", "replace").strip()
+            data = b"" if found is None else read_small(found)
         finally:
             os.close(folder)
-        if not _IDENTITY.match(text):
-            raise OutputError(f"output root {self.root}: {OWN}/store does not hold an id")
-        return text
+        return identity_in(data, str(self.root))
 
     def probe(self) -> None:
         """Write and remove a small file, durably, and see that the root is still the same."""
@@ -137,7 +149,7 @@ class LocalStore:
             if descriptor is None:
                 return None
             try:
-                return fitting(receipt, descriptor)
+                return fitting(receipt, chunks_of(descriptor))
             finally:
                 os.close(descriptor)
 
@@ -226,9 +238,7 @@ def _newest(folder: int, names: Iterable[str]) -> int:
 
 
 def _shard(key: str) -> tuple[str, ...]:
-    if not _KEY.match(key):
-        raise ValueError(f"not a stage's key: {key[:80]!r}")
-    return (*STAGING, key[:1])
+    return (*STAGING, checked_key(key)[:1])
 
 
 def _group(name: str) -> int:

@@ -1,7 +1,8 @@
 """What the supervisor tells: systemd by notify, the observer by the board, reportctl by a file.
 
 READY once, after every child's first heartbeat; WATCHDOG while the supervisor's own loop turns;
-STATUS in one line; the children's states as a snapshot that /status and the metrics show.
+EXTEND_TIMEOUT_USEC while a start, a reload or a stop goes on; STATUS in one line; the children's
+states as a snapshot that /status and the metrics show.
 """
 
 import logging
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 STATUS_SECONDS = 5.0
 SNAPSHOT_SECONDS = 1.0
+EXTEND_SECONDS = 30.0
+"""How long a start, a reload or a stop is said to go on, three times in that time."""
 
 
 class Notifier(Protocol):
@@ -30,6 +33,7 @@ class Notifier(Protocol):
     def stopping(self, status: str = "") -> None: ...  # noqa: D102
     def status(self, text: str) -> None: ...  # noqa: D102
     def watchdog(self) -> None: ...  # noqa: D102
+    def extend(self, seconds: float) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class Herald:
         self._summary = summary
         self._watchdog_seconds = watchdog_seconds
         self._watchdog_due = 0.0
+        self._extend_due = 0.0
         self._status_due = 0.0
         self._snapshot_due = 0.0
         self._told: tuple[str, ...] = ()
@@ -78,6 +83,13 @@ class Herald:
         if self._watchdog_seconds and now >= self._watchdog_due:
             self._watchdog_due = now + self._watchdog_seconds
             self._notifier.watchdog()
+        if self._told[:1] != (state.phase,):
+            self._extend_due = now
+        if state.phase != "running" and now >= self._extend_due:
+            # How long they take depends on the configuration, which the unit does not know; that
+            # they end is seen to by the loop that turns here
+            self._extend_due = now + EXTEND_SECONDS / 3
+            self._notifier.extend(EXTEND_SECONDS)
         marks = (state.phase, *(f"{seat.name} {seat.state} {seat.pid}" for seat in state.seats))
         changed = marks != self._told
         if changed or now >= self._snapshot_due:

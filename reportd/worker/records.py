@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from reportd.broker.errors import RecordTooLargeError
 from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.broker.topics import Topics
@@ -122,8 +123,14 @@ class Records:
             message.value,
             key=record.key.encode(),
             headers=(*kept, ("forwards", str(times).encode())),
-            on_done=self._event(functools.partial(self._forwarded, message)),
+            on_done=functools.partial(self._forward_came, message),
         )
+
+    def _forward_came(self, message: Message, result: Done) -> None:
+        if isinstance(result, RecordTooLargeError):  # it was as large as may be, and has grown
+            self._events.put(functools.partial(self._engine.not_forwarded, message))
+        else:
+            self._event(functools.partial(self._forwarded, message))(result)
 
     def _end_confirmed(self, entry: Entry, end: End, position: int, now: Now) -> None:
         self._tally.ended(entry, end)

@@ -11,7 +11,8 @@ import pytest
 
 from reportd.broker.admin import Admin
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
-from tests.system.stage import Stage, Vm, free_port
+from tests.loopback import free_port
+from tests.system.stage import Stage, Vm
 
 END_SECONDS = 90.0
 

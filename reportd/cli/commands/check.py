@@ -21,6 +21,9 @@ from reportd.sinks.paths import PathTemplate
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
+LONG_SECONDS = 3600.0
+"""A limit over that long is worth a word: whoever takes a partition over starts it spent."""
+
 T = TypeVar("T")
 
 
@@ -104,11 +107,23 @@ def schedule_problems(
 ) -> list[str]:
     """Return what schedules ask for that nobody has."""
     reports = {name: partner.reports for name, partner in partners.items()}
-    return [
-        problem
-        for schedule in schedules.values()
-        for problem in ask_problems(schedule, reports, FORMATS)
-    ]
+    problems = []
+    for schedule in schedules.values():
+        problems += ask_problems(schedule, reports, FORMATS)
+        problems += _refused(schedule, partners)
+    return problems
+
+
+def _refused(schedule: Schedule, partners: Mapping[str, Partner]) -> Iterator[str]:
+    """Yield what workers would refuse of a schedule's requests: too many days, wrong params."""
+    for number, ask in enumerate(schedule.settings.ask, 1):
+        partner = partners.get(ask.partner)
+        report = partner.reports.get(ask.report_name) if partner is not None else None
+        if report is not None:
+            days = max(span.count for span in ask.spans)
+            for what in report.problems_of(days, ask.params):
+                hint = "; see split_days" if what.startswith("days") else ""
+                yield f"{schedule.path}: ask[{number}].{what}{hint}"
 
 
 def summary(
@@ -126,6 +141,12 @@ def summary(
             f"{limit.calls} in {limit.seconds:g} s per {limit.per}" for limit in partner.spec.limits
         )
         yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
+        for number, limit in enumerate(partner.spec.limits, 1):
+            if limit.seconds >= LONG_SECONDS:
+                yield (
+                    f"partner {partner.name}: limits[{number}] begins spent with each start: up to "
+                    f"{limit.seconds / 3600:g} h without a call (docs/design/limits.rst)"
+                )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)
 

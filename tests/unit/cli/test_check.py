@@ -82,6 +82,17 @@ def test_right_is_0_and_shows_the_key(place: Place, capsys: pytest.CaptureFixtur
     assert "schedule daily: *-*-* 02:30:00 Europe/Zurich; next " in said
 
 
+def test_a_limit_over_a_day_is_told_of(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is right, but whoever writes it expects calls right after a restart."""
+    limit = 'per = "account", calls = 5, seconds = 86400'
+    place.write("partners/acme.toml", PARTNER.replace('per = "account", calls = 5', limit))
+
+    assert place.check() == 0
+    said = capsys.readouterr().out
+    assert "partner acme: limits[2] begins spent with each start: up to 24 h" in said
+    assert "limits[1]" not in said
+
+
 def test_every_problem_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """The path template, the partner that is not there, the format: all in one go, and 78."""
     place.write("reportd.toml", CONFIG)
@@ -94,6 +105,22 @@ def test_every_problem_at_once(place: Place, capsys: pytest.CaptureFixture[str])
     assert "(for acme.campaigns)" in said
     assert "second.toml: ask[1].report: there is no partner 'acne'; did you mean 'acme'?" in said
     assert "third.toml: ask[1].formats: unknown 'xls'" in said
+
+
+def test_what_workers_would_refuse_is_said_here(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More days than the report gives at once, and parameters that it does not know."""
+    asks = SCHEDULE.replace('"1..7"', '"1..7"\nparams = { nope = "x" }')
+    place.write("schedules/daily.toml", asks)
+    place.write("schedules/split.toml", SCHEDULE.replace('"1..7"', '"1..7"\nsplit_days = 3'))
+    place.write("partners/acme.toml", PARTNER.replace("day_column", "max_days = 3\nday_column"))
+
+    assert place.check() == EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert "daily.toml: ask[1].days: 7, but this report gives at most 3; see split_days" in said
+    assert "daily.toml: ask[1].params: one that the report does not declare" in said
+    assert "split.toml" not in said
 
 
 def test_broken_files_do_not_hide_each_other(

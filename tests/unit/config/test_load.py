@@ -242,3 +242,28 @@ def test_settings_are_frozen() -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         setattr(kafka, "prefix", "other")  # noqa: B010  mypy would not let us
+
+
+S3 = """
+kafka = { servers = "k1:9092" }
+workers = { vms = 2 }
+[output]
+root = "s3://marketing/raw"
+[output.s3]
+access_key = { secret = "s3-access-key" }
+secret_key = { secret = "s3-secret-key" }
+"""
+
+
+def test_a_bucket_is_shared_and_its_keys_are_files(place: Place) -> None:
+    """Every VM sees it without being told; what is shown of the settings holds no key."""
+    for name in ("s3-access-key", "s3-secret-key"):
+        (place.folder / "secrets" / name).write_text(f"hunter2 {name}\n")
+    config = place.load(S3)
+    output = config.settings.output
+
+    assert (output.root, output.is_s3, output.shared) == ("s3://marketing/raw", True, True)
+    assert output.s3 is not None
+    assert output.s3.secret_key.reveal() == "hunter2 s3-secret-key"
+    assert output.s3.request_seconds == 19.0
+    assert "hunter2" not in repr(config) + str(config.settings)
