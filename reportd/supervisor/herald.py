@@ -47,6 +47,8 @@ class State:
     strikes: int
     reload_seconds: float = 0.0
     """The most that a reload may take."""
+    halt: str = ""
+    """Why the daemon ends by itself, one reason a line."""
 
 
 class Herald:
@@ -132,7 +134,8 @@ class Herald:
     def _line(self, state: State) -> str:
         alive = sum(seat.alive for seat in state.seats)
         if state.phase == "stopping":
-            return f"draining: {alive} of {len(state.seats)} processes left"
+            why = f"{'; '.join(state.halt.splitlines())}; " if state.halt else ""
+            return f"{why}draining: {alive} of {len(state.seats)} processes left"
         parts = [f"{state.phase}: {alive} of {len(state.seats)} processes"]
         if not state.reload.ok:
             why = next(iter(state.reload.problems), "see the log")
