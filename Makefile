@@ -1,6 +1,6 @@
 # What people run here; every target sets itself up first (nothing to do: a few milliseconds).
 .DEFAULT_GOAL := help
-.PHONY: help setup s3server demo test check format simulate soak bench lock
+.PHONY: help setup s3server demo test check format simulate soak bench deb lock
 
 RUN := . .venv/bin/activate &&
 PYTEST ?= -n 2 --dist loadfile
@@ -24,6 +24,7 @@ help:
 	@echo 'make simulate  the deciding core under random crashes: SEEDS=$(SEEDS) [SEED=first]'
 	@echo 'make soak      the tests that take longer than make test may'
 	@echo 'make bench     against a plain asyncio consumer'
+	@echo 'make deb       the Debian packages, into dist/'
 	@echo 'make lock      pin the newest versions of everything'
 
 setup:
@@ -57,6 +58,9 @@ soak: setup s3server
 bench: setup
 	@$(RUN) python -m bench
 
+deb: setup
+	@packaging/build-deb dist
+
 LOCK := pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 
@@ -64,4 +68,6 @@ lock: setup
 	@$(RUN) cd packaging && \
 	printf 'setuptools\nwheel\n' | $(LOCK) --output-file requirements-build.txt - && \
 	$(LOCK) --extra enqueue,test,bench,dev --output-file requirements-dev.txt ../setup.cfg && \
-	$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt ../setup.cfg
+	$(LOCK) --constraint requirements-dev.txt --output-file requirements.txt ../setup.cfg && \
+	printf 'pyspark\n' | $(LOCK) --constraint requirements-dev.txt --output-file requirements-enqueue.txt -
+	@packaging/bootstrap && $(RUN) python packaging/lock_connector.py

@@ -49,6 +49,10 @@ class Notifier:
         """Say that the main loop has turned."""
         self._send("WATCHDOG=1")
 
+    def extend(self, seconds: float) -> None:
+        """Say that a start, a reload or a stop goes on: not to be given up on for so long."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
+
     def _send(self, state: str) -> None:
         if self._notifier is not None and state:
             # it encodes as Latin-1, and drops without a word what does not fit: hand it UTF-8

@@ -1,7 +1,8 @@
 """Secrets: files of one folder, read by name; values that never show themselves.
 
 Used wherever a credential is needed, in every process. Reading is done again on every call, so a
-rotated file is seen at the next reload or refresh.
+rotated file of the folder is seen at the next reload or refresh. What systemd hands over is read by
+systemd when it starts the service: there, a changed secret needs a restart.
 """
 
 import hmac
@@ -15,6 +16,8 @@ from reportd.errors import ConfigError
 
 NAME = re.compile(r"^[A-Za-z0-9._-]{1,255}$")
 MAX_BYTES = 64 * 1024
+FOLDER_PREFIX = "secrets_"
+"""``LoadCredential=secrets:/etc/reportd/secrets`` names each file of the folder so."""
 
 
 class Secret:
@@ -87,18 +90,26 @@ class SecretsFolder:
         try:
             with path.open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
-        except FileNotFoundError:
-            raise ConfigError(f"secret {name!r}: there is no file {path}; put it there") from None
         except OSError as error:
-            raise ConfigError(f"secret {name!r}: {path}: {error.strerror}") from None
+            raise ConfigError(f"secret {name!r}: {self._unreadable(path, error)}") from None
         if len(content) > MAX_BYTES:
             raise ConfigError(f"secret {name!r}: {path} is larger than {MAX_BYTES} bytes")
         return Secret(self._text(name, path, content), name)
 
     def _path(self, name: str) -> Path:
-        if self.credentials is not None and (self.credentials / name).exists():
-            return self.credentials / name
+        if self.credentials is not None:
+            for each in (name, FOLDER_PREFIX + name):
+                if (self.credentials / each).exists():
+                    return self.credentials / each
         return self.folder / name
+
+    def _unreadable(self, path: Path, error: OSError) -> str:
+        if self.credentials is not None and isinstance(error, FileNotFoundError | PermissionError):
+            # the folder is root's; what was in it at the start is all that this process may see
+            return f"systemd handed over none; put it into {path} and restart the service"
+        if isinstance(error, FileNotFoundError):
+            return f"there is no file {path}; put it there"
+        return f"{path}: {error.strerror}"
 
     @staticmethod
     def _text(name: str, path: Path, content: bytes) -> str:

@@ -24,6 +24,8 @@ _HOST_AND_PORT = re.compile(r"^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 _MODE = re.compile(r"^0?[0-7]{3}$")
+_FOLDER_MODE = re.compile(r"^[02]?[0-7]{3}$")
+_GROUP = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$")
 _REGION = re.compile(r"^[a-z0-9-]{1,64}$")
 _ENDPOINT = re.compile(r"^https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?$")
 _BUCKET_AND_PREFIX = re.compile(
@@ -240,6 +242,18 @@ class OutputSettings(Section):
     """A file's place below ``root``. It must name everything that varies: ``{partner}``,
     ``{report}``, ``{account}``, ``{date}``, ``{ext}`` and each parameter, ``{params.name}``."""
     mode: Annotated[str, matching(_MODE, 'must be octal and in quotes, like "0640"')] = "0640"
+    """The files' permissions, octal, whatever the umask. This and what follows about permissions
+    is of folders alone: a bucket has its policy."""
+    folder_mode: (
+        Annotated[str, matching(_FOLDER_MODE, 'must be octal and in quotes, like "2750"')] | None
+    ) = Field(None, examples=["2750"])
+    """The permissions of folders that are made, octal; 2 in front hands a folder's group on to
+    what others put there. Unset: as the files', with ``x`` wherever they have ``r``."""
+    group: Annotated[str, matching(_GROUP, "must be a group's name")] | None = Field(
+        None, examples=["analysts"]
+    )
+    """The group that files and new folders are given, before readers see them. reportd has to
+    belong to it (``SupplementaryGroups=``). Unset: its own."""
     """The files' permissions, octal; folders get ``x`` wherever files have ``r``. Of folders alone:
     a bucket has its policy."""
     s3: S3Settings | None = Field(
@@ -298,10 +312,24 @@ class OutputSettings(Section):
             raise ValueError("must not let everybody write: end it with 0, 4 or 5")
         return mode
 
+    @field_validator("folder_mode")
+    @classmethod
+    def _folder_mode(cls, mode: str | None) -> str | None:
+        if mode is not None and int(mode, 8) & 0o700 != 0o700:
+            raise ValueError("must let the owner do everything: begin it with 07 or 27")
+        if mode is not None and int(mode, 8) & 0o002:
+            raise ValueError("must not let everybody write: end it with 0, 4 or 5")
+        return mode
+
     @property
-    def mode_bits(self) -> int:
-        """The mode as a number."""
+    def file_mode(self) -> int:
+        """The files' mode as a number."""
         return int(self.mode, 8)
+
+    @property
+    def folder_mode_bits(self) -> int | None:
+        """The folders' mode as a number; None: it follows from the files'."""
+        return None if self.folder_mode is None else int(self.folder_mode, 8)
 
 
 class LogSettings(Section):

@@ -122,6 +122,8 @@ def _settings(given: Mapping[str, str | Secret], folders: Folders) -> dict[str, 
             "spark.sql.shuffle.partitions": str(2 * cores),
         }
     settings |= given
+    # Not Kafka: its older sink fulfils no Observation, its source makes objects of rows
+    settings["spark.sql.sources.useV1SourceList"] = "avro,csv,json,orc,parquet,text"
     settings["spark.driver.extraJavaOptions"] = " ".join(
         (
             f"-Dlog4j2.configurationFile={_log4j(folders).as_uri()}",
@@ -140,16 +142,25 @@ def _log4j(folders: Folders) -> Path:
 
 
 def _connector(given: Mapping[str, str | Secret], ivy: Path) -> dict[str, str | Secret]:
-    """Return what brings the connector: its jars when they are known, else Spark fetches them."""
+    """Return what brings the connector: its jars when they are known, else Spark fetches them.
+
+    Nothing has to when it lies beside Spark's own jars: the Debian package puts it there.
+    """
+    fetched_to = {"spark.jars.ivy": given.get("spark.jars.ivy", str(ivy))}
+    if has_connector(Path(pyspark.__file__).parent):
+        return fetched_to if "spark.jars.packages" in given else {}
     jars = _remembered_jars(ivy)
     if jars and "spark.jars.packages" not in given:
         own = [str(given["spark.jars"])] if "spark.jars" in given else []
         return {"spark.jars": ",".join([*own, *map(str, jars)])}
     packages = [str(given["spark.jars.packages"])] if "spark.jars.packages" in given else []
-    return {
-        "spark.jars.packages": ",".join([*packages, CONNECTOR]),
-        "spark.jars.ivy": given.get("spark.jars.ivy", str(ivy)),
-    }
+    return {"spark.jars.packages": ",".join([*packages, CONNECTOR]), **fetched_to}
+
+
+def has_connector(spark: Path) -> bool:
+    """Whether a PySpark's folder has the connector among its own jars."""
+    _, name, version = CONNECTOR.split(":")
+    return (spark / "jars" / f"{name}-{version}.jar").exists()
 
 
 def _remembered_jars(ivy: Path) -> list[Path]:

@@ -15,15 +15,19 @@ successor stages. Used by workers.
 
 import contextlib
 import errno
+import grp
 import os
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Self
 
-from reportd.errors import OutputError
+from reportd.config.settings import OutputSettings
+from reportd.errors import ConfigError, OutputError
 from reportd.sinks.answers import LocalAnswers
 from reportd.sinks.folders import (
     Folders,
+    Permissions,
     names_in,
     open_to_read,
     output_errors,
@@ -49,6 +53,9 @@ _ENDINGS = (".tmp", ".receipt")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
+DEFAULT_PERMISSIONS = Permissions()
+
+
 class LocalStore:
     """An output root in a folder that exists. Thread-safe; one a process."""
 
@@ -57,18 +64,24 @@ class LocalStore:
     publish_seconds = 0.0
     """See `OutputRoot.publish_seconds`: a rename is the last thing that is done."""
 
-    def __init__(self, root: Path, mode: int = 0o640) -> None:
-        """Open the root; the first one ever gives it its identity. ``mode`` is the files'.
+    def __init__(self, root: Path, permissions: Permissions = DEFAULT_PERMISSIONS) -> None:
+        """Open the root; the first one ever gives it its identity.
 
         Raises `OutputError` when the folder is not there (not mounted?) or not writable.
         """
         with output_errors(f"output root {root}"):
             self.root = root.resolve(strict=True)
-            self.folders = Folders(self.root, mode)
+            self.folders = Folders(self.root, permissions)
             for parts in (STAGING, RECEIPTS):
                 os.close(self.folders.open(*parts, make=True))
             self._identity = self._make_identity()
         self.answers = LocalAnswers(self.folders)
+
+    @classmethod
+    def of(cls, output: OutputSettings) -> Self:
+        """Open what the settings name; raises `ConfigError` for a group that cannot be given."""
+        group = None if output.group is None else _group(output.group)
+        return cls(Path(output.root), Permissions(output.file_mode, output.folder_mode_bits, group))
 
     @property
     def identity(self) -> str:
@@ -226,6 +239,23 @@ def _newest(folder: int, names: Iterable[str]) -> int:
 
 def _shard(key: str) -> tuple[str, ...]:
     return (*STAGING, checked_key(key)[:1])
+
+
+def _group(name: str) -> int:
+    """Return the number of a group that this process may give files to."""
+    try:
+        found = grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(
+            f"output.group: there is no group {name!r} on this machine; make it, the same on "
+            "every VM"
+        ) from None
+    if found not in {os.getegid(), *os.getgroups()} and os.geteuid() != 0:
+        raise ConfigError(
+            f"output.group: reportd does not belong to {name!r} and may not give files to it; add "
+            f"it to the unit: SupplementaryGroups={name}"
+        )
+    return found
 
 
 def _write_file(folders: Folders, folder: int, name: str, data: bytes) -> None:

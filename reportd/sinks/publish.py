@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from reportd.model.ledger import PublishedFile
 from reportd.model.request import Request
+from reportd.model.run import order_of
 from reportd.sinks.formats import encode
 from reportd.sinks.paths import PathTemplate
-from reportd.sinks.receipts import Receipt, order_of
+from reportd.sinks.receipts import Receipt
 from reportd.sinks.schema import COLUMNS_HASH
 from reportd.sinks.store import Guard, Stage, Store, stage_key
 

@@ -1,9 +1,11 @@
-"""What the supervisor tells: systemd by notify, the observer by the board.
+"""What the supervisor tells: systemd by notify, the observer by the board, reportctl by a file.
 
 READY once, after every child's first heartbeat; WATCHDOG while the supervisor's own loop turns;
-STATUS in one line; the children's states as a snapshot that /status and the metrics show.
+EXTEND_TIMEOUT_USEC while a start, a reload or a stop goes on; STATUS in one line; the children's
+states as a snapshot that /status and the metrics show.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,10 +14,15 @@ import orjson
 
 from reportd.board import Slot
 from reportd.supervisor.reload import Reload
+from reportd.supervisor.reload_file import ReloadFile
 from reportd.supervisor.seat import Seat, SeatState
+
+logger = logging.getLogger(__name__)
 
 STATUS_SECONDS = 5.0
 SNAPSHOT_SECONDS = 1.0
+EXTEND_SECONDS = 30.0
+"""How long a start, a reload or a stop is said to go on, three times in that time."""
 
 
 class Notifier(Protocol):
@@ -26,6 +33,7 @@ class Notifier(Protocol):
     def stopping(self, status: str = "") -> None: ...  # noqa: D102
     def status(self, text: str) -> None: ...  # noqa: D102
     def watchdog(self) -> None: ...  # noqa: D102
+    def extend(self, seconds: float) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,8 @@ class State:
     seats: Sequence[Seat]
     reload: Reload
     strikes: int
+    reload_seconds: float = 0.0
+    """The most that a reload may take."""
 
 
 class Herald:
@@ -48,25 +58,36 @@ class Herald:
         slot: Slot,
         summary: Callable[[], str],
         watchdog_seconds: float,
+        reload_file: ReloadFile | None = None,
     ) -> None:
         """Tell systemd through ``notifier``, the observer through ``slot``.
 
-        ``summary`` says in a few words how the work goes; it stands in the status line.
+        ``summary`` says in a few words how the work goes; it stands in the status line. Without a
+        ``reload_file`` nobody can wait for a reload.
         """
         self._notifier = notifier
         self._slot = slot
         self._summary = summary
         self._watchdog_seconds = watchdog_seconds
         self._watchdog_due = 0.0
+        self._extend_due = 0.0
         self._status_due = 0.0
         self._snapshot_due = 0.0
         self._told: tuple[str, ...] = ()
+        self._reload_file = reload_file
 
     def tell(self, state: State, now: float, boottime: float) -> None:
         """Tell what is new or due."""
         if self._watchdog_seconds and now >= self._watchdog_due:
             self._watchdog_due = now + self._watchdog_seconds
             self._notifier.watchdog()
+        if self._told[:1] != (state.phase,):
+            self._extend_due = now
+        if state.phase != "running" and now >= self._extend_due:
+            # How long they take depends on the configuration, which the unit does not know; that
+            # they end is seen to by the loop that turns here
+            self._extend_due = now + EXTEND_SECONDS / 3
+            self._notifier.extend(EXTEND_SECONDS)
         marks = (state.phase, *(f"{seat.name} {seat.state} {seat.pid}" for seat in state.seats))
         changed = marks != self._told
         if changed or now >= self._snapshot_due:
@@ -77,6 +98,7 @@ class Herald:
             self._status_due = now + STATUS_SECONDS
             self._tell_status(state)
         self._told = marks
+        self._tell_reloads(state)
 
     def _tell_status(self, state: State) -> None:
         before = self._told[0] if self._told else "starting"
@@ -91,13 +113,30 @@ class Herald:
         elif state.phase == "stopping":
             self._notifier.stopping(text)
 
+    def _tell_reloads(self, state: State) -> None:
+        if self._reload_file is None:
+            return
+        try:
+            self._reload_file.write(
+                phase=state.phase,
+                asked=state.reload.asked,
+                answered=state.reload.answered,
+                ok=state.reload.ok,
+                problems=state.reload.problems,
+                patience_seconds=state.reload_seconds,
+            )
+        except OSError as error:  # only whoever waits for a reload misses it
+            logger.warning("cannot say how reloads go: %s", error, extra={"action": "reload_mute"})
+            self._reload_file = None
+
     def _line(self, state: State) -> str:
         alive = sum(seat.alive for seat in state.seats)
         if state.phase == "stopping":
             return f"draining: {alive} of {len(state.seats)} processes left"
         parts = [f"{state.phase}: {alive} of {len(state.seats)} processes"]
         if not state.reload.ok:
-            parts.append("configuration on disk refused (see the log), the one before runs on")
+            why = next(iter(state.reload.problems), "see the log")
+            parts.append(f"configuration on disk refused, the one before runs on: {why}")
         if summary := self._summary():
             parts.append(summary)
         return "; ".join(parts)

@@ -18,7 +18,7 @@ from reportd.supervisor.herald import Herald, State
 from reportd.supervisor.inbox import Inbox
 from reportd.supervisor.plan import Plan, Source
 from reportd.supervisor.probe import Finding
-from reportd.supervisor.reload import Reload
+from reportd.supervisor.reload import CHECK_SECONDS, Reload
 from reportd.supervisor.respawn import RespawnPolicy
 from reportd.supervisor.rollout import Rollout, Turn
 from reportd.supervisor.seat import Seat, SeatState
@@ -104,7 +104,7 @@ class Supervisor:
             self._begin_stop(signal.Signals(number).name)
         elif number == signal.SIGHUP and self._stop_deadline is None:
             logger.info("checking the configuration on disk", extra={"action": "reload_begins"})
-            self._reload.begin()
+            self._reload.ask()
         elif number == signal.SIGUSR1:
             faulthandler.dump_traceback(file=2, all_threads=True)
             for seat in self._alive():
@@ -369,7 +369,14 @@ class Supervisor:
             seats=list(self._seats.values()),
             reload=self._reload,
             strikes=len(self._strikes),
+            reload_seconds=self._reload_seconds(),
         )
+
+    def _reload_seconds(self) -> float:
+        """Return the most that a reload may take: the check, then every child there and back."""
+        plan = self._plan
+        each = plan.drain_seconds + STOP_MARGIN_SECONDS + plan.heartbeat_limit_seconds
+        return CHECK_SECONDS + 2 * len(self._seats) * each
 
 
 def _how(code: int, reason: str) -> str:

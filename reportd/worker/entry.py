@@ -73,7 +73,8 @@ class Entry:
     """Monotonic seconds until which it waits (back-off, quota, schedule, hold)."""
     ended: bool = False
     copies: list[Message] = field(default_factory=list)
-    """Other messages of the same identity: they end with this one."""
+    """The places of other messages of the same identity: they end with this one. Without what
+    was in them: there may be many."""
 
     @property
     def identity(self) -> Identity:

@@ -9,6 +9,7 @@ that a request that is about to start does not wait behind those that end.
 import logging
 import queue
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -55,6 +56,10 @@ class Storing(Protocol):
 
     def sweep(self, request_id: str, replay: int) -> None:
         """Delete a request's spool and temp files."""
+        ...
+
+    def shown(self, entry: Entry, reason: str, body: bytes) -> tuple[str, bytes]:
+        """Return why an answer does not fit, and its beginning, as people may see both."""
         ...
 
 
@@ -140,7 +145,7 @@ class Finishing:
             try:
                 prepared = self._storing.prepare(job.entry, job.body)
             except Exception as error:  # noqa: BLE001 - told apart there
-                self._events.put(_failed(self._engine, job, error))
+                self._events.put(self._failed(job, error))
             else:
                 self._files.put((job, prepared))
 
@@ -162,7 +167,7 @@ class Finishing:
     def _published(self, job: Finish, outcome: Outcome) -> Event:
         engine, entry = self._engine, job.entry
         if isinstance(outcome, Exception):
-            return _failed(engine, job, outcome)
+            return self._failed(job, outcome)
         files, newer = outcome
         return lambda now: engine.published(entry, files, newer, now)
 
@@ -171,8 +176,19 @@ class Finishing:
         try:
             file, size, checksum = self._storing.spool(entry, job.body)
         except Exception as error:  # noqa: BLE001 - told apart there
-            return _failed(engine, job, error)
+            return self._failed(job, error)
         return lambda now: engine.spooled(entry, file, size, checksum, now)
+
+    def _failed(self, job: Finish | Spool, error: Exception) -> Event:
+        engine, entry = self._engine, job.entry
+        kept = _kept(engine, job, error)
+        if kept is not None:
+            return kept
+        reason = str(error)
+        if not isinstance(error, UnexpectedAnswerError):
+            reason = _unforeseen(entry, error)
+        reason, sample = self._storing.shown(entry, reason, job.body)
+        return lambda now: engine.unparsable(entry, reason, sample, now)
 
     def _sweep(self, job: Sweep) -> None:
         try:
@@ -211,26 +227,32 @@ class Looking:
         try:
             looked = self._storing.look(entry)
         except Exception as error:  # noqa: BLE001 - told apart there
-            return _failed(engine, job, error)
+            kept = _kept(engine, job, error)
+            if kept is not None:
+                return kept
+            reason = _unforeseen(entry, error)
+            return lambda now: engine.not_stored(entry, job, reason, now)
         return lambda now: engine.looked(entry, looked, now)
 
 
-def _failed(engine: Engine, job: Finish | Spool | LookAt, error: Exception) -> Event:
-    """Return what the engine is told of a job that did not succeed."""
+def _kept(engine: Engine, job: Finish | Spool | LookAt, error: Exception) -> Event | None:
+    """Return what the engine is told of a job to be done again; None: the request's own fault."""
     entry, reason = job.entry, str(error)
     if isinstance(error, FencedError):
         return lambda now: engine.fenced(entry, job, now)
     if isinstance(error, OutputError):
-        logger.warning("the output is away: %s", reason, extra={"action": "output_away"})
         return lambda now: engine.not_stored(entry, job, reason, now)
-    if not isinstance(error, UnexpectedAnswerError):
-        logger.error(
-            "storing the answer of request %s failed unexpectedly",
-            entry.request.id,
-            exc_info=error,
-            extra={"action": "store_failed"},
-        )
-        reason = f"{type(error).__name__} while storing: {reason}"
-        if isinstance(job, LookAt):
-            return lambda now: engine.not_stored(entry, job, reason, now)
-    return lambda now: engine.unparsable(entry, reason, now)
+    return None
+
+
+def _unforeseen(entry: Entry, error: Exception) -> str:
+    """Log where it happened; what the error says may be the answer's, and a secret in it."""
+    name = type(error).__name__
+    logger.error(
+        "storing the answer of request %s failed unexpectedly: %s\n%s",
+        entry.request.id,
+        name,
+        "".join(traceback.format_tb(error.__traceback__)),
+        extra={"action": "store_failed", **entry.request.log_fields()},
+    )
+    return f"{name} while storing"

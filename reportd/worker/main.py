@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -57,10 +58,12 @@ def run(
     strikes: Mapping[str, int],
     stop_requested: Callable[[], bool],
     metrics: Metrics,
+    tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
 ) -> int:
     """Work as one member of the group until asked to stop; return the exit status.
 
+    ``tls`` is the context of the calls to partners, shared by all workers that are forked with it.
     Raises `OutputError` when the output is not there, `BrokerFatalError`, and `Halt` (78) for
     another store or a second process of the same name.
     """
@@ -102,12 +105,19 @@ def run(
     )
     producer = Producer(client)
     spool = Spool(store)
+    caller = PartnerCaller(
+        partners,
+        Client(workers.threads, context=tls),
+        Credentials(config.secrets.read),
+        clock.wall,
+    )
     output = Output(
         partners=partners,
         publisher=Publisher(store, PathTemplate(settings.output.path)),
         spool=spool,
         fence=fence,
         clock=clock,
+        secrets_of=caller.secrets_of,
         publish_seconds=store.publish_seconds,
     )
     loop.attach(
@@ -127,12 +137,7 @@ def run(
         ),
         executor=Executor(
             threads=workers.threads,
-            caller=PartnerCaller(
-                partners,
-                Client(workers.threads),
-                Credentials(config.secrets.read),
-                clock.wall,
-            ),
+            caller=caller,
             engine=engine,
             events=events,
             fence=fence,

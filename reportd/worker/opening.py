@@ -1,7 +1,5 @@
 """Opens the output that the configuration names: a folder or a bucket. After the fork only."""
 
-from pathlib import Path
-
 from reportd.config.settings import S3_SCHEME, OutputSettings
 from reportd.sinks.local import LocalStore
 from reportd.sinks.s3 import S3Store
@@ -13,7 +11,7 @@ from reportd.transport.s3 import BucketCalls
 def open_output(output: OutputSettings) -> OutputRoot:
     """Open the root; raises `OutputError` when it is not there."""
     if not output.is_s3 or output.s3 is None:
-        return LocalStore(Path(output.root), output.mode_bits)
+        return LocalStore.of(output)
     bucket = output.root.removeprefix(S3_SCHEME).partition("/")[0]
     calls = BucketCalls(Client(S3Store.threads), output.s3, bucket)
     return S3Store(output.root, output.s3, calls)

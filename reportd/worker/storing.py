@@ -1,6 +1,6 @@
 """The output as one worker uses it: looks, spool, parse and publish. Used by the store threads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,8 +8,10 @@ from reportd.clock import Clock
 from reportd.errors import FencedError
 from reportd.model.ledger import PublishedFile, Step
 from reportd.model.request import Request
+from reportd.partners.body import Body
 from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
+from reportd.partners.redaction import redacted, redacted_reason
 from reportd.sinks.publish import Prepared, Published, Publisher
 from reportd.sinks.spool import Spool
 from reportd.worker.entry import Entry
@@ -29,14 +31,19 @@ class Output:
         spool: Spool,
         fence: Fence,
         clock: Clock,
+        secrets_of: Callable[[Request], Collection[str]],
         publish_seconds: float = 0.0,
     ) -> None:
-        """Take an open store's publisher and spool, and its `OutputRoot.publish_seconds`."""
+        """Take an open store's publisher and spool, and its `OutputRoot.publish_seconds`.
+
+        ``secrets_of`` tells the secrets of a request's calls.
+        """
         self._partners = partners
         self._publisher = publisher
         self._spool = spool
         self._fence = fence
         self._clock = clock
+        self._secrets_of = secrets_of
         self._publish_seconds = publish_seconds
 
     def look(self, entry: Entry) -> Looked:
@@ -87,6 +94,14 @@ class Output:
         """Delete a request's spool."""
         self._spool.remove(request_id, replay)
 
+    def shown(self, entry: Entry, reason: str, body: bytes) -> tuple[str, bytes]:
+        """Return a reason and the beginning of an answer without the secrets it was asked with."""
+        request = entry.request
+        secrets = self._secrets_of(request)
+        report = self._partners[request.partner].reports[request.report]
+        text = Body(body, report.spec).text()
+        return redacted_reason(reason, secrets), redacted(text, secrets)
+
     def _completed(self, entry: Entry) -> Request:
         """Return the request with its parameters' defaults: paths name them all."""
         return self._partners[entry.request.partner].completed(entry.request)
@@ -111,6 +126,6 @@ def provisional_days(partner: Partner, entry: Entry, now_wall: float) -> frozens
     """Return the days that may still change: their restatement time is not over."""
     request = entry.request
     zone = ZoneInfo(request.timezone)
-    settled_after = timedelta(days=partner.spec.restatement_days)
     today = datetime.fromtimestamp(now_wall, zone).date()
-    return frozenset(day for day in request.days() if day + settled_after >= today)
+    first = today - timedelta(days=partner.spec.restatement_days)
+    return frozenset(day for day in request.days() if day >= first)

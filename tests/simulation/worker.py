@@ -434,7 +434,7 @@ class Process:
             raise Crash("parsing a killer")
         bodies = [self._store.spooled[step.file] for step in entry.steps] + [job.body]
         if any(body == b"<html>" for body in bodies) or len(bodies) != plan.pages:
-            self.engine.unparsable(entry, "not data", now)
+            self.engine.unparsable(entry, "not data", b"", now)
             return
         tables = {day: table_of(request.account, day, plan.pages) for day in request.days()}
         published = self._publisher.publish(

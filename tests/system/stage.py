@@ -47,7 +47,7 @@ from tests.loopback import free_port
 
 T = TypeVar("T")
 
-RUN = "daily/2026-11-22T04:00Z#1"
+RUN = "daily/2025-11-22T04:00Z#1"
 SLOT = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 PATH = "{partner}/{report}/date={date}/{account}.{ext}"
 PATIENCE_SECONDS = 60.0

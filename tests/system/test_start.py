@@ -86,6 +86,7 @@ def test_configuration_wrong(stage: Stage) -> None:
     text = "\n".join(messages)
     assert f"{vm.config}: workers.processes" in text
     assert f"{vm.config}: workers.thread" in text
+    assert f"{partner}: allow_privat" in text
 
 
 def test_partner_file_wrong(stage: Stage) -> None:

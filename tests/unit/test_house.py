@@ -81,9 +81,32 @@ def test_both_locks_pin_the_same() -> None:
     }
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+def test_the_enqueuers_lock_has_its_extra() -> None:
+    """The package reportd-enqueue brings what the extra ``enqueue`` asks for, as it was tested."""
+    locked = _locked("requirements-enqueue.txt")
+    tested = _locked("requirements-dev.txt")
+    wanted = [each for key, each in _declared("options.extras_require") if key == "enqueue"]
+
+    assert all(each.specifier.contains(locked.get(each.name, "0")) for each in wanted)
+    assert {} == {name: at for name, at in locked.items() if tested.get(name) != at}
+
+
+_LOCKS = ["requirements.txt", "requirements-dev.txt", "requirements-enqueue.txt"]
+
+
+@pytest.mark.parametrize("file", _LOCKS)
 def test_locks_name_no_host(file: str) -> None:
     """Where packages come from is the machine's business."""
     text = (_ROOT / "packaging" / file).read_text(encoding="utf-8")
 
     assert [] == re.findall(r"^(?!#).*(?:://|--index-url|--find-links).*$", text, re.MULTILINE)
+
+
+def test_every_override_has_its_reason() -> None:
+    """A line of an override follows a comment, or another line of the same block."""
+    for file in sorted((_ROOT / "packaging" / "debian").glob("*.lintian-overrides")):
+        previous = ""
+        for line in file.read_text(encoding="utf-8").splitlines():
+            assert re.match("#|[a-z-]+: ", line), f"{file.name}: {line}"
+            assert previous or line.startswith("#"), f"{file.name}: {line}: no reason"
+            previous = line

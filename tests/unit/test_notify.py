@@ -45,13 +45,20 @@ def test_a_socket_that_is_gone_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_assignments_are_systemds(notifier: Notifier, heard: Heard) -> None:
-    """READY, STOPPING, STATUS and WATCHDOG are spelled as sd_notify(3) says."""
+    """What systemd reads is spelled as sd_notify(3) says."""
     notifier.ready("4 workers")
     notifier.stopping()
     notifier.status("all well")
     notifier.watchdog()
+    notifier.extend(30.0)
 
-    expected = [b"READY=1\nSTATUS=4 workers", b"STOPPING=1", b"STATUS=all well", b"WATCHDOG=1"]
+    expected = [
+        b"READY=1\nSTATUS=4 workers",
+        b"STOPPING=1",
+        b"STATUS=all well",
+        b"WATCHDOG=1",
+        b"EXTEND_TIMEOUT_USEC=30000000",
+    ]
     assert expected == heard.sent
 
 

@@ -62,7 +62,7 @@ def test_the_shape_that_users_write(place: Place) -> None:
         "sasl.password": Secret("hunter2"),
     }
     assert config.settings.workers.processes == "per-partition"
-    assert config.settings.output.mode_bits == 0o640
+    assert config.settings.output.file_mode == 0o640
     assert "hunter2" not in repr(config)
     assert config.base == place.folder
 
@@ -140,7 +140,8 @@ def test_deep_nesting_is_a_sentence(place: Place) -> None:
 def test_the_hash_is_of_what_vms_share(place: Place) -> None:
     """Comments and the VM's own name do not change it; a setting or a partner file does."""
     base = place.load().config_hash
-    named = place.load("# hello\n" + MINIMAL + 'workers = { machine_id = "vm-1" }').config_hash
+    own = 'workers = { machine_id = "vm-1" }\nmetrics = { listen = "127.0.0.2:9477" }'
+    named = place.load("# hello\n" + MINIMAL + own).config_hash
     changed = place.load(MINIMAL + "workers = { threads = 3 }").config_hash
     (place.folder / "partners" / "acme.toml").write_text("x = 1")
     partner = place.load().config_hash

@@ -114,6 +114,28 @@ def test_systemds_credentials_come_first(folder: Path, tmp_path: Path) -> None:
     assert SecretsFolder.of(folder, {}).read("both").reveal() == "from the folder"
 
 
+def test_systemds_folder_form(folder: Path, tmp_path: Path) -> None:
+    """LoadCredential=secrets:FOLDER puts the folder's name before each file's; ours have none."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "secrets_key").write_text("from the folder form")
+    (credentials / "secrets_own").write_text("from the folder form")
+    (credentials / "own").write_text("by its own name")
+    (folder / "key").write_text("from the folder")
+    secrets = SecretsFolder.of(folder, {"CREDENTIALS_DIRECTORY": str(credentials)})
+
+    assert secrets.read("key").reveal() == "from the folder form"
+    assert secrets.read("own").reveal() == "by its own name"
+
+
+def test_what_systemd_did_not_hand_over(folder: Path, tmp_path: Path) -> None:
+    """Under systemd a secret that is added later takes a restart, and the error says so."""
+    secrets = SecretsFolder.of(folder, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+    with pytest.raises(ConfigError, match=f"put it into {folder}/key and restart the service"):
+        secrets.read("key")
+
+
 def test_a_rotated_secret_is_seen(folder: Path) -> None:
     """Reading again reads the file again."""
     (folder / "key").write_text("old")

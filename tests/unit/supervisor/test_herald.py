@@ -18,6 +18,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.extended: list[float] = []
 
     def ready(self, status: str = "") -> None:
         self.lines.append(f"READY {status}")
@@ -33,6 +34,9 @@ class Heard:
 
     def watchdog(self) -> None:
         self.lines.append("WATCHDOG")
+
+    def extend(self, seconds: float) -> None:
+        self.extended.append(seconds)
 
 
 class NoSource:
@@ -89,6 +93,21 @@ def test_watchdog_only_when_due() -> None:
     assert heard.lines.count("WATCHDOG") == 3
 
 
+def test_systemd_waits_for_what_goes_on() -> None:
+    """A long drain or reload is not cut short by the unit's timeouts; running asks for nothing."""
+    board, heard = Board(2), Heard()
+    herald = Herald(heard, board.slot(0), lambda: "", 0.0)
+    told = []
+    for now, phase in enumerate(["starting", "starting", "running"] + ["stopping"] * 21):
+        herald.tell(state(phase, board), float(now), 1.0)
+        told.append(len(heard.extended))
+
+    assert set(heard.extended) == {30.0}
+    assert told[:3] == [1, 1, 1]
+    # from the first moment of a stop on: the unit's own timeout may be short
+    assert told[3:] == [2] * 10 + [3] * 10 + [4]
+
+
 def test_status_line_has_the_summary_and_the_refusal() -> None:
     """The status line says how the work goes and that a reload was refused."""
     board, heard = Board(2), Heard()
@@ -98,8 +117,8 @@ def test_status_line_has_the_summary_and_the_refusal() -> None:
     herald.tell(told, 0.0, 1.0)
 
     assert heard.lines == [
-        "READY running: 0 of 1 processes; configuration on disk refused (see the log), the one "
-        "before runs on; 7 open"
+        "READY running: 0 of 1 processes; configuration on disk refused, the one before runs on: "
+        "a: wrong; 7 open"
     ]
 
 

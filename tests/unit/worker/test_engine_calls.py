@@ -111,7 +111,7 @@ def test_answers_that_do_not_parse_start_over() -> None:
     for _ in range(3):
         one = hands.calls[0]
         hands.answer(one, OK, b"<html>")
-        hands.engine.unparsable(one, "no column clicks", hands.now)
+        hands.engine.unparsable(one, "no column clicks", b"<html>", hands.now)
         states.append(one.state)
         hands.go(5.0)
 

@@ -1,5 +1,6 @@
 """The output as a worker uses it, in a real folder."""
 
+import gzip
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from reportd.worker.finishing import Outcome
 from reportd.worker.partition import Looked
 from reportd.worker.storing import Output, provisional_days
 from tests.unit.partners.making import partner
-from tests.unit.worker.making import StoppedClock, entry, step
+from tests.unit.worker.making import WALL, StoppedClock, entry, step
 
 DAYS = {"first_day": "2026-11-20", "last_day": "2026-11-21"}
 NEWER = "daily/2026-11-23T04:00Z#1"
+SECRET = "swordfish-of-the-house"
 
 
 class Desk:
@@ -41,6 +43,7 @@ class Desk:
             spool=Spool(store),
             fence=self.fence,
             clock=self.clock,
+            secrets_of=lambda _request: (SECRET,),
             publish_seconds=publish_seconds,
         )
 
@@ -266,3 +269,27 @@ def test_days_are_provisional_until_their_restatement_time_is_over() -> None:
     of = partner("restatement_days = 9\n")
 
     assert provisional_days(of, one, wall) == {date(2026, 11, 11), date(2026, 11, 12)}
+
+
+def test_the_last_day_of_all_is_provisional() -> None:
+    """Whoever asks for the end of the calendar does not stop the finishing thread's sums."""
+    one = open_request(first_day="9999-12-31", last_day="9999-12-31")
+    of = partner("restatement_days = 9\n")
+
+    assert provisional_days(of, one, WALL) == {date.max}
+
+
+def test_an_answer_that_does_not_fit_shows_no_secret(desk: Desk) -> None:
+    """Neither its beginning nor the value that is complained of, cut short as that is."""
+    one = open_request()
+    body = gzip.compress(orjson.dumps({"data": [{"date": SECRET, "clicks": 1}]}))
+    with pytest.raises(UnexpectedAnswerError) as raised:
+        desk.output.prepare(one, body)
+    assert SECRET in str(raised.value)
+
+    reason, sample = desk.output.shown(one, str(raised.value), body)
+    cut, _ = desk.output.shown(one, f"column date, row 1: '{SECRET[:15]}' is not date", body)
+
+    assert reason == "column date, row 1: '[secret]' is not date"
+    assert cut == reason
+    assert sample == b'{"data":[{"date":"[secret]","clicks":1}]}'

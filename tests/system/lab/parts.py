@@ -1,0 +1,78 @@
+"""Packages made for tests: ours under another version, and this machine's Java for a lab."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+JAVA_PACKAGE = """\
+Package: java-of-this-machine
+Version: 1
+Architecture: all
+Maintainer: The reportd team <reportd@example.com>
+Provides: java17-runtime-headless
+Description: the Java of the machine that the lab runs on
+"""
+
+
+BULK = ("*/pyarrow/*", "*/pyspark/*")
+"""What is large in our packages, and all the same to dpkg: half a minute for each test of it."""
+
+
+def repacked(deb: Path, version: str, folder: Path, *, without: Sequence[str] = ()) -> Path:
+    """Return a package with the same content and scripts under another version.
+
+    Two versions of one source differ in their numbers alone; building a second one would take a
+    minute. ``without``: patterns of files to leave out.
+    """
+    tree = folder / f"{deb.stem}-{version}"
+    (tree / "DEBIAN").mkdir(parents=True)
+    _run("dpkg-deb", "--control", str(deb), str(tree / "DEBIAN"))
+    left_out = " ".join(f"--exclude='{pattern}'" for pattern in without)
+    _run("sh", "-c", f"dpkg-deb --fsys-tarfile '{deb}' | tar -xC '{tree}' {left_out}")
+    control = tree / "DEBIAN" / "control"
+    before = _field(deb, "Version")
+    text = control.read_text().replace(f"Version: {before}\n", f"Version: {version}\n")
+    control.write_text(text.replace(f"reportd (= {before})", f"reportd (= {version})"))
+    return _packed(tree, folder / f"{_field(deb, 'Package')}_{version}.deb")
+
+
+def java_folders() -> Mapping[str, Path]:
+    """Return what a lab has to see of this machine for `java_package` to work: `Lab.folders`."""
+    home = _java().parents[1]
+    # Debian's is in /etc, and the home has links to it
+    configuration = (home / "conf" / "security" / "java.security").resolve().parents[1]
+    return {str(folder): folder for folder in (home, configuration)}
+
+
+def java_package(folder: Path) -> Path:
+    """Return a package that has ``java`` and provides what reportd-enqueue depends on.
+
+    Debian's own would have to be fetched, with 200 MB to unpack for each lab.
+    """
+    tree = folder / "java"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN" / "control").write_text(JAVA_PACKAGE)
+    (tree / "usr" / "bin").mkdir(parents=True)
+    (tree / "usr" / "bin" / "java").symlink_to(_java())
+    return _packed(tree, folder / "java.deb")
+
+
+def _java() -> Path:
+    found = shutil.which("java")
+    assert found, "set-up sees to a java"
+    return Path(found).resolve()
+
+
+def _packed(tree: Path, deb: Path) -> Path:
+    _run("dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(deb))
+    shutil.rmtree(tree)
+    return deb
+
+
+def _field(deb: Path, name: str) -> str:
+    return _run("dpkg-deb", "--field", str(deb), name).strip()
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

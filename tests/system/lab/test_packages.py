@@ -1,0 +1,81 @@
+"""Install, upgrade, downgrade, remove, purge: what stays and what goes, without a network."""
+
+from pathlib import Path
+
+from tests.system.lab.conftest import MakeLab
+from tests.system.lab.lab import Lab, Packages
+from tests.system.lab.parts import BULK, java_folders, java_package, repacked
+
+MINE = {
+    "/etc/reportd/conf.d/10-site.toml": 'kafka = { servers = "k1:9092" }\n',
+    "/etc/reportd/partners/shop.toml": "# mine\n",
+    "/etc/reportd/secrets/shop": "hunter2\n",
+    "/var/lib/reportd/output/shop/orders.csv": "1,2\n",
+}
+"""What an administrator and the daemon have put there."""
+DROP_IN = "/etc/systemd/system/reportd-enqueue@daily.timer.d/50-schedule.conf"
+OWN = "/etc/systemd/system/reportd.service.d/memory.conf"
+
+
+def test_what_debian_users_expect(make_lab: MakeLab, packages: Packages, tmp_path: Path) -> None:
+    """Configuration survives everything but a purge; what others have put there survives that."""
+    older, newer = [], []
+    for deb in (packages.reportd, packages.enqueue):
+        older.append(repacked(deb, "0.0.1", tmp_path, without=BULK))
+        newer.append(repacked(older[-1], "99", tmp_path))
+    lab = make_lab("packages", folders={"/parts": tmp_path, **java_folders()}, private_network=True)
+    before = _files(lab)
+
+    lab.install(java_package(tmp_path), *older)
+    for path, text in MINE.items():
+        lab.write(path, text)
+    lab.write(OWN, "[Service]\nMemoryMax=4G\n")
+    lab.write(DROP_IN, "[Timer]\nOnCalendar=daily\n")  # as `reportctl schedule apply` does
+    lab.shell(
+        "echo '# a change of mine' >>/etc/reportd/reportd.toml\n"
+        "systemctl daemon-reload; systemctl enable --now reportd-enqueue@daily.timer"
+    )
+    _is_there(lab, "0.0.1")
+
+    lab.install(*newer)
+    _is_there(lab, "99")
+    lab.install(*older)
+    _is_there(lab, "0.0.1")
+
+    lab.run("dpkg", "--remove", "reportd-enqueue", "reportd")
+    assert lab.tries("test", "-e", "/opt/reportd").returncode
+    assert lab.state("reportd-enqueue@daily.timer") == "inactive"
+    assert lab.run("cat", *MINE) == "".join(MINE.values())
+    lab.install(*older)
+    _is_there(lab, "0.0.1")
+
+    said = lab.run("dpkg", "--purge", "reportd-enqueue", "reportd")
+    assert "/etc/reportd has files of yours and stays" in said
+    lab.run("dpkg", "--purge", "java-of-this-machine")
+
+    left = _files(lab) - before
+    assert left == {*MINE, OWN}, left ^ {*MINE, OWN}
+    assert "reportd" in lab.read("/etc/passwd"), "files elsewhere may be the user's"
+
+
+def _is_there(lab: Lab, version: str) -> None:
+    """See that the version is there, the configuration as it was, and the timer waits."""
+    said = lab.shell(
+        "/opt/reportd/bin/python3 -Ic 'import reportd'; dpkg-query -W -f '${Version}\\n' reportd\n"
+        "tail -n 1 /etc/reportd/reportd.toml\n"
+        "systemctl is-active reportd-enqueue@daily.timer; systemctl is-active reportd || true\n"
+        f"cat {' '.join(MINE)}"
+    )
+
+    expected = f"{version}\n# a change of mine\nactive\ninactive\n{''.join(MINE.values())}"
+    assert said == expected
+
+
+def _files(lab: Lab) -> set[str]:
+    """Return every file that is not the system's own to change."""
+    said = lab.run(
+        *("find", "/", "-xdev", "-not", "-type", "d"),
+        *("-not", "-path", "/var/lib/dpkg/*", "-not", "-path", "/var/log/*"),
+        *("-not", "-path", "/etc/*-", "-not", "-path", "/parts/*"),
+    )
+    return set(said.splitlines())
