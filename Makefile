@@ -1,6 +1,6 @@
 # What people run here; every target sets itself up first (nothing to do: a few milliseconds).
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format simulate soak bench deb lock
+.PHONY: help setup s3server demo test check format simulate soak bench deb lock
 
 RUN := . .venv/bin/activate &&
 PYTEST ?= -n 2 --dist loadfile
@@ -30,10 +30,14 @@ help:
 setup:
 	@packaging/bootstrap
 
+# Built once, minutes the first time; where there is no Go it says so, and its tests are skipped
+s3server: setup
+	@$(RUN) python -m tests.s3server >/dev/null
+
 demo: setup
 	@$(RUN) python -m reportd.demo
 
-test: setup
+test: setup s3server
 	@$(call tests,-m 'not soak' $(PYTEST))
 
 check: setup
@@ -48,7 +52,7 @@ format: setup
 simulate: setup
 	@$(RUN) python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--first $(SEED))
 
-soak: setup
+soak: setup s3server
 	@$(call tests,-m soak)
 
 bench: setup

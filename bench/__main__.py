@@ -4,25 +4,46 @@ import argparse
 import os
 import platform
 import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import limits, lives, report, throughput
+from bench import enqueue, floor, limits, lives, report, throughput
 from bench.arena import Arena
 from bench.peer.settings import PeerSettings
 from bench.scene import Role
 
-SECTIONS = ("csv", "json", "limits", "lives")
+SECTIONS = ("csv", "json", "limits", "lives", "enqueue")
 
 
 def main() -> int:
     """Run the sections asked for."""
     args = _parser().parse_args()
+    # Both sides are measured as they are installed: with their bytecode
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     console = Console(width=100)
     folder = Path(args.output).resolve()
     sections = args.sections or list(SECTIONS)
     console.print(_machine())
+    if "enqueue" in sections:
+        _enqueue(args, console, folder)
+    if sections != ["enqueue"]:
+        _against_the_peer(sections, args, console, folder)
+    return 0
+
+
+def _enqueue(args: argparse.Namespace, console: Console, folder: Path) -> None:
+    with console.status("enqueue"):
+        starts = enqueue.measure(folder, args.enqueue_requests, args.processes)
+    report.starts(console, starts)
+    report.write(folder, "enqueue", [asdict(start) for start in starts])
+
+
+def _against_the_peer(
+    sections: Sequence[str], args: argparse.Namespace, console: Console, folder: Path
+) -> None:
     large = _role("large", "csv", 640, args.requests)
     small = _role("small", "json", 6, max(args.requests, args.growth_requests))
     limited = [limits.limited(meter) for meter in limits.METERS]
@@ -36,7 +57,6 @@ def main() -> int:
             _limits(arena, limited, args, console, folder)
         if "lives" in sections:
             _lives(arena, small, args, console, folder)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,9 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--grid-requests", type=int, default=1500, help="in each of the grid's")
     parser.add_argument("--rounds", type=int, default=3, help="of each side, in turns")
     parser.add_argument("--limit-seconds", type=float, default=20.0, help="for each meter")
-    parser.add_argument("--growth-requests", type=int, default=20_000, help="watched for growth")
+    parser.add_argument("--growth-requests", type=int, default=100_000, help="watched for growth")
+    parser.add_argument("--enqueue-requests", type=int, default=1_000_000, help="Spark writes")
     parser.add_argument("--kills", type=int, default=3, help="of each kind")
-    parser.add_argument("--processes", type=int, default=2, help="reportd's workers")
+    parser.add_argument(
+        "--processes", type=int, default=2, help="reportd's workers; cores of Spark"
+    )
     parser.add_argument("--threads", type=int, default=16, help="of each of them: the default")
     parser.add_argument("--output", default="build/bench", help="folder of the JSON files")
     return parser
@@ -107,6 +130,9 @@ def _throughput(
         f"{name}: medians of {args.rounds} rounds in turns",
         [throughput.median(rounds) for rounds in found.values()],
     )
+    lowest = floor.measure(arena, role, args.grid_requests, best.processes)
+    theirs_cpu = statistics.median(one.cpu_per_thousand for one in found[f"peer {best.label}"])
+    report.floor(console, name, lowest, theirs_cpu)
     ours, *others = found.values()
     compared = {}
     for label, theirs in zip(list(sides)[1:], others, strict=True):
@@ -123,6 +149,7 @@ def _throughput(
             "grid": [one.as_dict() for one in grid],
             "rounds": {label: [one.as_dict() for one in rounds] for label, rounds in found.items()},
             "reportd_against": compared,
+            "parse_and_write_cpu_seconds_per_1000": round(lowest, 3),
         },
     )
 
@@ -149,7 +176,7 @@ def _lives(
     arena: Arena, role: Role, args: argparse.Namespace, console: Console, folder: Path
 ) -> None:
     with console.status("lives: kills and restarts"):
-        arena.warm_up(role, args.growth_requests)
+        arena.warm_up(role, args.requests)
         found = lives.measure(arena, role, args.kills, args.threads)
     with console.status("lives: growth"):
         grown = lives.growth(arena, role, args.growth_requests, args.threads)

@@ -8,6 +8,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from bench.enqueue import Start
 from bench.limits import LimitUse
 from bench.lives import MEGABYTE, Growth, Lives
 from bench.throughput import Measured
@@ -49,6 +50,14 @@ def ratios(console: Console, ours: float, cpu: float, what: str) -> None:
     console.print(f"{what}: {ours:.2f} times the peer's rate at {cpu:.2f} times its CPU a request")
 
 
+def floor(console: Console, name: str, cpu: float, peers: float) -> None:
+    """Print what parsing and writing alone cost of it."""
+    console.print(
+        f"{name}: parse and write alone take {cpu:.2f} CPU s / 1,000,"
+        f" {cpu / peers:.2f} of the best peer's"
+    )
+
+
 def limits(console: Console, uses: Iterable[LimitUse]) -> None:
     """Print what was made of the limits."""
     table(
@@ -82,9 +91,9 @@ def lives(console: Console, found: Lives, grown: Growth) -> None:
         ("start to first call, after a stop", seconds(found.restart_seconds)),
         ("start to first call, after kill -9", seconds(found.restart_after_kill_seconds)),
         ("private dirty memory of an idle worker, most", f"{dirty:.1f} MB"),
-        (
-            f"private memory of a worker over {grown.requests:,} requests",
-            f"{grown.early_bytes / MEGABYTE:.1f} to {grown.late_bytes / MEGABYTE:.1f} MB",
+        *(
+            (f"private memory of a worker, {done:,} requests done", f"{size / MEGABYTE:.1f} MB")
+            for done, size in grown.milestones.items()
         ),
         (
             "growth in 100,000 requests",
@@ -92,6 +101,34 @@ def lives(console: Console, found: Lives, grown: Growth) -> None:
         ),
     ]
     table(console, "reportd's processes", ("", "measured"), rows)
+
+
+def starts(console: Console, measured: Iterable[Start]) -> None:
+    """Print how long the enqueuer took, and where."""
+    table(
+        console,
+        "reportd-enqueue, local Spark (seconds)",
+        (
+            *("", "requests", "written", "all", "aim"),
+            *("Spark's start", "table", "rest", "CPU", "MB", "load"),
+        ),
+        (
+            (
+                one.label,
+                f"{one.requests:,}",
+                f"{one.written:,}",
+                f"{one.seconds:.1f}",
+                f"< {one.target_seconds:.0f}" if one.target_seconds else "",
+                f"{one.spark_start_seconds:.1f}",
+                f"{one.accounts_seconds:.1f}",
+                f"{one.requests_seconds:.1f}",
+                f"{one.cpu_seconds:.1f}",
+                f"{one.peak_megabytes:.0f}",
+                f"{one.load:.1f}",
+            )
+            for one in measured
+        ),
+    )
 
 
 def write(folder: Path, name: str, value: Any) -> None:

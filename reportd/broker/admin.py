@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but not in __all__
     AdminClient,
     AlterConfigOpType,
@@ -37,6 +37,8 @@ _EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 LOOK_SECONDS = 0.05
+
+_SETTLED = frozenset({ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
 
 ChangeKind: TypeAlias = Literal["create", "repair", "keep", "differs"]
 
@@ -181,20 +183,20 @@ class Admin:
         self._readers.clear()
 
     def static_member(self, group: str, instance_id: str) -> str | None:
-        """Return the member id of who is in the group with this instance id.
+        """Return the member id of who is in the group with this instance id."""
+        return self.static_members(group).get(instance_id)
 
-        What else the group tells of it (client, host) may be its predecessor's.
+    def static_members(self, group: str) -> dict[str, str]:
+        """Return who is in the group by instance id: the member ids.
+
+        What else the group tells of them (client, host) may be their predecessors'.
         """
-        futures = self._start(
-            f"members of {group}",
-            lambda: self._client.describe_consumer_groups(
-                [group], request_timeout=self._timeout_seconds
-            ),
-        )
-        members = self._wait(futures[group], f"members of {group}").members
-        return next(
-            (one.member_id for one in members if one.group_instance_id == instance_id), None
-        )
+        members = self._described(group).members
+        return {one.group_instance_id: one.member_id for one in members if one.group_instance_id}
+
+    def is_settled(self, group: str) -> bool:
+        """Tell whether the group has given out its partitions, or has nobody to give them to."""
+        return self._described(group).state in _SETTLED
 
     def begin_offsets(self, parts: Iterable[Part]) -> dict[Part, int]:
         """Return the first offset kept of each partition."""
@@ -243,6 +245,15 @@ class Admin:
             ).offset
             for part, future in futures.items()
         }
+
+    def _described(self, group: str) -> Any:
+        futures = self._start(
+            f"members of {group}",
+            lambda: self._client.describe_consumer_groups(
+                [group], request_timeout=self._timeout_seconds
+            ),
+        )
+        return self._wait(futures[group], f"members of {group}")
 
     def _changes(self, plans: Sequence[TopicPlan], *, repair: bool) -> list[TopicChange]:
         present = self.topics()

@@ -148,6 +148,19 @@ class GroupConsumer:
             on_lost=self._lost,
         )
 
+    @property
+    def member_id(self) -> str:
+        """What the group calls this one now; empty: it is no member."""
+        return self._consumer.memberid() or ""
+
+    def leave(self) -> None:
+        """Leave for good: what it has goes to others at once. `poll` until the group agrees.
+
+        Unlike `close`: the library says goodbye for a static member that unsubscribes, and not for
+        one that ends.
+        """
+        self._consumer.unsubscribe()
+
     def poll(self, timeout_seconds: float) -> Message | None:
         """Return the next record, if one comes in time; run whatever callbacks are due.
 

@@ -34,6 +34,10 @@ class FencedInstanceError(BrokerFatalError):
     """Another process runs with this one's group instance id (a cloned machine id?)."""
 
 
+class RecordTooLargeError(BrokerError):
+    """The topic takes no record of this size: trying again would not mend it."""
+
+
 class OffsetOutOfRangeError(BrokerError):
     """A position to read from is no longer, or not yet, in the topic."""
 
@@ -58,6 +62,8 @@ def translate(error: KafkaError, what: str = "") -> BrokerError:
         return BrokerFatalError(text)
     if code in _NOT_OWNER:
         return NotOwnerError(text)
+    if code == KafkaError.MSG_SIZE_TOO_LARGE:
+        return RecordTooLargeError(text)
     return BrokerError(text)
 
 

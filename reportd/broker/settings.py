@@ -29,6 +29,8 @@ _BASE: ClientSettings = {
     "message.max.bytes": MESSAGE_MAX_BYTES,
     "log.connection.close": False,
     "statistics.interval.ms": 0,
+    # By default every client keeps 0.5 MB of histograms for brokers that ask for them (KIP-714)
+    "enable.metrics.push": False,
 }
 
 

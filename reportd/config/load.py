@@ -21,6 +21,8 @@ from reportd.config.settings import Settings
 from reportd.errors import ConfigError
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
+_OWN = (("workers", "machine_id"), ("metrics", "listen"))
+"""What each VM may have its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,23 @@ class Config:
     path: Path
     """The file it was loaded from."""
     config_hash: str
-    """16 hex digits: equal on VMs that would do the same (settings but machine_id, partners)."""
+    """16 hex digits: equal on VMs that would do the same: settings and partners, but not what is a
+    VM's own (``machine_id``, ``metrics.listen``)."""
     secrets: SecretsFolder = field(repr=False)
 
     @property
     def base(self) -> Path:
         """The folder of the file: relative paths start there."""
         return self.path.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where the other files lie."""
+
+    partners: Path
+    schedules: Path
+    secrets: SecretsFolder = field(repr=False)
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -48,7 +60,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     path = path.absolute()
     merged = _Merged(path)
     problems: list[str] = []
-    for each in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
+    for each in _files(path):
         try:
             merged.add(each, read_toml(each))
         except ConfigError as error:
@@ -61,6 +73,40 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     except ValidationError as error:
         raise ConfigError(*problems_of(error, Settings, merged.file_of)) from None
     return Config(settings, path, _hash(merged.data, settings.partners_folder), secrets)
+
+
+def folders(path: Path, environ: Mapping[str, str] = os.environ) -> Folders | None:
+    """Return where the other files lie although `load` failed: they have problems of their own.
+
+    None: the file is not there, or not TOML.
+    """
+    path = path.absolute()
+    merged = _Merged(path)
+    for each in _files(path):
+        try:
+            merged.add(each, read_toml(each))
+        except ConfigError:
+            if each == path:
+                return None
+
+    def named(setting: str) -> Path:
+        found = merged.data.get(setting)
+        return path.parent / (found if isinstance(found, str) else _default_folder(setting))
+
+    return Folders(
+        named("partners_folder"),
+        named("schedules_folder"),
+        _secrets_folder(merged.data, path.parent, environ),
+    )
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    return path, *sorted((path.parent / "conf.d").glob("*.toml"))
+
+
+def _default_folder(setting: str) -> Path:
+    found: Path = Settings.model_fields[setting].default
+    return found
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -123,14 +169,16 @@ def _secrets_folder(
 ) -> SecretsFolder:
     """Return where secrets are read, before the settings that need them are checked."""
     named = data.get("secrets_folder")
-    return SecretsFolder.of(base / (named if isinstance(named, str) else "secrets"), environ)
+    folder = named if isinstance(named, str) else _default_folder("secrets_folder")
+    return SecretsFolder.of(base / folder, environ)
 
 
 def _hash(data: Mapping[str, Any], partners_folder: Path) -> str:
     shared = dict(data)
-    if isinstance(shared.get("workers"), dict):
-        workers = {k: v for k, v in shared.pop("workers").items() if k != "machine_id"}
-        shared |= {"workers": workers} if workers else {}
+    for section, own in _OWN:
+        if isinstance(shared.get(section), dict):
+            others = {k: v for k, v in shared.pop(section).items() if k != own}
+            shared |= {section: others} if others else {}
     digest = hashlib.sha256(orjson.dumps(shared, option=orjson.OPT_SORT_KEYS))
     for part in _partner_files(partners_folder):
         digest.update(hashlib.sha256(part).digest())

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from reportd.config.base import Section
 from reportd.config.calendar import Calendar
 from reportd.config.days import FixedDays, RelativeDays
+from reportd.config.docstrings import field_texts
 from reportd.config.schedule import Deadline
 from reportd.config.secrets import Secret
 
@@ -72,13 +73,14 @@ def table_of(model: type[Section], name: str = "", *, is_list: bool = False) -> 
     """Return what a model declares."""
     settings: list[Setting] = []
     tables: list[Table] = []
+    texts = field_texts(model)
     for key, field in model.model_fields.items():
         shown = field.alias or key
         path = f"{name}.{shown}" if name else shown
         inner, inner_is_list = _model_in(field)
         table = table_of(inner, path, is_list=inner_is_list) if inner else None
         if table is None or field.examples:
-            settings.append(_setting(shown, field, table))
+            settings.append(_setting(shown, field, texts.get(key, ""), table))
         else:
             tables.append(table)
     description = inspect.cleandoc(model.__doc__ or "")
@@ -104,13 +106,13 @@ def _model_in(field: FieldInfo) -> tuple[type[Section] | None, bool]:
     return None, False
 
 
-def _setting(name: str, field: FieldInfo, table: Table | None) -> Setting:
+def _setting(name: str, field: FieldInfo, text: str, table: Table | None) -> Setting:
     extra = field.json_schema_extra
     default = None if field.is_required() else field.default
     return Setting(
         name=name,
         kind=_kind(field.annotation) + _bounds(field),
-        description=inspect.cleandoc(field.description or ""),
+        description=text,
         is_needed=field.is_required(),
         default=default,
         example=field.examples[0] if field.examples else None,

@@ -78,6 +78,12 @@ hourly, daily, weekly, monthly, quarterly, semiannually, yearly. Without a zone 
 systemd, a local time that the clock jumps over in spring does not come on that day, and one that
 comes twice in autumn counts once, the first time: choose a time that exists every day.
 ``reportctl check`` names the days that have no slot.
+
+``reportctl schedule apply`` makes systemd's timers as the files say: it writes the calendar into
+``/etc/systemd/system/reportd-enqueue@NAME.timer.d/50-schedule.conf``, enables and starts the timer,
+and removes those of schedules that are gone (only files that it wrote itself). Run it after every
+change, on each VM that is to enqueue: of several VMs with the same timer one enqueues, the others
+see that it does. ``reportctl schedule list`` says what is not applied yet.
 """
 
 

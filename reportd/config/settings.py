@@ -24,6 +24,17 @@ _HOST_AND_PORT = re.compile(r"^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 _MODE = re.compile(r"^0?[0-7]{3}$")
+_FOLDER_MODE = re.compile(r"^[02]?[0-7]{3}$")
+_GROUP = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$")
+_REGION = re.compile(r"^[a-z0-9-]{1,64}$")
+_ENDPOINT = re.compile(r"^https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?$")
+_BUCKET_AND_PREFIX = re.compile(
+    r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[A-Za-z0-9=+-][A-Za-z0-9=._+-]{0,99}){0,10}$"
+)
+
+S3_SCHEME: Final = "s3://"
+S3_TRIES: Final = 2
+"""How often a request to a bucket is sent: once more when the server was too busy."""
 
 
 class KafkaSettings(Section):
@@ -185,24 +196,109 @@ class MetricsSettings(Section):
             return False
 
 
+class S3Settings(Section):
+    """How the bucket of an ``s3://`` root is reached."""
+
+    access_key: SecretValue = Field(examples=[{"secret": "s3-access-key"}])
+    """The id of the key that requests are signed with."""
+    secret_key: SecretValue = Field(examples=[{"secret": "s3-secret-key"}])
+    """The key itself."""
+    region: Annotated[str, matching(_REGION, "must be a region's name, like eu-central-1")] = (
+        "us-east-1"
+    )
+    """The bucket's region."""
+    endpoint: str | None = Field(None, examples=["https://s3.example.com"])
+    """Where the server is, ``http`` only in a network of your own; unset: Amazon's, of the region.
+    The bucket stands in the path then, not in the host's name."""
+    connect_timeout_seconds: float = Field(3.0, ge=1, le=60)
+    """A connection has to come about within this time."""
+    request_timeout_seconds: float = Field(6.0, ge=1, le=300)
+    """A request on which not a byte moves for so long has failed. The lease on partitions has to
+    outlast two tries: together with ``connect_timeout_seconds`` it is bounded by
+    ``workers.session_timeout_seconds``."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _endpoint(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):
+            raise ValueError("must be http(s)://host or http(s)://host:port, nothing behind it")
+        return endpoint
+
+    @property
+    def request_seconds(self) -> float:
+        """How long one request may take, tried twice, with the pause between."""
+        return S3_TRIES * (self.connect_timeout_seconds + self.request_timeout_seconds) + 1.0
+
+
 class OutputSettings(Section):
     """Where the files go."""
 
     root: str = Field(min_length=1, examples=["/var/lib/reportd/output"])
-    """The folder of the finished files: local or mounted."""
+    """Where the finished files lie: a folder, local or mounted, or ``s3://bucket/prefix``."""
     shared: bool = False
-    """Whether every VM sees the same folder (NFS ...). If not, a second VM is refused."""
+    """Whether every VM sees the same folder (NFS ...). If not, a second VM is refused. A bucket is
+    shared."""
     path: str = Field("{partner}/{report}/date={date}/{account}.{ext}", min_length=1)
     """A file's place below ``root``. It must name everything that varies: ``{partner}``,
     ``{report}``, ``{account}``, ``{date}``, ``{ext}`` and each parameter, ``{params.name}``."""
     mode: Annotated[str, matching(_MODE, 'must be octal and in quotes, like "0640"')] = "0640"
-    """The files' permissions, octal; folders get ``x`` wherever files have ``r``."""
+    """The files' permissions, octal, whatever the umask. This and what follows about permissions
+    is of folders alone: a bucket has its policy."""
+    folder_mode: (
+        Annotated[str, matching(_FOLDER_MODE, 'must be octal and in quotes, like "2750"')] | None
+    ) = Field(None, examples=["2750"])
+    """The permissions of folders that are made, octal; 2 in front hands a folder's group on to
+    what others put there. Unset: as the files', with ``x`` wherever they have ``r``."""
+    group: Annotated[str, matching(_GROUP, "must be a group's name")] | None = Field(
+        None, examples=["analysts"]
+    )
+    """The group that files and new folders are given, before readers see them. reportd has to
+    belong to it (``SupplementaryGroups=``). Unset: its own."""
+    """The files' permissions, octal; folders get ``x`` wherever files have ``r``. Of folders alone:
+    a bucket has its policy."""
+    s3: S3Settings | None = Field(
+        None,
+        examples=[
+            {"access_key": {"secret": "s3-access-key"}, "secret_key": {"secret": "s3-secret-key"}}
+        ],
+    )
+    """How the bucket of an ``s3://`` root is reached: needed for one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bucket_is_shared(cls, data: Any) -> Any:
+        """Take a bucket for shared, whether it is written or not."""
+        if not isinstance(data, Mapping) or not str(data.get("root", "")).startswith(S3_SCHEME):
+            return data
+        return {"shared": True, **data}
+
+    @model_validator(mode="after")
+    def _bucket_is_reached(self) -> Self:
+        if self.is_s3 and self.s3 is None:
+            raise FieldProblems(
+                {"s3": f"is missing: {self.root} needs access_key and secret_key; add them"}
+            )
+        if self.is_s3 and not self.shared:
+            raise FieldProblems({"shared": "every VM sees a bucket; remove it"})
+        return self
+
+    @property
+    def is_s3(self) -> bool:
+        """Whether the root is in a bucket."""
+        return self.root.startswith(S3_SCHEME)
 
     @field_validator("root")
     @classmethod
     def _root(cls, root: str, info: ValidationInfo) -> str:
+        if root.startswith(S3_SCHEME):
+            if not _BUCKET_AND_PREFIX.fullmatch(root):
+                raise ValueError(
+                    "must be s3://bucket or s3://bucket/prefix, of letters, digits and =._+-, with"
+                    " no slash at its end"
+                )
+            return root
         if "://" in root:
-            raise ValueError("must be a local or mounted folder; object stores are not there yet")
+            raise ValueError("must be a folder, local or mounted, or s3://bucket/prefix")
         if "\0" in root:
             raise ValueError("must be a path")
         return str(info.context.folder / root) if isinstance(info.context, Origin) else root
@@ -216,10 +312,24 @@ class OutputSettings(Section):
             raise ValueError("must not let everybody write: end it with 0, 4 or 5")
         return mode
 
+    @field_validator("folder_mode")
+    @classmethod
+    def _folder_mode(cls, mode: str | None) -> str | None:
+        if mode is not None and int(mode, 8) & 0o700 != 0o700:
+            raise ValueError("must let the owner do everything: begin it with 07 or 27")
+        if mode is not None and int(mode, 8) & 0o002:
+            raise ValueError("must not let everybody write: end it with 0, 4 or 5")
+        return mode
+
     @property
-    def mode_bits(self) -> int:
-        """The mode as a number."""
+    def file_mode(self) -> int:
+        """The files' mode as a number."""
         return int(self.mode, 8)
+
+    @property
+    def folder_mode_bits(self) -> int | None:
+        """The folders' mode as a number; None: it follows from the files'."""
+        return None if self.folder_mode is None else int(self.folder_mode, 8)
 
 
 class LogSettings(Section):
@@ -254,4 +364,16 @@ class Settings(Section):
                 " they do, or vms = 1"
             )
             raise FieldProblems({at: what})
+        return self
+
+    @model_validator(mode="after")
+    def _lease_outlasts_s3(self) -> Self:
+        s3, session = self.output.s3, self.workers.session_timeout_seconds
+        if self.output.is_s3 and s3 is not None and s3.request_seconds > session / 2:
+            below: Location = ("output", "s3", "request_timeout_seconds")
+            what = (
+                f"{S3_TRIES} tries take up to {s3.request_seconds:g} s, more than half of"
+                f" workers.session_timeout_seconds = {session:g}; change one of them"
+            )
+            raise FieldProblems({below: what})
         return self

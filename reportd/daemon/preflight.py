@@ -9,7 +9,6 @@ import math
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from reportd.broker.settings import client_settings, library_problems
 from reportd.broker.topics import Topics, problems_of_topics
@@ -18,16 +17,17 @@ from reportd.config.load import Config
 from reportd.config.settings import PER_PARTITION, WorkerSettings
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError, UnavailableError
 from reportd.model.vm import Vm
-from reportd.observer.brokerwatch import Clients, Mailbox
+from reportd.observer.brokerwatch import Clients, Mailbox, Outbox
 from reportd.observer.clients import connect
 from reportd.observer.machine import is_running
 from reportd.observer.neighbours import LIVE_SECONDS, Neighbours
-from reportd.observer.web import probe_port
-from reportd.sinks.local import LocalStore
+from reportd.observer.web import probe_port, tls_context
+from reportd.worker.opening import open_output
 
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 1.0
+SAY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,8 @@ def preflight(
 ) -> Preflight:
     """Look at everything the daemon needs; raises for the first thing that is not right.
 
-    ``listens`` is the address this daemon's own observer has already: it is not asked again.
+    ``listens`` is the address this daemon's own observer has already: it is not asked again;
+    empty: the daemon only starts, and others are told so before it looks.
     Blocks for seconds, and up to `LIVE_SECONDS` when another VM may stand in the way.
     """
     settings = config.settings
@@ -58,9 +59,10 @@ def preflight(
             f"{settings.partners_folder}: no partner; put one file a partner there (see "
             "docs/partners.rst)"
         )
+    tls_context(settings.metrics)
     if settings.metrics.listen != listens:
         probe_port(settings.metrics)
-    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    store = open_output(settings.output)
     store.probe()
     client = client_settings(settings.kafka)
     if problems := library_problems(client):
@@ -74,6 +76,8 @@ def preflight(
                 "\n".join([*problems, "make what is missing with 'reportctl topics create'"])
             )
         me = me.model_copy(update={"store": store.identity, "shared": settings.output.shared})
+        if not listens:
+            say_starting(clients.outbox, me, clock)
         pause = threading.Event().wait  # nothing ever sets it: a bounded wait
         meet_neighbours(clients.vms, Neighbours(me, is_running), clock, pause)
     finally:
@@ -93,6 +97,15 @@ def worker_count(workers: WorkerSettings, partitions: int) -> int:
         wanted = math.ceil(partitions / workers.vms)
         return max(1, min(wanted, workers.max_processes))
     return int(workers.processes)
+
+
+def say_starting(outbox: Outbox, me: Vm, clock: Clock) -> None:
+    """Tell the others that this VM is about to start; see `reportd.observer.neighbours`."""
+    try:
+        outbox.write(me.model_copy(update={"at": clock.wall(), "starting": True}))
+        outbox.flush(SAY_SECONDS)
+    except BrokerError as error:
+        raise UnavailableError(f"cannot write to the topic vms: {error}") from error
 
 
 def meet_neighbours(

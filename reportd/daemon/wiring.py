@@ -8,6 +8,7 @@ import faulthandler
 import logging
 import os
 import shutil
+import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ from setproctitle import setproctitle
 
 from reportd import log, metrics
 from reportd.board import Board
+from reportd.broker.before_fork import set_up_library
 from reportd.clock import Clock, SystemClock
-from reportd.config.load import Config, load
+from reportd.config.load import Config, folders, load
 from reportd.daemon.preflight import preflight
 from reportd.errors import EXIT_CONFIG, ConfigError
 from reportd.metrics import Metrics
@@ -28,7 +30,7 @@ from reportd.notify import Notifier, watchdog_seconds
 from reportd.observer import main as observer_main
 from reportd.observer.machine import this_vm
 from reportd.observer.main import Watched
-from reportd.partners.load import load_partners
+from reportd.partners.load import load_partners, partner_problems
 from reportd.partners.partner import Partner
 from reportd.sinks.paths import PathTemplate
 from reportd.supervisor.child import ChildContext, ChildSpec
@@ -36,6 +38,8 @@ from reportd.supervisor.herald import Herald
 from reportd.supervisor.loop import Supervisor
 from reportd.supervisor.plan import Plan
 from reportd.supervisor.probe import Report
+from reportd.supervisor.reload_file import ReloadFile, runtime_folder
+from reportd.transport.connection import tls_context
 from reportd.worker import main as worker_main
 
 logger = logging.getLogger(__name__)
@@ -102,7 +106,9 @@ class DaemonSource:
         )
         self._listens = settings.metrics.listen
         log.setup(settings.log.level)
-        children = [self._worker(loaded, me, index) for index in range(workers)]
+        # Read here once: in each worker the system's authorities would take 1.5 MB
+        tls = tls_context()
+        children = [self._worker(loaded, me, index, tls) for index in range(workers)]
         return Plan(
             children=[*children, self._observer(loaded, me)],
             drain_seconds=settings.workers.drain_seconds,
@@ -121,7 +127,7 @@ class DaemonSource:
             )
         return loaded
 
-    def _worker(self, loaded: Loaded, me: Vm, index: int) -> ChildSpec:
+    def _worker(self, loaded: Loaded, me: Vm, index: int, tls: ssl.SSLContext) -> ChildSpec:
         def run(context: ChildContext) -> int:
             log.setup(loaded.config.settings.log.level, process=context.name)
             return worker_main.run(
@@ -132,6 +138,7 @@ class DaemonSource:
                 strikes=context.strikes,
                 stop_requested=context.stop.requested,
                 metrics=Metrics.of_process(self._metrics_folder, context.name),
+                tls=tls,
             )
 
         return ChildSpec(
@@ -171,8 +178,10 @@ def run(path: Path) -> int:
     except ConfigError as error:
         for problem in error.problems:
             logger.critical("%s", problem, extra={"action": "halt", "status": EXIT_CONFIG})
+        Notifier().stopping("; ".join(error.problems))
         return EXIT_CONFIG
     log.setup(first.config.settings.log.level)
+    set_up_library()
     board = Board(FIRST_WORKER_SLOT + max(_most_workers(first.config), SPARE_WORKERS))
     with metrics_folder(os.environ) as folder:
         source = DaemonSource(first, me, board, folder, clock)
@@ -181,6 +190,7 @@ def run(path: Path) -> int:
             board.slot(SUPERVISOR_SLOT),
             lambda: _summary(board.slot(OBSERVER_SLOT).read()),
             watchdog_seconds(),
+            reload_file(os.environ, me),
         )
         return Supervisor(source, board, herald, clock).run()
 
@@ -193,7 +203,12 @@ def _most_workers(config: Config) -> int:
 
 def load_all(path: Path) -> Loaded:
     """Load configuration and partners; raises `ConfigError` with every problem of all files."""
-    config = load(path)
+    try:
+        config = load(path)
+    except ConfigError as error:
+        named = folders(path)
+        others = partner_problems(named.partners) if named is not None else ()
+        raise ConfigError(*error.problems, *others) from None
     template = PathTemplate(config.settings.output.path)
     problems = [f"{config.path}: output.path: {what}" for what in template.problems()]
     partners: Mapping[str, Partner] = {}
@@ -217,9 +232,9 @@ def load_all(path: Path) -> Loaded:
 @contextmanager
 def metrics_folder(environ: Mapping[str, str]) -> Iterator[Path]:
     """Give an empty folder for the counters: in systemd's runtime directory, or a private one."""
-    runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    if runtime:
-        folder = Path(runtime) / "metrics"
+    runtime = runtime_folder(environ)
+    if runtime is not None:
+        folder = runtime / "metrics"
         metrics.empty_folder(folder)
         yield folder
         return
@@ -228,6 +243,12 @@ def metrics_folder(environ: Mapping[str, str]) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def reload_file(environ: Mapping[str, str], me: Vm) -> ReloadFile | None:
+    """Return where reloads are told of: in systemd's runtime directory, if there is one."""
+    folder = runtime_folder(environ)
+    return ReloadFile(folder, me.pid, me.pid_started) if folder else None
 
 
 def _summary(snapshot: bytes) -> str:

@@ -36,7 +36,7 @@ def kafka_jars() -> Path:
     Blocks for up to a minute then, and for a second process that does the same. Raises
     `UnavailableError` if they cannot be had.
     """
-    return _fetched(f"kafka-{KAFKA_VERSION}", _fetch_kafka)
+    return fetched(f"kafka-{KAFKA_VERSION}", _fetch_kafka)
 
 
 def spark_connector() -> Path:
@@ -45,7 +45,7 @@ def spark_connector() -> Path:
     Fetches as `kafka_jars` does. Spark looks there itself, so the folder has Spark's own form.
     """
     _pyspark()
-    return _fetched(f"ivy-{version('pyspark')}", _fetch_connector)
+    return fetched(f"ivy-{version('pyspark')}", _fetch_connector)
 
 
 def java() -> str:
@@ -58,7 +58,7 @@ def java() -> str:
     return found
 
 
-def _fetched(name: str, fetch: Callable[[Path], None]) -> Path:
+def fetched(name: str, fetch: Callable[[Path], None]) -> Path:
     """Return the cache's folder ``name``, filled by ``fetch`` in full or not there at all."""
     folder = cache_folder() / name
     if folder.is_dir():

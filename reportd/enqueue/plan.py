@@ -27,16 +27,27 @@ Offsets = Mapping[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A set of requests, by what two equal sets have in common."""
+class Ids:
+    """A set of ids, by what two equal sets have in common."""
 
     requests: int
+    mark: int
+    """XOR of the ids' 64-bit hashes: quick to compute, told to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the topics hold of a run."""
+
+    ids: Ids
     ids_hash: str
+    """As `Manifest.ids_hash`."""
     topics: tuple[TopicSpan, ...] = ()
 
-    def same_ids(self, other: "Found") -> bool:
-        """Whether both are the same set (but for a chance of one in 2**64)."""
-        return (self.requests, self.ids_hash) == (other.requests, other.ids_hash)
+    @property
+    def requests(self) -> int:
+        """How many there are."""
+        return self.ids.requests
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,8 @@ def read_accounts(spark: SparkSession, source: AccountsSource, partners: Iterabl
             clean.withColumn("broken", broken)
             .withColumn("active", F.col("active") == F.lit("true"))
             .drop(CORRUPT)
-            .repartition(2 * spark.sparkContext.defaultParallelism)
+            # By what is unique: no second shuffle tells who stands in the table twice
+            .repartition(2 * spark.sparkContext.defaultParallelism, "partner", "account")
             .persist()
         )
         groups = _groups(rows)

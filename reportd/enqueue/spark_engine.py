@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from reportd.config.accounts import AccountsSource
 from reportd.config.secrets import Secret
-from reportd.enqueue.plan import Found, Offsets, RunPlan
+from reportd.enqueue.plan import Found, Ids, Offsets, RunPlan
 from reportd.enqueue.runs import Starts
 from reportd.enqueue.spark import session
 from reportd.enqueue.spark_accounts import Accounts, read_accounts
@@ -53,12 +53,12 @@ class SparkEngine:
             planned = written = write_requests(requests, self._kafka)
         else:
             planned = count_requests(requests)
-            if there.same_ids(planned):
+            if there.ids == planned:
                 return there, 0
             written = write_requests(missing_requests(requests, before), self._kafka)
         after = read_requests(self._spark, self._kafka, plan.run, starts, ends())
-        found = summarize(after) if after is not None else Found(0, f"{0:016x}")
-        if after is not None and not found.same_ids(planned):
+        found = summarize(after) if after is not None else Found(Ids(0, 0), f"{0:016x}")
+        if after is not None and found.ids != planned:
             found = summarize_distinct(after, plan.topics)
             lacking = count_requests(missing_requests(requests, after)).requests
             if lacking:

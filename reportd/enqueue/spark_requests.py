@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import orjson
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - what everybody calls it
 
 from reportd.config.secrets import Secret
-from reportd.enqueue.plan import Found, Offsets, RunPlan
+from reportd.enqueue.plan import AskRow, Found, Ids, Offsets, RunPlan
 from reportd.enqueue.runs import Starts
 from reportd.enqueue.spark import translated
 from reportd.enqueue.spark_accounts import Accounts
 from reportd.model.run import RunId, TopicSpan
 
 _ROW_SCHEMA = (
-    "turn int, partner string, timezone string, report string, first_day string, last_day string,"
-    " params string, body string, topic string, key_scope string"
+    "turn:int,partner:string,timezone:string,report:string,first_day:string,last_day:string,"
+    "params:string,body:string,topic:string,key_scope:string"
 )
 _SINK = {
     "acks": "all",
@@ -36,7 +36,7 @@ _SOURCE = {
 }
 _OFFSET_BITS = 40
 _PARTITION_BITS = 15
-_ID = r"^[0-9a-f]{32}$"
+_ID_DIGITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,7 @@ def make_requests(spark: SparkSession, accounts: Accounts, plan: RunPlan) -> Dat
 
     The JSON is what `reportd.model.request.Request` reads, the id what `request_id` computes.
     """
-    asks = spark.createDataFrame(
-        [Row(**asdict(row)) for row in plan.rows(accounts.zones)] or [], _ROW_SCHEMA
-    )
+    asks = _literal(spark, plan.rows(accounts.zones))
     ours = F.to_json(F.struct("account", "timezone", "currency", "credential", "attributes"))
     active = accounts.rows.where("active").select(
         "partner", "account", "timezone", "credential", ours.substr(2, 1 << 30).alias("ours")
@@ -97,32 +95,43 @@ def make_requests(spark: SparkSession, accounts: Accounts, plan: RunPlan) -> Dat
     )
 
 
-def count_requests(requests: DataFrame) -> Found:
+def _literal(spark: SparkSession, rows: Sequence[AskRow]) -> DataFrame:
+    """Return the rows as a table of Spark's own: ``createDataFrame`` would start Python workers."""
+    text = orjson.dumps([asdict(row) for row in rows]).decode()
+    schema = f"array<struct<{_ROW_SCHEMA}>>"
+    parsed = F.from_json(F.lit(text), schema, {"mode": "FAILFAST"})
+    return spark.range(1).select(F.inline(parsed))
+
+
+def count_requests(requests: DataFrame) -> Ids:
     """Return what the requests are, without writing them."""
     with translated("counting requests"):
-        found = requests.agg(*_identity()).collect()[0]
-    return _found(found)
+        return _ids(requests.agg(*_identity()).collect()[0])
 
 
-def write_requests(requests: DataFrame, kafka: Kafka) -> Found:
+def write_requests(requests: DataFrame, kafka: Kafka) -> Ids:
     """Write the requests, all accounts' first ask before any second; return what was written.
 
     Every record is confirmed by all in-sync replicas when it returns. Raises `BrokerError`.
     """
-    # an Observation would save the second pass, but the Kafka sink never fulfils one
-    found = count_requests(requests)
-    ordered = requests.sortWithinPartitions("turn")
+    counted = Observation()
+    ordered = requests.observe(counted, *_identity()).sortWithinPartitions("turn")
     with translated("writing requests"):
-        ordered.select("topic", "key", "value").write.format("kafka").options(**kafka.sink()).save()
-    return found
+        write_records(ordered.select("topic", "key", "value"), kafka)
+    return _ids(Row(**counted.get))
+
+
+def write_records(records: DataFrame, kafka: Kafka) -> None:
+    """Write rows of topic, key and value; each is confirmed when it returns."""
+    records.write.format("kafka").mode("append").options(**kafka.sink()).save()
 
 
 def read_requests(
     spark: SparkSession, kafka: Kafka, run: RunId, starts: Starts, ends: Offsets
 ) -> DataFrame | None:
-    """Return the run's requests between the offsets: id, topic, partition, offset.
+    """Return what lies between the offsets: id, topic, partition, offset.
 
-    None if there is nothing to read.
+    The id is null where a record is no request of the run. None if there is nothing to read.
     """
     spans = {
         topic: {
@@ -154,31 +163,32 @@ def read_requests(
 
 
 def _ours(records: DataFrame, run: RunId) -> DataFrame:
-    """Keep the run's requests; ours are told by their first bytes, others' are parsed."""
+    """Tell the run's requests: ours by their first bytes, others' are parsed."""
     text = F.col("value").cast("string")
     name = str(run)
     head, middle = '{"id":"', f'","v":1,"run":"{name}",'
     as_written = text.startswith(head) & (text.substr(len(head) + 33, len(middle)) == middle)
     parsed = F.from_json(text, "id string, run string")
     theirs = text.contains(orjson.dumps(name).decode()) & (parsed["run"] == name)
-    found = records.select(
-        F.when(as_written, text.substr(len(head) + 1, 32)).when(theirs, parsed["id"]).alias("id"),
-        "topic",
-        "partition",
-        "offset",
+    found = F.when(as_written, text.substr(len(head) + 1, 32)).when(theirs, parsed["id"])
+    id_ = F.col("found")
+    # 32 hex digits in lower case; a regular expression would take longer than all the rest
+    valid = (F.length(id_) == _ID_DIGITS) & F.unhex(id_).isNotNull() & (F.lower(id_) == id_)
+    return records.select(found.alias("found"), "topic", "partition", "offset").select(
+        F.when(valid, id_).alias("id"), "topic", "partition", "offset"
     )
-    return found.where(F.col("id").rlike(_ID))
 
 
 def summarize(found: DataFrame) -> Found:
     """Count and hash the records of each partition, repeated ids as often as they come."""
+    where = F.when(F.col("id").isNotNull(), F.col("offset"))
     with translated("reading requests back"):
         rows = (
             found.groupBy("topic", "partition")
-            .agg(*_identity(), F.min("offset").alias("low"), F.max("offset").alias("high"))
+            .agg(*_identity(), *_hash(), F.min(where).alias("low"), F.max(where).alias("high"))
             .collect()
         )
-    return _together([(row["topic"], row["partition"], row["n"], row) for row in rows])
+    return _together([(row["topic"], row["partition"], row) for row in rows if row["n"]])
 
 
 def summarize_distinct(found: DataFrame, topics: Sequence[str]) -> Found:
@@ -189,7 +199,11 @@ def summarize_distinct(found: DataFrame, topics: Sequence[str]) -> Found:
     # Topic, partition and offset in one number: a plain hash aggregation, no objects
     at = (place * (1 << _PARTITION_BITS) + F.col("partition")).cast("long") * (1 << _OFFSET_BITS)
     code = at + F.col("offset")
-    by_id = found.groupBy("id").agg(F.min(code).alias("low"), F.max(code).alias("high"))
+    by_id = (
+        found.where("id is not null")
+        .groupBy("id")
+        .agg(F.min(code).alias("low"), F.max(code).alias("high"))
+    )
     part = F.shiftright("low", _OFFSET_BITS)
     with translated("reading requests back"):
         rows = (
@@ -199,6 +213,7 @@ def summarize_distinct(found: DataFrame, topics: Sequence[str]) -> Found:
             .groupBy("place")
             .agg(
                 *_identity(),
+                *_hash(),
                 F.min("low").alias("low"),
                 F.max(F.coalesce("last", "low")).alias("high"),
             )
@@ -210,13 +225,7 @@ def summarize_distinct(found: DataFrame, topics: Sequence[str]) -> Found:
             (
                 topics[row["place"] >> _PARTITION_BITS],
                 row["place"] & ((1 << _PARTITION_BITS) - 1),
-                row["n"],
-                Row(
-                    low=row["low"] & mask,
-                    high=row["high"] & mask,
-                    hash_high=row["hash_high"],
-                    hash_low=row["hash_low"],
-                ),
+                Row(**{**row.asDict(), "low": row["low"] & mask, "high": row["high"] & mask}),
             )
             for row in rows
         ]
@@ -229,36 +238,34 @@ def missing_requests(requests: DataFrame, found: DataFrame) -> DataFrame:
 
 
 def _identity() -> list[Column]:
-    """Return the aggregates that two equal sets of ids have in common.
+    """Return the aggregates that two equal sets of ids have in common; null is no id."""
+    mark = F.when(F.col("id").isNotNull(), F.xxhash64("id"))
+    return [F.count("id").alias("n"), F.bit_xor(mark).alias("mark")]
 
-    `Manifest.ids_hash`, in two halves: Spark has no unsigned 64 bits.
-    """
-    high, low = (F.conv(F.col("id").substr(at, 8), 16, 10).cast("long") for at in (1, 9))
+
+def _hash() -> list[Column]:
+    """Return `Manifest.ids_hash` in two halves: Spark has no unsigned 64 bits."""
+    halves = (F.conv(F.col("id").substr(at, 8), 16, 10).cast("long") for at in (1, 9))
     return [
-        F.count(F.lit(1)).alias("n"),
-        F.bit_xor(high).alias("hash_high"),
-        F.bit_xor(low).alias("hash_low"),
+        F.bit_xor(h).alias(name) for h, name in zip(halves, ("hash_high", "hash_low"), strict=True)
     ]
 
 
-def _hash_of(row: Row) -> int:
-    return ((row["hash_high"] or 0) << 32) | (row["hash_low"] or 0)
+def _ids(row: Row) -> Ids:
+    return Ids(row["n"], row["mark"] or 0)
 
 
-def _found(row: Row) -> Found:
-    return Found(row["n"], f"{_hash_of(row):016x}")
-
-
-def _together(parts: Sequence[tuple[str, int, int, Row]]) -> Found:
-    whole = 0
+def _together(parts: Sequence[tuple[str, int, Row]]) -> Found:
+    whole = mark = 0
     spans: dict[str, dict[int, tuple[int, int]]] = {}
     counts: dict[str, int] = {}
-    for topic, partition, count, row in sorted(parts, key=lambda part: part[:2]):
-        whole ^= _hash_of(row)
+    for topic, partition, row in sorted(parts, key=lambda part: part[:2]):
+        whole ^= (row["hash_high"] << 32) | row["hash_low"]
+        mark ^= row["mark"]
         spans.setdefault(topic, {})[partition] = (row["low"], row["high"] + 1)
-        counts[topic] = counts.get(topic, 0) + count
+        counts[topic] = counts.get(topic, 0) + row["n"]
     return Found(
-        sum(counts.values()),
+        Ids(sum(counts.values()), mark),
         f"{whole:016x}",
         tuple(TopicSpan(topic=t, requests=counts[t], spans=s) for t, s in spans.items()),
     )

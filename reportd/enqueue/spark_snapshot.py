@@ -6,13 +6,13 @@ another schedule's table brought is left to that one.
 """
 
 import orjson
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - what everybody calls it
 
 from reportd.enqueue.plan import Offsets
 from reportd.enqueue.spark import translated
 from reportd.enqueue.spark_accounts import Accounts
-from reportd.enqueue.spark_requests import Kafka
+from reportd.enqueue.spark_requests import Kafka, write_records
 
 _ACTIVE, _INACTIVE = '"active":true,', '"active":false,'
 
@@ -25,12 +25,12 @@ def write_snapshot(
     ``ends`` are the topic's end offsets, of that topic alone. Raises `BrokerError`.
     """
     (topic,) = ends
+    counted = Observation()
     changed = _changed(accounts, _last(spark, kafka, ends), schedule)
+    records = changed.observe(counted, F.count(F.lit(1)).alias("n"))
     with translated("writing the accounts' snapshot"):
-        count = changed.count()
-        if count:
-            changed.write.format("kafka").options(**kafka.sink()).option("topic", topic).save()
-    return count
+        write_records(records.select(F.lit(topic).alias("topic"), "key", "value"), kafka)
+    return int(counted.get["n"])
 
 
 def _last(spark: SparkSession, kafka: Kafka, ends: Offsets) -> DataFrame:

@@ -10,6 +10,10 @@ from typing import Literal, NamedTuple
 
 from reportd.limits.meters import Bucket, FixedWindow, Meter, SlidingWindow
 
+METERS_MOST = 10_000
+"""With more it is looked which of them are at rest."""
+REST_SECONDS = 60.0
+
 MeterName = Literal["bucket", "fixed", "sliding"]
 
 
@@ -73,6 +77,7 @@ class Limiter:
         self._meters: dict[Scope, tuple[Meter, ...]] = {}
         self._blocked_until: dict[Scope, float] = {}
         self._born: Now | None = None
+        self._forget_at = METERS_MOST
 
     def start(self, now: Now) -> None:
         """Remember when this owner began: scopes met later were last used before that."""
@@ -135,7 +140,27 @@ class Limiter:
     def _meters_of(self, scope: Scope, now: Now) -> tuple[Meter, ...]:
         meters = self._meters.get(scope)
         if meters is None:
+            rules = self._rules.get(scope.per)
+            if rules is None:
+                return ()
+            if len(self._meters) >= self._forget_at:
+                self._forget_rested(now)
             born = self._born or now
-            meters = tuple(rule.meter_at(born) for rule in self._rules.get(scope.per, ()))
+            meters = tuple(rule.meter_at(born) for rule in rules)
             self._meters[scope] = meters
         return meters
+
+    def _forget_rested(self, now: Now) -> None:
+        """Forget meters that are as new ones would be: accounts may come without end.
+
+        Only what has been at rest for a while: a call's sending may still be corrected.
+        """
+        mono, wall = now.mono - REST_SECONDS, now.wall - REST_SECONDS
+        born = self._born or now
+
+        def rested(meters: Iterable[Meter]) -> bool:
+            return all(meter.share(wall if meter.wall else mono) == 0.0 for meter in meters)
+
+        if rested(rule.meter_at(born) for rules in self._rules.values() for rule in rules):
+            self._meters = {key: used for key, used in self._meters.items() if not rested(used)}
+        self._forget_at = max(METERS_MOST, 2 * len(self._meters))

@@ -49,6 +49,14 @@ class RunId(NamedTuple):
         return f"{self.schedule}/{text}#{self.revision}"
 
 
+def order_of(run: str) -> RunOrder:
+    """Return what a run is ordered by; one of no known form is older than any."""
+    try:
+        return RunId.parse(run).order
+    except InvalidMessageError:
+        return RunOrder(float("-inf"), 0)
+
+
 class Claim(Record):
     """An enqueuer's lease on a run, in the topic ``runs`` until the manifest replaces it."""
 

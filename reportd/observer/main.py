@@ -21,13 +21,14 @@ from reportd.broker.topics import Topics
 from reportd.clock import Clock
 from reportd.config.load import Config
 from reportd.model.vm import Vm
+from reportd.observer.brief import summary
 from reportd.observer.brokerwatch import BrokerSight, BrokerWatch, Clients
 from reportd.observer.clients import connect
 from reportd.observer.exposition import Gauges
 from reportd.observer.machine import is_running, private_bytes
 from reportd.observer.neighbours import Neighbours
 from reportd.observer.progress import Progress
-from reportd.observer.status import Sight, document, summary
+from reportd.observer.status import Sight, document
 from reportd.observer.views import DaemonView, daemon_view, worker_view
 from reportd.observer.web import Pages, Web
 

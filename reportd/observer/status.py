@@ -11,13 +11,12 @@ from typing import Any
 from reportd.broker.message import Part
 from reportd.model.run import Manifest
 from reportd.model.vm import Vm
+from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warnings
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.runs import open_at_most
 from reportd.observer.views import DaemonView, LimitView, PartitionView, WorkerView
 
-WAITING_FOR_THE_WORLD = frozenset({"scheduled", "quota", "held"})
-"""States that no amount of work ends: they do not count for the ETA."""
 BROKER_PATIENCE_SECONDS = 30.0
 WORKER_FIELDS = ("in_flight", "partitions", "fence_open", "commit_age_seconds", "output_away")
 
@@ -45,7 +44,7 @@ def troubles(sight: Sight) -> list[str]:
     """Return why this VM is not ready to work, one line each."""
     found = []
     if sight.daemon.phase not in {"running", "reloading"}:
-        found.append(f"the daemon is {sight.daemon.phase}")
+        found.append(phase_trouble(sight.daemon.phase))
     if sight.daemon.phase == "running":
         found += [
             f"{child.name} is {child.state}" + (f" ({child.last_exit})" if child.last_exit else "")
@@ -151,7 +150,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
     parts = partitions(sight)
     found = troubles(sight)
     workers = sight.workers
-    return {
+    made = {
         "v": 1,
         "at": sight.wall,
         "machine": sight.me.machine,
@@ -179,28 +178,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "vms": [vm.model_dump() for vm in (sight.me, *sight.vms)],
         "broker": {"answer_age_seconds": sight.broker_age_seconds, "error": sight.broker_error},
     }
-
-
-def summary(found: Mapping[str, Any]) -> str:
-    """Say in a few words how the work goes, for `systemctl status`."""
-    by_partner = found["partners"]
-    remaining = sum(one["remaining"] for one in by_partner.values())
-    rates = [one["ended_per_second"] or 0.0 for one in by_partner.values()]
-    waiting = sum(
-        one["states"].get(state, 0)
-        for one in by_partner.values()
-        for state in WAITING_FOR_THE_WORLD
-    )
-    parts = [f"{remaining:,} open"]
-    if waiting:
-        parts.append(f"{waiting:,} waiting for a day, a quota or a partner")
-    if remaining and sum(rates):
-        parts.append(f"{sum(rates):,.1f}/s")
-        etas = [one["eta_seconds"] for one in by_partner.values() if one["remaining"]]
-        if all(eta is not None for eta in etas):
-            parts.append(f"done in about {_span(max(etas))}")
-    parts += [f"NOT READY: {trouble}" for trouble in found["troubles"][:2]]
-    return ", ".join(parts)
+    return made | {"warnings": warnings(made)}
 
 
 def _worker(view: WorkerView | None) -> dict[str, Any]:
@@ -232,11 +210,3 @@ def _empty_partner() -> dict[str, Any]:
         "lag": 0,
         "oldest_open": None,
     }
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -47,7 +47,7 @@ class Web:
     def __init__(self, settings: MetricsSettings, pages: Pages) -> None:
         """Bind; raises `ConfigError` when the address is taken or not this machine's."""
         token = settings.token.reveal() if settings.token is not None else None
-        context = _tls(settings)
+        context = tls_context(settings)
 
         class Handler(_Handler):
             wanted_token = token
@@ -101,14 +101,17 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _tls(settings: MetricsSettings) -> ssl.SSLContext | None:
+def tls_context(settings: MetricsSettings) -> ssl.SSLContext | None:
+    """Return what to serve with, None for plain HTTP; raises `ConfigError`."""
     if settings.tls is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(settings.tls.certificate, settings.tls.key)
+        # an encrypted key is an error: nobody is there to be asked for its password
+        context.load_cert_chain(settings.tls.certificate, settings.tls.key, password="")
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"metrics.tls: cannot be used: {error}") from error
+        files = f"{settings.tls.certificate}, {settings.tls.key}"
+        raise ConfigError(f"metrics.tls: {files}: cannot be used: {error}") from error
     return context
 
 

@@ -15,7 +15,7 @@ from reportd.errors import InvalidMessageError, UnexpectedAnswerError
 from reportd.model.request import Request
 from reportd.partners.body import Body, BrokenAnswerError
 from reportd.partners.partner import Partner, Report, render_call
-from reportd.partners.redaction import redacted
+from reportd.partners.redaction import redacted, redacted_reason
 from reportd.partners.rules import Rule, seconds_from
 from reportd.partners.verdict import Cursor, Outcome, Verdict
 from reportd.transport.credentials import Auth
@@ -75,7 +75,8 @@ class Flow:
         if isinstance(outcome, Failure):
             kind = _FAILURES.get(outcome.kind, Outcome.TRANSIENT)
             hint = "; see max_answer_mib" if outcome.kind is FailureKind.TOO_LARGE else ""
-            return Verdict(outcome=kind, reason=f"{outcome.kind}: {outcome.detail}{hint}"[:500])
+            reason = redacted_reason(f"{outcome.kind}: {outcome.detail}{hint}", self._auth.secrets)
+            return Verdict(outcome=kind, reason=reason[:500])
         body = Body(outcome.body, self._report.spec)
         for rule in self._partner.rules_for(outcome.status):
             if rule.matches(outcome, body):
@@ -93,7 +94,7 @@ class Flow:
             outcome=rule.outcome,
             reason=f"HTTP {answer.status}: {rule.spec.reason or rule.label}",
             wait_seconds=rule.wait_seconds(answer, body, now_wall),
-            scope=rule.scope,
+            scope=rule.scope or self._partner.slowed_by(self._report.name),
             sample=self._sample(body),
         )
 
@@ -143,8 +144,9 @@ class Flow:
     ) -> Verdict:
         return Verdict(
             outcome=outcome,
-            reason=f"HTTP {answer.status}: {why}"[:500],
+            reason=redacted_reason(f"HTTP {answer.status}: {why}", self._auth.secrets)[:500],
             wait_seconds=wait_seconds,
+            scope=self._partner.slowed_by(self._report.name),
             sample=self._sample(body),
         )
 

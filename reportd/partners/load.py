@@ -37,6 +37,16 @@ def parse_spec(data: Mapping[str, Any], where: str) -> PartnerSpec:
         raise ConfigError(*problems_of(error, PartnerSpec, lambda _at: where)) from None
 
 
+def partner_problems(folder: Path) -> tuple[str, ...]:
+    """Return what is wrong with the files of a folder, if there is one."""
+    try:
+        if folder.is_dir():
+            load_partners(folder)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
 def load_partners(folder: Path) -> dict[str, Partner]:
     """Load every ``*.toml`` of a folder by name; raises `ConfigError` with all problems of all."""
     if not folder.is_dir():

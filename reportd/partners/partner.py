@@ -3,7 +3,7 @@
 Made at start and reload, read by every process; immutable and thread-safe.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
@@ -33,6 +33,7 @@ from reportd.transport.exchange import Call
 KeyScope = Literal["partner", "credential", "account"]
 FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst")
 DEFAULT_PARTITIONS = 12
+_NARROWEST_FIRST = ("account", "report", "credential", "partner")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,20 @@ class Report:
         """Return how large an answer may be, decompressed."""
         return self.spec.max_answer_mib * 1024 * 1024
 
+    def problems_of(self, days: int, params: Mapping[str, str]) -> Iterator[str]:
+        """Yield why it cannot be asked for so many days with these parameters."""
+        longest = self.spec.max_days if self.spec.day_column else 1
+        if days > longest:
+            yield f"days: {days}, but this report gives at most {longest}"
+        if params.keys() - self.spec.params.keys():
+            yield "params: one that the report does not declare"
+        for name, declared in self.spec.params.items():
+            value = params.get(name, declared.default)
+            if value is None:
+                yield f"params: {name} is missing"
+            elif declared.one_of and value not in declared.one_of:
+                yield f"params: {name} is none of those allowed"
+
 
 class Partner:
     """One partner. Methods that take a request are pure and cheap."""
@@ -67,6 +82,7 @@ class Partner:
             key: _compile_report(key, report) for key, report in spec.reports.items()
         }
         self.hosts = allowed_hosts(spec)
+        self._slowed = {name: _narrowest_scope(spec.limits, name) for name in spec.reports}
         self._rules = tuple(compile_rule(*each) for each in spec.rules())
         self._rules_of: dict[int, tuple[Rule, ...]] = {}
         self._auth = _compile_auth(spec)
@@ -88,6 +104,10 @@ class Partner:
             if not limit.reports or request.report in limit.reports
         )
 
+    def slowed_by(self, report: str) -> str:
+        """Return what waits when the partner says "slow down" and no rule says whom it means."""
+        return self._slowed[report]
+
     def rules_for(self, status: int) -> tuple[Rule, ...]:
         """Return the rules that an answer of this status may match, in the file's order."""
         found = self._rules_of.get(status)
@@ -105,11 +125,9 @@ class Partner:
         if unknown or len(set(request.formats)) != len(request.formats):
             raise InvalidMessageError(f"formats: each once, of {', '.join(FORMATS)}")
         days = (request.last_day - request.first_day).days + 1
-        longest = report.spec.max_days if report.spec.day_column else 1
-        if days > longest:
-            raise InvalidMessageError(f"days: {days}, but this report gives at most {longest}")
+        for what in report.problems_of(days, request.params):
+            raise InvalidMessageError(what)
         self._check_texts(request)
-        self._check_params(report, request)
         values = self.values(request)
         self.auth_plan(request)
         render_call(self, report, values)
@@ -137,18 +155,6 @@ class Partner:
             ZoneInfo(request.timezone)
         except (KeyError, ValueError, OSError):
             raise InvalidMessageError("timezone: not an IANA time zone") from None
-
-    @staticmethod
-    def _check_params(report: Report, request: Request) -> None:
-        for name in request.params:
-            if name not in report.spec.params:
-                raise InvalidMessageError("params: one that the report does not declare")
-        for name, declared in report.spec.params.items():
-            value = request.params.get(name, declared.default)
-            if value is None:
-                raise InvalidMessageError(f"params: {name} is missing")
-            if declared.one_of and value not in declared.one_of:
-                raise InvalidMessageError(f"params: {name} is none of those allowed")
 
     def params_of(self, request: Request) -> dict[str, str]:
         """Return a request's parameters, defaults filled in: what paths and templates see."""
@@ -204,6 +210,12 @@ def key_scope(limits: tuple[LimitSpec, ...]) -> KeyScope:
     if scopes & {"partner", "report"}:
         return "partner"
     return "credential" if "credential" in scopes else "account"
+
+
+def _narrowest_scope(limits: tuple[LimitSpec, ...], report: str) -> str:
+    """Return the narrowest scope with a limit that counts a report; the account if none does."""
+    scopes = {limit.per for limit in limits if not limit.reports or report in limit.reports}
+    return next((per for per in _NARROWEST_FIRST if per in scopes), "account")
 
 
 def scope_value(partner: str, per: str, request: Request) -> str:

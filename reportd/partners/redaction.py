@@ -9,6 +9,7 @@ import orjson
 MAX_SAMPLE_BYTES = 4096
 HIDDEN = "[secret]"
 _MIN_PART = 4
+_MIN_CUT = 8
 
 
 def redacted(text: str, secrets: Collection[str]) -> bytes:
@@ -22,6 +23,29 @@ def redacted(text: str, secrets: Collection[str]) -> bytes:
             text = text.replace(spelling, HIDDEN)
             text = _without_half(text, spelling)
     return text.encode("utf-8", "replace")[:MAX_SAMPLE_BYTES]
+
+
+def without_secrets(data: bytes, secrets: Collection[str]) -> bytes:
+    """Return bytes of any length without secrets in any usual spelling."""
+    for secret in secrets:
+        for spelling in _spellings(secret):
+            data = data.replace(spelling.encode(), HIDDEN.encode())
+    return data
+
+
+def redacted_reason(reason: str, secrets: Collection[str]) -> str:
+    """Return a sentence without secrets, nor the beginning of one that was cut within it."""
+    text = redacted(reason, secrets).decode("utf-8", "replace")
+    for secret in secrets:
+        for spelling in _spellings(secret):
+            text = _without_beginnings(text, spelling)
+    return text
+
+
+def _without_beginnings(text: str, spelling: str) -> str:
+    for length in range(len(spelling) - 1, _MIN_CUT - 1, -1):
+        text = text.replace(spelling[:length], HIDDEN)
+    return text
 
 
 def _spellings(secret: str) -> list[str]:

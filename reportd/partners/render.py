@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from reportd.config.docstrings import field_texts
 from reportd.partners.report_spec import CsvSpec, NextSpec, ParamSpec, ReportSpec
 from reportd.partners.spec import (
     AuthSpec,
@@ -21,6 +22,8 @@ from reportd.partners.spec import (
     LimitSpec,
     PartnerSpec,
     RetrySpec,
+    RuleSpec,
+    SecretName,
     WaitRuleSpec,
 )
 from reportd.sinks.columns import ColumnSpec
@@ -61,6 +64,13 @@ def page() -> str:
 def schema() -> str:
     """Return the JSON Schema of a partner file."""
     found = PartnerSpec.model_json_schema(by_alias=True)
+    models: list[type[BaseModel]] = [*TABLES.values(), RuleSpec, SecretName]
+    for model in models:
+        shown = found if model is PartnerSpec else found["$defs"][model.__name__]
+        for name, text in field_texts(model).items():
+            key = model.model_fields[name].alias or name
+            described = {**shown["properties"][key], "description": text}
+            shown["properties"][key] = dict(sorted(described.items()))
     return json.dumps(
         {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}, indent=1
     ) + "\n"  # fmt: skip
@@ -78,10 +88,11 @@ def _table(title: str, model: type[BaseModel]) -> Iterator[str]:
     shown = title if " " in title and "," not in title else f"``{title}``"
     yield f"\n{shown}\n{'-' * len(shown)}\n"
     yield f"{inspect.cleandoc(model.__doc__ or '')}\n"
+    texts = field_texts(model)
     for name, field in model.model_fields.items():
         needed = "needed" if field.is_required() else _default(field.default)
         yield f"``{field.alias or name}``" + (f" ({needed})" if needed else "")
-        text = " ".join((field.description or "").split())
+        text = " ".join(texts.get(name, "").split())
         yield textwrap.fill(
             text,
             96,

@@ -71,7 +71,7 @@ class Rule:
 
     @property
     def scope(self) -> str:
-        """What waits; empty: the narrowest limit."""
+        """What waits; empty: the rule does not say."""
         return getattr(self.spec, "scope", None) or ""
 
     def wait_seconds(self, answer: Answer, body: Body, now_wall: float) -> float | None:

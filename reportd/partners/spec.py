@@ -28,6 +28,7 @@ from reportd.partners.report_spec import ReportSpec
 from reportd.transport.guard import refusal, split_pattern
 
 RULE_KINDS: Final = ("slow_down", "quota", "transient", "permanent", "unauthorized", "empty")
+SLIDING_MOST = 100_000
 _AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
 
 
@@ -88,6 +89,10 @@ class LimitSpec(Section):
     def _check(self) -> Self:
         if self.burst is not None and self.meter != "bucket":
             raise FieldProblems({"burst": 'only with meter = "bucket"'})
+        if self.meter == "sliding" and self.calls > SLIDING_MOST:
+            raise FieldProblems(
+                {"calls": f"at most {SLIDING_MOST}: a sliding window remembers each; use fixed"}
+            )
         return self
 
 

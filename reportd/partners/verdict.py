@@ -37,8 +37,8 @@ class Verdict:
     wait_seconds: float | None = None
     """How long the scope waits, as the partner said; None: it said nothing."""
     scope: str = ""
-    """THROTTLED, QUOTA: which limit's ``per`` waits (``partner``, ``account``, ...); empty: the
-    narrowest limit that the call needs, or the account."""
+    """THROTTLED, QUOTA: which limit's ``per`` waits (``partner``, ``account``, ...): what the rule
+    names, else the narrowest that counts the call; empty: the account."""
     next_cursor: Cursor | None = None
     """OK: the next call's cursor; None: that was the last answer."""
     empty: bool = False

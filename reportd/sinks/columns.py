@@ -46,7 +46,7 @@ class ColumnSpec(BaseModel):
     """One column: ``clicks = "int64"`` is short for ``clicks = { type = "int64" }``."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
+        frozen=True, extra="forbid", populate_by_name=True
     )
 
     type: str = ""

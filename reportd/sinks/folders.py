@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from reportd.errors import OutputError
@@ -28,14 +29,42 @@ def output_errors(what: str) -> Iterator[None]:
         raise OutputError(f"{what}: {error.strerror or type(error).__name__}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What files and new folders are given, whatever the umask; never less than the owner's."""
+
+    file_mode: int = 0o640
+    folder_mode: int | None = None
+    """None: the files' mode, with ``x`` where files have ``r``."""
+    group: int | None = None
+    """Its number; None: the process's, or what a folder with the set-group-id bit hands on."""
+
+    def give(self, descriptor: int, mode: int) -> None:
+        """Give a new file or folder its group, then its mode. Raises OSError."""
+        if self.group is not None:
+            os.fchown(descriptor, -1, self.group)  # it may take the set-group-id bit away
+        os.fchmod(descriptor, mode)
+
+    @property
+    def of_files(self) -> int:
+        """The mode that files get."""
+        return self.file_mode | 0o600
+
+    @property
+    def of_folders(self) -> int:
+        """The mode that folders get."""
+        if self.folder_mode is not None:
+            return self.folder_mode | 0o700
+        return self.file_mode | 0o700 | (self.file_mode & 0o444) >> 2
+
+
 class Folders:
     """Opens and makes folders of one root. Thread-safe; one a process."""
 
-    def __init__(self, root: Path, file_mode: int) -> None:
-        """Take the root, and the files' mode: folders get ``x`` where files have ``r``."""
+    def __init__(self, root: Path, permissions: Permissions) -> None:
+        """Take the root, and what is given to all that is made below it."""
         self.root = root
-        self.file_mode = file_mode | 0o600
-        self._mode = file_mode | 0o700 | (file_mode & 0o444) >> 2
+        self._permissions = permissions
         self._durable: set[tuple[str, ...]] = set()
         self._marks = itertools.count(1)
         self._synced: dict[tuple[str, ...], int] = {}
@@ -61,12 +90,12 @@ class Folders:
         try:
             there = _enter(here, part)
         except FileNotFoundError:
-            made = _made(here, part, self._mode)
+            made = _made(here, part, self._permissions.of_folders & 0o700)
             there = _enter(here, part)
         try:
             if made:
                 inherited = os.fstat(there).st_mode & stat.S_ISGID
-                os.fchmod(there, self._mode | inherited)
+                self._permissions.give(there, self._permissions.of_folders | inherited)
             if made or path not in self._durable:
                 os.fsync(here)
         except OSError:
@@ -100,10 +129,14 @@ class Folders:
         self._synced[path] = begun
 
     def create(self, folder: int, name: str) -> int:
-        """Create a file that is not there yet, with the files' mode; returns its descriptor."""
+        """Create a file that is not there yet, with its permissions; returns its descriptor."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o600, dir_fd=folder)
-        os.fchmod(descriptor, self.file_mode)
+        try:
+            self._permissions.give(descriptor, self._permissions.of_files)
+        except OSError:
+            os.close(descriptor)
+            raise
         return descriptor
 
 

@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -145,7 +145,19 @@ _COMPRESSORS: dict[str, Callable[[Iterator[Chunk]], Iterator[Chunk]]] = {
 }
 
 
-def read_footer(file: BinaryIO) -> Receipt | None:
+class Readable(Protocol):
+    """What a footer is read from."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a place; return it, from the beginning."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """Return the bytes from there on."""
+        ...
+
+
+def read_footer(file: Readable) -> Receipt | None:
     """Return the receipt in a Parquet file's footer, or None: no receipt, or not whole.
 
     Whole: the footer parses, its rows are the receipt's, and the columns end where it begins.

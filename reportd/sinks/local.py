@@ -7,6 +7,7 @@ globs read names with ``_``)::
     _reportd/staging/<a>/<key>.<try>.<path hash>.tmp     complete or half files, not yet published
     _reportd/staging/<a>/<key>.<try>.<path hash>.receipt
     _reportd/receipts/<cd>/<path hash>.receipt           of published files that are not Parquet
+    _reportd/spool/                                      see `reportd.sinks.answers`
 
 Every try has names of its own: a process that was stopped and wakes cannot write into what its
 successor stages. Used by workers.
@@ -14,15 +15,19 @@ successor stages. Used by workers.
 
 import contextlib
 import errno
+import grp
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Self
 
-from reportd.errors import OutputError
+from reportd.config.settings import OutputSettings
+from reportd.errors import ConfigError, OutputError
+from reportd.sinks.answers import LocalAnswers
 from reportd.sinks.folders import (
     Folders,
+    Permissions,
     names_in,
     open_to_read,
     output_errors,
@@ -33,28 +38,50 @@ from reportd.sinks.folders import (
 )
 from reportd.sinks.formats import read_footer
 from reportd.sinks.receipts import Receipt
-from reportd.sinks.staging import OWN, RECEIPTS, STAGING, LocalStage, fitting, path_digest
+from reportd.sinks.staging import (
+    OWN,
+    RECEIPTS,
+    STAGING,
+    LocalStage,
+    chunks_of,
+    fitting,
+    path_digest,
+)
+from reportd.sinks.store import checked_key, identity_in
 
-_KEY = re.compile(r"^[0-9a-z]{2,64}(?:-\d{1,9})?$")
-_IDENTITY = re.compile(r"^[0-9a-f]{32}$")
 _ENDINGS = (".tmp", ".receipt")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+
+
+DEFAULT_PERMISSIONS = Permissions()
 
 
 class LocalStore:
     """An output root in a folder that exists. Thread-safe; one a process."""
 
-    def __init__(self, root: Path, mode: int = 0o640) -> None:
-        """Open the root; the first one ever gives it its identity. ``mode`` is the files'.
+    threads = 1
+    """See `OutputRoot.threads`: what waits for the disk waits for one fsync together."""
+    publish_seconds = 0.0
+    """See `OutputRoot.publish_seconds`: a rename is the last thing that is done."""
+
+    def __init__(self, root: Path, permissions: Permissions = DEFAULT_PERMISSIONS) -> None:
+        """Open the root; the first one ever gives it its identity.
 
         Raises `OutputError` when the folder is not there (not mounted?) or not writable.
         """
         with output_errors(f"output root {root}"):
             self.root = root.resolve(strict=True)
-            self.folders = Folders(self.root, mode)
+            self.folders = Folders(self.root, permissions)
             for parts in (STAGING, RECEIPTS):
                 os.close(self.folders.open(*parts, make=True))
             self._identity = self._make_identity()
+        self.answers = LocalAnswers(self.folders)
+
+    @classmethod
+    def of(cls, output: OutputSettings) -> Self:
+        """Open what the settings name; raises `ConfigError` for a group that cannot be given."""
+        group = None if output.group is None else _group(output.group)
+        return cls(Path(output.root), Permissions(output.file_mode, output.folder_mode_bits, group))
 
     @property
     def identity(self) -> str:
@@ -72,12 +99,10 @@ class LocalStore:
                 remove(folder, temp)
                 os.fsync(folder)
                 found = open_to_read("store", folder)
-            text = "" if found is None else read_small(found).decode("ascii", "replace").strip()
+            data = b"" if found is None else read_small(found)
         finally:
             os.close(folder)
-        if not _IDENTITY.match(text):
-            raise OutputError(f"output root {self.root}: {OWN}/store does not hold an id")
-        return text
+        return identity_in(data, str(self.root))
 
     def probe(self) -> None:
         """Write and remove a small file, durably, and see that the root is still the same."""
@@ -124,7 +149,7 @@ class LocalStore:
             if descriptor is None:
                 return None
             try:
-                return fitting(receipt, descriptor)
+                return fitting(receipt, chunks_of(descriptor))
             finally:
                 os.close(descriptor)
 
@@ -213,9 +238,24 @@ def _newest(folder: int, names: Iterable[str]) -> int:
 
 
 def _shard(key: str) -> tuple[str, ...]:
-    if not _KEY.match(key):
-        raise ValueError(f"not a stage's key: {key[:80]!r}")
-    return (*STAGING, key[:1])
+    return (*STAGING, checked_key(key)[:1])
+
+
+def _group(name: str) -> int:
+    """Return the number of a group that this process may give files to."""
+    try:
+        found = grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(
+            f"output.group: there is no group {name!r} on this machine; make it, the same on "
+            "every VM"
+        ) from None
+    if found not in {os.getegid(), *os.getgroups()} and os.geteuid() != 0:
+        raise ConfigError(
+            f"output.group: reportd does not belong to {name!r} and may not give files to it; add "
+            f"it to the unit: SupplementaryGroups={name}"
+        )
+    return found
 
 
 def _write_file(folders: Folders, folder: int, name: str, data: bytes) -> None:

@@ -15,14 +15,12 @@ import pyarrow as pa
 
 from reportd.model.ledger import PublishedFile
 from reportd.model.request import Request
+from reportd.model.run import order_of
 from reportd.sinks.formats import encode
 from reportd.sinks.paths import PathTemplate
-from reportd.sinks.receipts import Receipt, order_of
+from reportd.sinks.receipts import Receipt
 from reportd.sinks.schema import COLUMNS_HASH
-from reportd.sinks.store import Stage, Store, stage_key
-
-Guard = Callable[[], None]
-"""Raises `FencedError` when nothing may be published any more."""
+from reportd.sinks.store import Guard, Stage, Store, stage_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +270,7 @@ def _give_names(
         if there is not None and there.order > receipt.order:
             standing[receipt.path] = there
             continue
-        guard()
-        stage.publish(receipt)
+        stage.publish(receipt, guard)
         standing[receipt.path] = receipt
     return standing
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import orjson
 
-from reportd.errors import InvalidMessageError
-from reportd.model.run import RunId, RunOrder
+from reportd.model.run import RunOrder, order_of
 
 FOOTER_KEY = b"reportd.receipt"
 
@@ -67,14 +66,6 @@ class Receipt:
                 return None
             values[item.name] = value
         return cls(**values)
-
-
-def order_of(run: str) -> RunOrder:
-    """Return what a run is ordered by; one of no known form is older than any."""
-    try:
-        return RunId.parse(run).order
-    except InvalidMessageError:
-        return RunOrder(float("-inf"), 0)
 
 
 def checksum_of(data: bytes | memoryview) -> str:

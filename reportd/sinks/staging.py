@@ -7,7 +7,7 @@ its successor stages. Used by workers, through `reportd.sinks.publish`.
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from reportd.sinks.folders import (
@@ -20,12 +20,13 @@ from reportd.sinks.folders import (
 )
 from reportd.sinks.formats import Chunk, read_footer
 from reportd.sinks.receipts import Receipt
+from reportd.sinks.store import Guard
 
 OWN = "_reportd"
 STAGING = (OWN, "staging")
 RECEIPTS = (OWN, "receipts")
 
-_READ_BYTES = 1024 * 1024
+READ_BYTES = 1024 * 1024
 _TO_SYNC = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -111,7 +112,7 @@ class LocalStage:
                 receipt = self._receipt_of_temp(path, file_format, descriptor)
                 if receipt is None or receipt.path != path:
                     return None
-                full = fitting(receipt, descriptor)
+                full = fitting(receipt, chunks_of(descriptor))
                 if full is not None:
                     os.fsync(descriptor)
                 return full
@@ -128,8 +129,9 @@ class LocalStage:
             return Receipt.from_json(read_small(beside))
         return self._receipt_beside(path)  # a kill came between the two renames
 
-    def publish(self, receipt: Receipt) -> None:
+    def publish(self, receipt: Receipt, guard: Guard) -> None:
         """Rename the receipt (unless it is in the file), then the file; see `Stage.publish`."""
+        guard()
         with output_errors(receipt.path):
             if receipt.format != "parquet":
                 digest = path_digest(receipt.path)
@@ -192,11 +194,19 @@ def path_digest(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:40]
 
 
-def fitting(receipt: Receipt, descriptor: int) -> Receipt | None:
-    """Read the file's size and checksum; a receipt that states others does not fit."""
+def chunks_of(descriptor: int) -> Iterator[bytes]:
+    """Yield a file's content from its beginning."""
+    position = 0
+    while chunk := os.pread(descriptor, READ_BYTES, position):
+        yield chunk
+        position += len(chunk)
+
+
+def fitting(receipt: Receipt, chunks: Iterable[bytes]) -> Receipt | None:
+    """Take a file's size and checksum; a receipt that states others does not fit."""
     checksum = hashlib.sha256()
     size = 0
-    while chunk := os.pread(descriptor, _READ_BYTES, size):
+    for chunk in chunks:
         checksum.update(chunk)
         size += len(chunk)
     text = f"sha256:{checksum.hexdigest()}"

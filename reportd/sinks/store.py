@@ -1,16 +1,24 @@
-"""What the output root must be able to do; `reportd.sinks.local` does it in a folder.
+"""What the output root must be able to do.
 
-Written so that an object store can implement it: nothing here renames. A `Stage` holds the
-complete but unpublished files of one request; publishing one is atomic: readers see the whole
-old file or the whole new one. Used by workers; every method may block on the disk or network,
-and raises `OutputError` when the output does not do what it is asked.
+`reportd.sinks.local` does it in a folder, `reportd.sinks.s3` in a bucket: nothing here renames. A
+`Stage` holds the complete but unpublished files of one request; publishing one is atomic: readers
+see the whole old file or the whole new one. Used by workers; every method may block on the disk or
+network, and raises `OutputError` when the output does not do what it is asked.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from reportd.errors import OutputError
 from reportd.sinks.formats import Chunk
 from reportd.sinks.receipts import Receipt
+
+_KEY = re.compile(r"^[0-9a-z]{2,64}(?:-\d{1,9})?$")
+_IDENTITY = re.compile(r"^[0-9a-f]{32}$")
+
+Guard = Callable[[], None]
+"""Raises `FencedError` when nothing may be published any more."""
 
 
 class Stage(Protocol):
@@ -28,8 +36,11 @@ class Stage(Protocol):
         """Return the receipt of the complete file staged for ``path``, fully checked."""
         ...
 
-    def publish(self, receipt: Receipt) -> None:
-        """Put one staged file in place of whatever has its final name, atomically."""
+    def publish(self, receipt: Receipt, guard: Guard) -> None:
+        """Put one staged file in place of whatever has its final name, atomically.
+
+        ``guard`` is asked right before.
+        """
         ...
 
     def settle(self) -> None:
@@ -85,6 +96,66 @@ class Store(Protocol):
         ...
 
 
+class Answers(Protocol):
+    """Files of requests, each written whole and durably: where the spool is kept. Thread-safe."""
+
+    def put(self, key: str, name: str, data: bytes) -> str:
+        """Write one of a key's files; return what `get` wants to know.
+
+        One of that name is replaced, or stays until all of the key are removed.
+        """
+        ...
+
+    def get(self, file: str) -> bytes | None:
+        """Return a file's content, or None: there is none, or the name leads elsewhere."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Delete all of a key's files; those gone already are fine."""
+        ...
+
+    def sweep(self, older_than_seconds: float, now: float, is_open: Callable[[str], bool]) -> int:
+        """Remove old files but for keys that ``is_open``; return how many. ``now``: epoch's."""
+        ...
+
+
+class OutputRoot(Store, Protocol):
+    """All that a worker wants of its output."""
+
+    @property
+    def answers(self) -> Answers:
+        """Where its spool lies."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads may wait for it at once; 1: one does it all, for many together."""
+        ...
+
+    @property
+    def publish_seconds(self) -> float:
+        """How long a final name may still come to stand after its guard was asked.
+
+        The guard has to look so far ahead.
+        """
+        ...
+
+
 def stage_key(request_id: str, replay: int) -> str:
     """Return the key of one life of a request: ``<id>`` or ``<id>-<replay>``."""
     return f"{request_id}-{replay}" if replay else request_id
+
+
+def checked_key(key: str) -> str:
+    """Return a key that leads nowhere else; raises `ValueError`."""
+    if not _KEY.match(key):
+        raise ValueError(f"not a stage's key: {key[:80]!r}")
+    return key
+
+
+def identity_in(data: bytes, root: str) -> str:
+    """Return the id that ``_reportd/store`` holds; raises `OutputError`."""
+    text = data.decode("ascii", "replace").strip()
+    if not _IDENTITY.match(text):
+        raise OutputError(f"output root {root}: _reportd/store does not hold an id")
+    return text

@@ -1,10 +1,11 @@
-"""What the supervisor tells: systemd by notify, the observer by the board.
+"""What the supervisor tells: systemd by notify, the observer by the board, reportctl by a file.
 
 READY once, after every child's first heartbeat; WATCHDOG while the supervisor's own loop turns;
 EXTEND_TIMEOUT_USEC while a start, a reload or a stop goes on; STATUS in one line; the children's
 states as a snapshot that /status and the metrics show.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +14,10 @@ import orjson
 
 from reportd.board import Slot
 from reportd.supervisor.reload import Reload
+from reportd.supervisor.reload_file import ReloadFile
 from reportd.supervisor.seat import Seat, SeatState
+
+logger = logging.getLogger(__name__)
 
 STATUS_SECONDS = 5.0
 SNAPSHOT_SECONDS = 1.0
@@ -41,6 +45,10 @@ class State:
     seats: Sequence[Seat]
     reload: Reload
     strikes: int
+    reload_seconds: float = 0.0
+    """The most that a reload may take."""
+    halt: str = ""
+    """Why the daemon ends by itself, one reason a line."""
 
 
 class Herald:
@@ -52,10 +60,12 @@ class Herald:
         slot: Slot,
         summary: Callable[[], str],
         watchdog_seconds: float,
+        reload_file: ReloadFile | None = None,
     ) -> None:
         """Tell systemd through ``notifier``, the observer through ``slot``.
 
-        ``summary`` says in a few words how the work goes; it stands in the status line.
+        ``summary`` says in a few words how the work goes; it stands in the status line. Without a
+        ``reload_file`` nobody can wait for a reload.
         """
         self._notifier = notifier
         self._slot = slot
@@ -66,6 +76,7 @@ class Herald:
         self._status_due = 0.0
         self._snapshot_due = 0.0
         self._told: tuple[str, ...] = ()
+        self._reload_file = reload_file
 
     def tell(self, state: State, now: float, boottime: float) -> None:
         """Tell what is new or due."""
@@ -89,6 +100,7 @@ class Herald:
             self._status_due = now + STATUS_SECONDS
             self._tell_status(state)
         self._told = marks
+        self._tell_reloads(state)
 
     def _tell_status(self, state: State) -> None:
         before = self._told[0] if self._told else "starting"
@@ -103,13 +115,31 @@ class Herald:
         elif state.phase == "stopping":
             self._notifier.stopping(text)
 
+    def _tell_reloads(self, state: State) -> None:
+        if self._reload_file is None:
+            return
+        try:
+            self._reload_file.write(
+                phase=state.phase,
+                asked=state.reload.asked,
+                answered=state.reload.answered,
+                ok=state.reload.ok,
+                problems=state.reload.problems,
+                patience_seconds=state.reload_seconds,
+            )
+        except OSError as error:  # only whoever waits for a reload misses it
+            logger.warning("cannot say how reloads go: %s", error, extra={"action": "reload_mute"})
+            self._reload_file = None
+
     def _line(self, state: State) -> str:
         alive = sum(seat.alive for seat in state.seats)
         if state.phase == "stopping":
-            return f"draining: {alive} of {len(state.seats)} processes left"
+            why = f"{'; '.join(state.halt.splitlines())}; " if state.halt else ""
+            return f"{why}draining: {alive} of {len(state.seats)} processes left"
         parts = [f"{state.phase}: {alive} of {len(state.seats)} processes"]
         if not state.reload.ok:
-            parts.append("configuration on disk refused (see the log), the one before runs on")
+            why = next(iter(state.reload.problems), "see the log")
+            parts.append(f"configuration on disk refused, the one before runs on: {why}")
         if summary := self._summary():
             parts.append(summary)
         return "; ".join(parts)

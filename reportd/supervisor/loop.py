@@ -18,7 +18,7 @@ from reportd.supervisor.herald import Herald, State
 from reportd.supervisor.inbox import Inbox
 from reportd.supervisor.plan import Plan, Source
 from reportd.supervisor.probe import Finding
-from reportd.supervisor.reload import Reload
+from reportd.supervisor.reload import CHECK_SECONDS, Reload
 from reportd.supervisor.respawn import RespawnPolicy
 from reportd.supervisor.rollout import Rollout, Turn
 from reportd.supervisor.seat import Seat, SeatState
@@ -61,6 +61,7 @@ class Supervisor:
         self._plan = Plan(children=(), drain_seconds=0.0, heartbeat_limit_seconds=0.0)
         self._plan_before = self._plan
         self._status = 0
+        self._halt_reason = ""
         self._is_ready = False
         self._stop_deadline: float | None = None
         self._awake_since = 0.0
@@ -104,7 +105,7 @@ class Supervisor:
             self._begin_stop(signal.Signals(number).name)
         elif number == signal.SIGHUP and self._stop_deadline is None:
             logger.info("checking the configuration on disk", extra={"action": "reload_begins"})
-            self._reload.begin()
+            self._reload.ask()
         elif number == signal.SIGUSR1:
             faulthandler.dump_traceback(file=2, all_threads=True)
             for seat in self._alive():
@@ -297,6 +298,7 @@ class Supervisor:
 
     def _halt(self, status: int, reason: str) -> None:
         self._status = status
+        self._halt_reason = reason
         for line in reason.splitlines() or [""]:
             logger.critical("%s", line, extra={"action": "halt", "status": status})
         self._begin_stop("halting")
@@ -369,7 +371,15 @@ class Supervisor:
             seats=list(self._seats.values()),
             reload=self._reload,
             strikes=len(self._strikes),
+            reload_seconds=self._reload_seconds(),
+            halt=self._halt_reason,
         )
+
+    def _reload_seconds(self) -> float:
+        """Return the most that a reload may take: the check, then every child there and back."""
+        plan = self._plan
+        each = plan.drain_seconds + STOP_MARGIN_SECONDS + plan.heartbeat_limit_seconds
+        return CHECK_SECONDS + 2 * len(self._seats) * each
 
 
 def _how(code: int, reason: str) -> str:

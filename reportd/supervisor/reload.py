@@ -27,11 +27,24 @@ class Reload:
         self.ok = True
         self.at = 0.0
         self.problems: list[str] = []
+        self.asked = 0
+        self._covered = 0
+        self._covered_before = 0
+
+    @property
+    def answered(self) -> int:
+        """How many of the ``asked`` are over, whether done or refused."""
+        return self._covered_before if self.under_way else self._covered
 
     @property
     def under_way(self) -> bool:
         """Whether a check or a rollout is under way."""
         return self.probe is not None or self.rollout is not None
+
+    def ask(self) -> None:
+        """Take the wish for a reload: it begins now, or follows the one under way."""
+        self.asked += 1
+        self.begin()
 
     def begin(self) -> None:
         """Start a check; if a reload is under way, another follows it."""
@@ -39,6 +52,7 @@ class Reload:
             self.is_wanted_again = True
             return
         self.is_wanted_again = False
+        self._covered_before, self._covered = self._covered, self.asked
         self.probe = Probe(self._source.check, self._clock.monotonic() + CHECK_SECONDS)
 
     def ended(self, pid: int, wait_status: int) -> Finding | None:

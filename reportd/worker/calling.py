@@ -1,6 +1,6 @@
 """What the engine and the executor need of a partner's file: rules, limits, one call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from reportd.errors import ConfigError, InvalidMessageError
 from reportd.limits.limiter import LimitRule, Scope
@@ -126,6 +126,11 @@ class PartnerCaller:
         except ConfigError as error:
             return _unsent(str(error)), Verdict(outcome=Outcome.AUTH, reason=str(error))
         return answer, verdict
+
+    def secrets_of(self, request: Request) -> Collection[str]:
+        """Return what a request's calls carry that must be seen nowhere; it was called before."""
+        partner = self._partners[request.partner]
+        return self._credentials.auth(partner.auth_plan(request)).secrets
 
     def _exchange(self, flow: Flow, entry: Entry) -> tuple[Answer | Failure, Verdict]:
         answer = self._client.send(flow.call(entry.cursor))

@@ -1,6 +1,7 @@
 """Why requests are held: for the log once a reason, for the snapshot at any time.
 
-A wrong partner file holds everything, quietly and for hours: whoever wrote it must read why.
+A wrong partner file holds everything, quietly and for hours: whoever wrote it must read why. So
+must whoever looks after the output, but not once for each file that waits for it.
 Used by the worker's loop. Pure but for the log.
 """
 
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 REPEAT_SECONDS = 600.0
 """While a reason lasts it is said again this often."""
+
+OUTPUT_REPEAT_SECONDS = 60.0
 
 Kind = tuple[str, str, str]
 """Partner, report, class of error: few, whatever partners answer."""
@@ -53,6 +56,17 @@ class Complaints:
     def __init__(self) -> None:
         """Have said nothing yet."""
         self._said: dict[Kind, float] = {}
+        self._output_said = float("-inf")
+        self._output_is_away = False
+
+    def look_at_output(self, reason: str, now: Now) -> None:
+        """Log why the output does not take files (empty: it does), once for all who wait for it."""
+        if reason and now.mono - self._output_said >= OUTPUT_REPEAT_SECONDS:
+            self._output_said = now.mono
+            logger.warning("the output is away: %s", reason, extra={"action": "output_away"})
+        if self._output_is_away and not reason:
+            logger.info("the output takes files again", extra={"action": "output_back"})
+        self._output_is_away = bool(reason)
 
     def look(self, partitions: Iterable[Partition], now: Now) -> None:
         """Log each kind that is new, or that has lasted since it was last said."""
@@ -68,5 +82,10 @@ class Complaints:
                 one.requests,
                 one.account,
                 one.reason,
-                extra={"action": "requests_held", "partner": one.partner},
+                extra={
+                    "action": "requests_held",
+                    "partner": one.partner,
+                    "report": one.report,
+                    "account": one.account,
+                },
             )

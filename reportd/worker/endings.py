@@ -62,28 +62,30 @@ class Endings:
         )
         self._out.append(WriteEnd(entry, end))
 
-    def write_dead(self, partition: Partition, entry: Entry, known: KnownEnd) -> None:
+    def write_dead(self, partition: Partition, entry: Entry, end: End, position: int) -> None:
         """Copy a dead request to the dead letters, its original bytes as they were."""
-        error, _, reason = known.end.reason.partition(": ")
+        error, _, reason = end.reason.partition(": ")
         # R must not pass this end while its offset is open: a new owner would call again
         book = partition.books[entry.message.topic]
-        partition.image.need(known.position, book, entry.message.offset)
+        partition.image.need(position, book, entry.message.offset)
         partition.busy.add(entry)
         entry.ended = True
         headers = {
             "error": error.encode(),
             "reason": reason.encode(),
-            "attempts": str(known.end.calls).encode(),
+            "attempts": str(end.calls).encode(),
             "sample": entry.sample[:SAMPLE_BYTES],
-            "id": known.end.id.encode(),
-            "replay": str(known.end.replay).encode(),
+            "id": end.id.encode(),
+            "replay": str(end.replay).encode(),
             "topic": entry.message.topic.encode(),
             "partition": str(entry.message.partition).encode(),
             "offset": str(entry.message.offset).encode(),
-            "run": known.end.run.encode(),
-            "account": known.end.account.encode(),
-            "report": known.end.report.encode(),
+            "run": end.run.encode(),
+            "account": end.account.encode(),
+            "report": end.report.encode(),
         }
+        if entry.answer:
+            headers["answer"] = entry.answer.encode()
         self._out.append(WriteDead(entry, headers))
 
     def close_entry(self, partition: Partition, entry: Entry, known: KnownEnd) -> None:

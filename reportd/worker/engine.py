@@ -27,19 +27,22 @@ from reportd.worker.actions import (
 )
 from reportd.worker.circuits import Circuits
 from reportd.worker.commits import Commits
-from reportd.worker.endings import SAMPLE_BYTES, Endings
+from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
 from reportd.worker.fence import Fence
 from reportd.worker.intake import Intake
 from reportd.worker.judge import DeadError, Judge
 from reportd.worker.ledger import KnownEnd, LedgerImage
-from reportd.worker.partition import Looked, Partition, PartnerRules, RestoredTopic
+from reportd.worker.partition import Looked, Misfit, Partition, PartnerRules, RestoredTopic
 from reportd.worker.reading import Reading
 from reportd.worker.settings import EngineSettings
 from reportd.worker.suspects import Suspects
 
 STEER_SECONDS = 0.01
 """How often it is decided what to read."""
+
+OUTPUT_PATIENCE_SECONDS = 120.0
+"""A mount that hangs says nothing: after so long with no answer stored, it is called away."""
 
 SUSPECTS_SECONDS = 0.05
 """How often it is looked whether a suspect, or a probe, may go."""
@@ -79,6 +82,7 @@ class Engine:
         self._stalled: list[tuple[Partition, Entry, Action]] = []
         self._stalled_until = 0.0
         self._stall_seconds = settings.stall_first_seconds
+        self._stored_at = 0.0
         self._takes_files = True  # a full disk still shows what is there: a look proves nothing
         self.stall_reason = ""
         """Why the output does not take files; empty: it does."""
@@ -187,6 +191,12 @@ class Engine:
         if partition is not None:
             partition.books[message.topic].close(message.offset)
 
+    def not_forwarded(self, message: Message, now: Now) -> None:
+        """Give up a message that is too large for its own partition: with a key it has grown."""
+        partition = self._by_topic.get(message.part)
+        if partition is not None:
+            self._intake.give_up(partition, message, now)
+
     def looked(self, entry: Entry, looked: Looked, now: Now) -> None:
         """Take what stands at the output for a request: finished, superseded, or to be done."""
         if self._takes_files:
@@ -219,7 +229,7 @@ class Engine:
                 stopped = self.is_stopping or partition.is_closing or bool(self.stall_reason)
                 self._reading.steer(partition, stopped=stopped)
         if self._stalled and now.mono >= self._stalled_until:
-            self._resume_stalled()
+            self._resume_stalled(now)
         commit = self._commits.due(self._partitions.values(), now)
         if commit is not None:
             self._out.append(commit)
@@ -344,7 +354,7 @@ class Engine:
         self._answered_well(partition, entry)
         entry.sent_at = sent_at
         entry.body = body
-        self.finishing += 1
+        self._storing(1, now)
         entry.state = State.FINISHING
         if verdict.next_cursor is None:
             self._out.append(Finish(entry, body))
@@ -381,7 +391,7 @@ class Engine:
 
     def spooled(self, entry: Entry, file: str, size: int, checksum: str, now: Now) -> None:
         """Take note that an answer is durable; its step record goes into the ledger."""
-        self.finishing -= 1
+        self._storing(-1, now)
         self._stored()
         partition = self._partition_of(entry)
         if partition is None or entry.next_cursor is None:
@@ -421,7 +431,7 @@ class Engine:
         self, entry: Entry, files: tuple[PublishedFile, ...], newer_run: str, now: Now
     ) -> None:
         """Take note that a request's files stand; ``newer_run``: all of them were newer ones."""
-        self.finishing -= 1
+        self._storing(-1, now)
         self._stored()
         partition = self._partition_of(entry)
         if partition is None:
@@ -433,19 +443,20 @@ class Engine:
         else:
             self._endings.end(partition, entry, "superseded", now, reason=f"by {newer_run}")
 
-    def unparsable(self, entry: Entry, reason: str, now: Now) -> None:
+    def unparsable(self, entry: Entry, misfit: Misfit, now: Now) -> None:
         """Take note that the answers do not parse or break the declared columns."""
-        self.finishing -= 1
+        self._storing(-1, now)
         self._stored()
         partition = self._partition_of(entry)
         if partition is None:
             return
-        entry.sample = entry.body[:SAMPLE_BYTES]
+        entry.sample = misfit.sample
+        entry.answer = misfit.answer
         entry.body = b""
         self._start_over(entry)
         self._waits(partition, entry)
         try:
-            self._judge.unexpected(partition, entry, reason, now)
+            self._judge.unexpected(partition, entry, misfit.reason, now)
         except DeadError as dead:
             self._dead(partition, entry, dead, now)
         self._wake_early(partition, entry, now)
@@ -453,7 +464,7 @@ class Engine:
     def not_stored(self, entry: Entry, action: Action, reason: str, now: Now) -> None:
         """Keep what the output did not take, or did not show; nothing new starts until it does."""
         if not isinstance(action, LookAt):
-            self.finishing -= 1
+            self._storing(-1, now)
         if self._partition_of(entry) is None:  # its owner now will see: nobody here tries it again
             return
         self._takes_files = self._takes_files and isinstance(action, LookAt)
@@ -463,7 +474,7 @@ class Engine:
     def fenced(self, entry: Entry, action: Action, now: Now) -> None:
         """Keep an answer that met a closed fence; it is published if the fence opens again."""
         if not isinstance(action, LookAt):
-            self.finishing -= 1
+            self._storing(-1, now)
         self._stall(entry, action, self._settings.stall_first_seconds, now)
 
     def _stall(self, entry: Entry, action: Action, seconds: float, now: Now) -> None:
@@ -474,15 +485,28 @@ class Engine:
             self._stalled_until = now.mono + seconds
         self._stalled.append((partition, entry, action))
 
-    def _resume_stalled(self) -> None:
+    def _resume_stalled(self, now: Now) -> None:
         stalled, self._stalled = self._stalled, []
         for partition, _, action in stalled:
             if partition.is_alive:
                 if not isinstance(action, LookAt):
-                    self.finishing += 1
+                    self._storing(1, now)
                 self._out.append(action)
         most = self._settings.stall_most_seconds
         self._stall_seconds = min(2 * self._stall_seconds, most)
+
+    def output_trouble(self, now: Now) -> str:
+        """Return why the output takes no files, or that it keeps one waiting; empty: it works."""
+        waited = now.mono - self._stored_at
+        if not self.stall_reason and self.finishing and waited > OUTPUT_PATIENCE_SECONDS:
+            return f"an answer has waited for the output for {waited:.0f} s"
+        return self.stall_reason
+
+    def _storing(self, more: int, now: Now) -> None:
+        """Count answers that are being stored; the clock runs while none of them is done."""
+        if more < 0 or not self.finishing:
+            self._stored_at = now.mono
+        self.finishing += more
 
     def _stored(self) -> None:
         self._takes_files = True
@@ -494,10 +518,10 @@ class Engine:
         partition = self._partition_of(entry)
         if partition is None:
             return
-        known = KnownEnd(end, position)
-        partition.image.ended(known)
+        known = KnownEnd.of(end, position)
+        partition.image.ended(entry.identity, known)
         if end.state == "dead":
-            self._endings.write_dead(partition, entry, known)
+            self._endings.write_dead(partition, entry, end, position)
         else:
             self._endings.close_entry(partition, entry, known)
 
@@ -508,6 +532,7 @@ class Engine:
             return
         known = partition.image.end_of(entry.identity)
         if known is not None:
+            partition.image.copied(entry.identity)
             self._endings.close_entry(partition, entry, known)
 
     def committed(self, results: Iterable[tuple[str, int, str | None]]) -> None:

@@ -69,11 +69,14 @@ class Entry:
     """The answer that is being stored; kept while the output is away."""
     next_cursor: Cursor | None = None
     sample: bytes = b""
+    answer: str = ""
+    """Where the whole answer that was not understood is kept, below the output's root."""
     due: float = 0.0
     """Monotonic seconds until which it waits (back-off, quota, schedule, hold)."""
     ended: bool = False
     copies: list[Message] = field(default_factory=list)
-    """Other messages of the same identity: they end with this one."""
+    """The places of other messages of the same identity: they end with this one. Without what
+    was in them: there may be many."""
 
     @property
     def identity(self) -> Identity:

@@ -122,7 +122,7 @@ class Executor:
                 entry.request.id,
                 type(error).__name__,
                 "".join(traceback.format_tb(error.__traceback__)),
-                extra={"action": "call_failed"},
+                extra={"action": "call_failed", **entry.request.log_fields()},
             )
             reason = f"{type(error).__name__} while calling"
             failure = Failure(kind=FailureKind.RESET, detail=reason, seconds=0.0)

@@ -20,10 +20,16 @@ class Fence:
             raise ValueError("session timeout must exceed the heartbeat by more than 2 s")
         self.lease_seconds = lease
         self.closes_at = float("-inf")
+        self._accepted_at: float | None = None
 
     def commit_accepted(self, sent_at: float) -> None:
         """Move the fence: the broker took a commit that was sent at ``sent_at`` (boottime)."""
         self.closes_at = max(self.closes_at, sent_at + self.lease_seconds)
+        self._accepted_at = max(self._accepted_at or sent_at, sent_at)
+
+    def commit_age_seconds(self, boot: float) -> float | None:
+        """Return how long ago the last accepted commit was sent; None: there was none."""
+        return None if self._accepted_at is None else boot - self._accepted_at
 
     def close(self) -> None:
         """Close at once: the membership is lost."""

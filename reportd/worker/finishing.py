@@ -1,14 +1,15 @@
-"""The threads that store answers, and the one that looks.
+"""The threads that store answers, and those that look.
 
-One thread a process parses and writes: threads that do so side by side cost more than they give
-(DESIGN.md, "Facts checked"). A second one waits for the disk, for all that is written by then at
-once. Looking at receipts has a thread of its own, so that a request that is about to start does
-not wait behind those that end.
+One thread a process parses: threads that do so side by side cost more than they give (DESIGN.md,
+"Facts checked"). A second one waits for the disk, for all that is written by then at once; a
+bucket is waited for by many, each for one request. Looking at receipts has threads of its own, so
+that a request that is about to start does not wait behind those that end.
 """
 
 import logging
 import queue
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -19,7 +20,7 @@ from reportd.worker.actions import Finish, LookAt, Spool, Sweep
 from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.events import Event, Events
-from reportd.worker.partition import Looked
+from reportd.worker.partition import Looked, Misfit
 
 logger = logging.getLogger(__name__)
 
@@ -57,17 +58,24 @@ class Storing(Protocol):
         """Delete a request's spool and temp files."""
         ...
 
+    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+        """Keep an answer that does not fit, and return what people may see of it."""
+        ...
+
 
 T = TypeVar("T")
 
 
 class _Jobs(Generic[T]):
-    """A thread that takes all that waits for it, at most `TOGETHER_MOST`, and does it."""
+    """Threads that do what waits for them: one takes up to `TOGETHER_MOST`, each of many one."""
 
-    def __init__(self, name: str, do: Callable[[Sequence[T]], None]) -> None:
+    def __init__(self, name: str, do: Callable[[Sequence[T]], None], threads: int = 1) -> None:
         self._do = do
+        self._together_most = TOGETHER_MOST if threads == 1 else 1
         self._queue: queue.SimpleQueue[T | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name=name, daemon=True) for _ in range(threads)
+        ]
         self._started = False
         self._starting = threading.Lock()
 
@@ -76,17 +84,19 @@ class _Jobs(Generic[T]):
             with self._starting:
                 if not self._started:
                     self._started = True
-                    self._thread.start()
+                    for thread in self._threads:
+                        thread.start()
         self._queue.put(job)
 
     def stop(self) -> None:
-        self._queue.put(None)
+        for _ in self._threads:
+            self._queue.put(None)
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
             jobs = [job]
             going = True
-            while going and len(jobs) < TOGETHER_MOST:
+            while going and len(jobs) < self._together_most:
                 try:
                     another = self._queue.get_nowait()
                 except queue.Empty:
@@ -101,16 +111,21 @@ class _Jobs(Generic[T]):
 
 
 class Finishing:
-    """Stores answers in two threads: what the first has staged, the second makes durable."""
+    """Stores answers: what one thread has parsed and staged, others make durable and publish.
 
-    def __init__(self, storing: Storing, engine: Engine, events: Events) -> None:
+    ``threads``: one for a disk (all that waits shares a wait), many for a store with long ways.
+    """
+
+    def __init__(
+        self, storing: Storing, engine: Engine, events: Events, *, threads: int = 1
+    ) -> None:
         """Start the threads with their first job."""
         self._storing = storing
         self._engine = engine
         self._events = events
         self._answers: _Jobs[Finish] = _Jobs("finishing", self._prepare)
         self._files: _Jobs[tuple[Finish, Prepared] | Spool | Sweep] = _Jobs(
-            "publishing", self._publish
+            "publishing", self._publish, threads
         )
 
     def add(self, job: Finish | Spool | Sweep) -> None:
@@ -130,7 +145,7 @@ class Finishing:
             try:
                 prepared = self._storing.prepare(job.entry, job.body)
             except Exception as error:  # noqa: BLE001 - told apart there
-                self._events.put(_failed(self._engine, job, error))
+                self._events.put(self._failed(job, error))
             else:
                 self._files.put((job, prepared))
 
@@ -152,7 +167,7 @@ class Finishing:
     def _published(self, job: Finish, outcome: Outcome) -> Event:
         engine, entry = self._engine, job.entry
         if isinstance(outcome, Exception):
-            return _failed(engine, job, outcome)
+            return self._failed(job, outcome)
         files, newer = outcome
         return lambda now: engine.published(entry, files, newer, now)
 
@@ -161,8 +176,19 @@ class Finishing:
         try:
             file, size, checksum = self._storing.spool(entry, job.body)
         except Exception as error:  # noqa: BLE001 - told apart there
-            return _failed(engine, job, error)
+            return self._failed(job, error)
         return lambda now: engine.spooled(entry, file, size, checksum, now)
+
+    def _failed(self, job: Finish | Spool, error: Exception) -> Event:
+        engine, entry = self._engine, job.entry
+        kept = _kept(engine, job, error)
+        if kept is not None:
+            return kept
+        reason = str(error)
+        if not isinstance(error, UnexpectedAnswerError):
+            reason = _unforeseen(entry, error)
+        misfit = self._storing.misfit(entry, reason, job.body)
+        return lambda now: engine.unparsable(entry, misfit, now)
 
     def _sweep(self, job: Sweep) -> None:
         try:
@@ -173,14 +199,16 @@ class Finishing:
 
 
 class Looking:
-    """Looks at receipts, one request after the other, and tells the engine."""
+    """Looks at receipts, as many requests at once as there are threads, and tells the engine."""
 
-    def __init__(self, storing: Storing, engine: Engine, events: Events) -> None:
+    def __init__(
+        self, storing: Storing, engine: Engine, events: Events, *, threads: int = 1
+    ) -> None:
         """Start the thread with its first job."""
         self._storing = storing
         self._engine = engine
         self._events = events
-        self._jobs: _Jobs[LookAt] = _Jobs("looking", self._look)
+        self._jobs: _Jobs[LookAt] = _Jobs("looking", self._look, threads)
 
     def add(self, job: LookAt) -> None:
         """Do a job after those before it."""
@@ -199,26 +227,32 @@ class Looking:
         try:
             looked = self._storing.look(entry)
         except Exception as error:  # noqa: BLE001 - told apart there
-            return _failed(engine, job, error)
+            kept = _kept(engine, job, error)
+            if kept is not None:
+                return kept
+            reason = _unforeseen(entry, error)
+            return lambda now: engine.not_stored(entry, job, reason, now)
         return lambda now: engine.looked(entry, looked, now)
 
 
-def _failed(engine: Engine, job: Finish | Spool | LookAt, error: Exception) -> Event:
-    """Return what the engine is told of a job that did not succeed."""
+def _kept(engine: Engine, job: Finish | Spool | LookAt, error: Exception) -> Event | None:
+    """Return what the engine is told of a job to be done again; None: the request's own fault."""
     entry, reason = job.entry, str(error)
     if isinstance(error, FencedError):
         return lambda now: engine.fenced(entry, job, now)
     if isinstance(error, OutputError):
-        logger.warning("the output is away: %s", reason, extra={"action": "output_away"})
         return lambda now: engine.not_stored(entry, job, reason, now)
-    if not isinstance(error, UnexpectedAnswerError):
-        logger.error(
-            "storing the answer of request %s failed unexpectedly",
-            entry.request.id,
-            exc_info=error,
-            extra={"action": "store_failed"},
-        )
-        reason = f"{type(error).__name__} while storing: {reason}"
-        if isinstance(job, LookAt):
-            return lambda now: engine.not_stored(entry, job, reason, now)
-    return lambda now: engine.unparsable(entry, reason, now)
+    return None
+
+
+def _unforeseen(entry: Entry, error: Exception) -> str:
+    """Log where it happened; what the error says may be the answer's, and a secret in it."""
+    name = type(error).__name__
+    logger.error(
+        "storing the answer of request %s failed unexpectedly: %s\n%s",
+        entry.request.id,
+        name,
+        "".join(traceback.format_tb(error.__traceback__)),
+        extra={"action": "store_failed", **entry.request.log_fields()},
+    )
+    return f"{name} while storing"

@@ -4,19 +4,26 @@ Used by the engine in the worker's loop. Pure.
 """
 
 from collections import deque
+from dataclasses import replace
 
 from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
 from reportd.errors import InvalidMessageError
 from reportd.limits.limiter import Now
 from reportd.model.request import Request
+from reportd.model.run import order_of
 from reportd.worker.actions import Action, Forward, LookAt
 from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
+from reportd.worker.ledger import POISON
 from reportd.worker.partition import Partition
 from reportd.worker.reading import Reading
 from reportd.worker.scheduler import RECHECK_SECONDS
 from reportd.worker.suspects import STRIKES_MOST, Suspects
+
+DAY_SECONDS = 86_400.0
+RUN_AHEAD_SECONDS = 7 * DAY_SECONDS
+WAIT_MOST_SECONDS = 400 * DAY_SECONDS
 
 FORWARDS_MOST = 3
 """A message forwarded so often stays where it is: the partition count must be changing."""
@@ -42,6 +49,7 @@ class Intake:
             if request.partner != partition.partner:
                 raise InvalidMessageError("partner: not the one of this topic")
             partition.rules.check(request)
+            _check_times(request, message.timestamp)
         except InvalidMessageError as error:
             self._poison(partition, message, replay, str(error), now)
             return
@@ -62,11 +70,11 @@ class Intake:
         known = partition.image.end_of(identity)
         if known is not None:
             book.unpark(message.offset, request.account)
-            same = (known.end.topic, known.end.offset) == (message.topic, message.offset)
-            if known.end.state == "dead" and same:
+            same = (known.topic, known.offset) == (message.topic, message.offset)
+            if known.dead is not None and same:
                 entry = self._entry(partition, message, request, replay)
                 entry.state = State.ENDING
-                self._endings.write_dead(partition, entry, known)
+                self._endings.write_dead(partition, entry, known.dead, known.position)
             else:
                 self._endings.close(partition, message, known)
             return
@@ -74,7 +82,7 @@ class Intake:
         if twin is not None:
             if twin.message.offset != message.offset or twin.message.topic != message.topic:
                 book.unpark(message.offset, request.account)
-                twin.copies.append(message)
+                twin.copies.append(replace(message, key=None, value=b"", headers=()))
             return
         if not self._reading.admits(partition, request.account):
             book.park(message.offset, request.account)
@@ -109,18 +117,24 @@ class Intake:
         partition.window_bytes += len(message.value)
         return entry
 
+    def give_up(self, partition: Partition, message: Message, now: Now) -> None:
+        """End a message that lies in the wrong partition and cannot be sent to the right one."""
+        reason = "key: of another partition, and too large to be sent there"
+        self._poison(partition, message, _replay_of(message), reason, now)
+
     def _poison(
         self, partition: Partition, message: Message, replay: int, reason: str, now: Now
     ) -> None:
-        identity = (f"poison-{message.topic}-{message.partition}-{message.offset}", replay)
+        place = f"{message.topic}-{message.partition}-{message.offset}"
+        identity = (f"{POISON}{place}", replay)
         known = partition.image.end_of(identity)
         if identity in partition.entries:
             return
         request = Request.unreadable(identity[0], partition.partner)
         entry = self._entry(partition, message, request, replay)
-        if known is not None:
+        if known is not None and known.dead is not None:
             entry.state = State.ENDING
-            self._endings.write_dead(partition, entry, known)
+            self._endings.write_dead(partition, entry, known.dead, known.position)
         else:
             self._endings.end(partition, entry, "dead", now, reason=f"poison: {reason}")
 
@@ -128,6 +142,20 @@ class Intake:
         """Let a request wait until its days are over; the wall clock decides."""
         wait = min((entry.request.not_before or 0.0) - now.wall, RECHECK_SECONDS)
         partition.scheduler.add_later(entry, State.SCHEDULED, now.mono + max(wait, 0.0))
+
+
+def _check_times(request: Request, written_at: float) -> None:
+    """Refuse what would be newer than every other run, or stay open, for ever.
+
+    Judged by when the broker took the message (epoch seconds; 0.0: unknown), not by this VM's
+    clock, which may be wrong. Raises `InvalidMessageError`.
+    """
+    if not written_at:
+        return
+    if order_of(request.run).slot > written_at + RUN_AHEAD_SECONDS:
+        raise InvalidMessageError("run: its slot was more than 7 days ahead")
+    if (request.not_before or 0.0) > written_at + WAIT_MOST_SECONDS:
+        raise InvalidMessageError("not_before: more than 400 days ahead")
 
 
 def _replay_of(message: Message) -> int:

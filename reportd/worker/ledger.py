@@ -5,25 +5,40 @@ engine in the worker's loop. Pure.
 """
 
 import heapq
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
-from reportd.model.ledger import End, Grant, Step
+from reportd.model.ledger import End, EndState, Grant, Step
 from reportd.worker.book import OffsetBook
 from reportd.worker.entry import Identity
 
-REMEMBERED_ENDS = 2_000
+REMEMBERED_ENDS = 500
 """Of this worker's own, a partition; a copy that comes later is found to be finished by a look."""
+
+POISON = "poison-"
+"""How the identity of a message begins that is no request; its place follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownEnd:
-    """An end in the ledger."""
+    """An end in the ledger; as little of it as is needed, for there may be very many."""
 
-    end: End
+    state: EndState
+    topic: str
+    offset: int
     position: int
     """Its offset in the ledger partition."""
+    dead: End | None = None
+    """The whole record of a dead one, until its copy is known to stand."""
+
+    @classmethod
+    def of(cls, end: End, position: int) -> Self:
+        """Keep of a record what is needed."""
+        topic = sys.intern(end.topic)
+        return cls(end.state, topic, end.offset, position, end if end.state == "dead" else None)
 
 
 class LedgerImage:
@@ -44,7 +59,7 @@ class LedgerImage:
         self.next_position = max(self.next_position, position + 1)
         if isinstance(record, End):
             identity = (record.id, record.replay)
-            self._restored.setdefault(identity, KnownEnd(record, position))
+            self._restored.setdefault(identity, KnownEnd.of(record, position))
             self._steps.pop(identity, None)
         elif isinstance(record, Step):
             identity = (record.id, record.replay)
@@ -64,11 +79,13 @@ class LedgerImage:
         The end of a dead request is kept until everything that was in its topic is committed: a
         copy of its message may lie there, and nothing at the output says that it was tried.
         """
-        for known in self._restored.values():
-            book = books.get(known.end.topic)
+        for identity, known in list(self._restored.items()):
+            book = books.get(known.topic)
             if book is not None:
-                last = ends[known.end.topic] - 1 if known.end.state == "dead" else 0
-                self.need(known.position, book, max(known.end.offset, last))
+                last = ends[known.topic] - 1 if known.state == "dead" else 0
+                self.need(known.position, book, max(known.offset, last))
+                if known.state == "dead" and known.offset < book.committed:
+                    self.copied(identity)
         for steps in self._steps.values():
             for position, step in steps:
                 if step.topic in books:
@@ -84,22 +101,31 @@ class LedgerImage:
         whole = [step.step for _, step in steps] == list(range(1, len(steps) + 1))
         return list(steps) if whole else []
 
-    def ended(self, known: KnownEnd) -> None:
+    def ended(self, identity: Identity, known: KnownEnd) -> None:
         """Remember an end of this worker's own; old ones beyond a bound are forgotten.
 
         Those that were restored are kept, and dead ones: a copy may still be to come, and
         nothing at the output says that it was tried.
         """
-        identity = (known.end.id, known.end.replay)
         self.next_position = max(self.next_position, known.position + 1)
-        if known.end.state == "dead":
+        if known.state == "dead":
             self._restored.setdefault(identity, known)
         elif identity not in self._restored:
-            slim = known.end.model_copy(update={"files": ()})
-            self._own.setdefault(identity, KnownEnd(slim, known.position))
+            self._own.setdefault(identity, known)
         self._steps.pop(identity, None)
         while len(self._own) > REMEMBERED_ENDS:
             self._own.popitem(last=False)
+
+    def copied(self, identity: Identity) -> None:
+        """Keep only that a request is dead, and where: its copy stands in ``dead``.
+
+        Not even that of a message that was no request: no other has its identity.
+        """
+        known = self._restored[identity]
+        if identity[0].startswith(POISON):
+            del self._restored[identity]
+        else:
+            self._restored[identity] = replace(known, dead=None)
 
     def confirmed(self, position: int) -> None:
         """Take note of a record of this worker's own that stands in the ledger."""

@@ -45,10 +45,13 @@ from reportd.worker.tidying import EVERY_SECONDS, FIRST_SECONDS, Tidier, what_ma
 
 logger = logging.getLogger(__name__)
 
-MESSAGES_AT_ONCE = 500
+READ_SECONDS = 0.01
+"""How long a turn reads on while there are messages: calls and commits wait for its end."""
 BUSY_WAIT_SECONDS = 0.02
 """Longest wait for an event while messages may come."""
 IDLE_WAIT_SECONDS = 0.25
+JOINING_WAIT_SECONDS = 0.05
+"""The same without a partition: what a poll is given in its callback it keeps until it ends."""
 SNAPSHOT_SECONDS = 1.0
 SNAPSHOT_MOST_SECONDS = 3.0
 SNAPSHOT_SHARE = 0.01
@@ -113,6 +116,7 @@ class Loop:
         self._snapshot_at = 0.0
         self._tidy_at = clock.monotonic() + FIRST_SECONDS
         self._idle = True
+        self._has_more = False
         self._to_restore: list[Restore] = []
         self._complaints = Complaints()
 
@@ -225,24 +229,26 @@ class Loop:
             pause = min(max(SNAPSHOT_SECONDS, took / SNAPSHOT_SHARE), SNAPSHOT_MOST_SECONDS)
             self._snapshot_at = now.mono + pause
             self._complaints.look(self._engine.partitions(), now)
+            self._complaints.look_at_output(self._engine.output_trouble(now), now)
         if now.mono >= self._tidy_at:
             self._tidy_at = now.mono + EVERY_SECONDS
             self._tidier.add(what_may_go(self._engine.partitions(), self._topics))
 
     def _poll(self, now: Now) -> None:
-        timeout = IDLE_WAIT_SECONDS if self._idle else 0.0
+        timeout = 0.0
         if self._idle:
-            timeout = max(0.0, min(timeout, self._engine.next_wake(now) - now.mono))
-        count = 0
-        for _ in range(MESSAGES_AT_ONCE):
-            message = self._read(timeout)
-            if message is None:
-                break
-            timeout = 0.0
-            count += 1
-            self._engine.message(message, now)
-        if count:
+            longest = IDLE_WAIT_SECONDS if self._engine.partitions() else JOINING_WAIT_SECONDS
+            timeout = max(0.0, min(longest, self._engine.next_wake(now) - now.mono))
+        self._has_more = False
+        message = self._read(timeout)
+        read_until = self._clock.monotonic() + READ_SECONDS
+        while message is not None:
             self._idle = False
+            self._engine.message(message, now)
+            if self._clock.monotonic() >= read_until:
+                self._has_more = True
+                return
+            message = self._read(0.0)
 
     def _read(self, timeout_seconds: float) -> Message | None:
         try:
@@ -263,7 +269,8 @@ class Loop:
         until_wake = max(0.0, self._engine.next_wake(now) - now.mono)
         quiet = self._engine.is_quiet() and self._records.waiting() == 0
         took = 0
-        for event in self._events.take(0.0 if quiet else min(until_wake, BUSY_WAIT_SECONDS)):
+        patience = 0.0 if quiet or self._has_more else min(until_wake, BUSY_WAIT_SECONDS)
+        for event in self._events.take(patience):
             event(self.now())
             took += 1
         self._idle = quiet and took == 0

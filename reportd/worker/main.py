@@ -2,10 +2,10 @@
 
 import functools
 import logging
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from random import Random
 
 from reportd.board import Slot
@@ -21,7 +21,6 @@ from reportd.errors import BrokerError
 from reportd.limits.limiter import Now
 from reportd.metrics import Metrics
 from reportd.partners.partner import Partner
-from reportd.sinks.local import LocalStore
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
 from reportd.sinks.spool import Spool
@@ -34,6 +33,7 @@ from reportd.worker.executor import Executor
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Finishing, Looking
 from reportd.worker.loop import Loop
+from reportd.worker.opening import open_output
 from reportd.worker.records import Records
 from reportd.worker.restoring import Restorer
 from reportd.worker.settings import EngineSettings
@@ -58,10 +58,12 @@ def run(
     strikes: Mapping[str, int],
     stop_requested: Callable[[], bool],
     metrics: Metrics,
+    tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
 ) -> int:
     """Work as one member of the group until asked to stop; return the exit status.
 
+    ``tls`` is the context of the calls to partners, shared by all workers that are forked with it.
     Raises `OutputError` when the output is not there, `BrokerFatalError`, and `Halt` (78) for
     another store or a second process of the same name.
     """
@@ -72,7 +74,7 @@ def run(
     topics = Topics(settings.kafka.prefix)
     client = client_settings(settings.kafka)
     workers = settings.workers
-    store = LocalStore(Path(settings.output.root), settings.output.mode_bits)
+    store = open_output(settings.output)
     engine_settings = EngineSettings(
         threads=workers.threads,
         window_requests=workers.window_requests,
@@ -103,12 +105,20 @@ def run(
     )
     producer = Producer(client)
     spool = Spool(store)
+    caller = PartnerCaller(
+        partners,
+        Client(workers.threads, context=tls),
+        Credentials(config.secrets.read),
+        clock.wall,
+    )
     output = Output(
         partners=partners,
         publisher=Publisher(store, PathTemplate(settings.output.path)),
         spool=spool,
         fence=fence,
         clock=clock,
+        secrets_of=caller.secrets_of,
+        publish_seconds=store.publish_seconds,
     )
     loop.attach(
         consumer=GroupConsumer(
@@ -127,12 +137,7 @@ def run(
         ),
         executor=Executor(
             threads=workers.threads,
-            caller=PartnerCaller(
-                partners,
-                Client(workers.threads),
-                Credentials(config.secrets.read),
-                clock.wall,
-            ),
+            caller=caller,
             engine=engine,
             events=events,
             fence=fence,
@@ -141,8 +146,8 @@ def run(
             log=tally,
             grant_seconds=engine_settings.grant_seconds,
         ),
-        finishing=Finishing(output, engine, events),
-        looking=Looking(output, engine, events),
+        finishing=Finishing(output, engine, events, threads=store.threads),
+        looking=Looking(output, engine, events, threads=store.threads),
         restorer=Restorer(
             make_reader=lambda: PartitionReader(client, group=settings.kafka.prefix),
             topics=topics,

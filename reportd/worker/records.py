@@ -1,10 +1,12 @@
 """Produces what the engine wants written, and tells it when it stands. Used by the loop."""
 
 import functools
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from reportd.broker.errors import RecordTooLargeError
 from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.broker.topics import Topics
@@ -15,6 +17,8 @@ from reportd.worker.actions import Forward, WriteDead, WriteEnd, WriteStep
 from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.events import Events
+
+logger = logging.getLogger(__name__)
 
 Record = WriteEnd | WriteStep | WriteDead | Forward
 Done = int | BrokerError
@@ -119,11 +123,18 @@ class Records:
             message.value,
             key=record.key.encode(),
             headers=(*kept, ("forwards", str(times).encode())),
-            on_done=self._event(functools.partial(self._forwarded, message)),
+            on_done=functools.partial(self._forward_came, message),
         )
+
+    def _forward_came(self, message: Message, result: Done) -> None:
+        if isinstance(result, RecordTooLargeError):  # it was as large as may be, and has grown
+            self._events.put(functools.partial(self._engine.not_forwarded, message))
+        else:
+            self._event(functools.partial(self._forwarded, message))(result)
 
     def _end_confirmed(self, entry: Entry, end: End, position: int, now: Now) -> None:
         self._tally.ended(entry, end)
+        _log_end(entry, end)
         self._engine.end_confirmed(entry, end, position, now)
 
     def _step_confirmed(self, entry: Entry, step: Step, position: int, now: Now) -> None:
@@ -136,6 +147,20 @@ class Records:
         parsed = self._topics.parse(message.topic)
         self._tally.forwarded(parsed[1] if parsed else "")
         self._engine.forwarded(message)
+
+
+def _log_end(entry: Entry, end: End) -> None:
+    """Say how a request ended: at level debug, but for those that somebody has to look at."""
+    level = logging.WARNING if end.state == "dead" else logging.DEBUG
+    if not logger.isEnabledFor(level):
+        return
+    logger.log(
+        level,
+        "%s%s",
+        end.state,
+        f": {end.reason}" if end.reason else "",
+        extra={"action": f"request_{end.state}", **entry.request.log_fields()},
+    )
 
 
 def _confirmed(done: Callable[[int, Now], None], result: Done, now: Now) -> None:

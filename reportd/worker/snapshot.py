@@ -22,7 +22,8 @@ def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
     shown = {
         "at": now.wall,
         "fence_open": fence.is_open(now.boot),
-        "output_away": engine.stall_reason,
+        "commit_age_seconds": fence.commit_age_seconds(now.boot),
+        "output_away": engine.output_trouble(now),
         "in_flight": engine.in_flight,
         "partitions": [one for part in partitions for one in _topics(part, now)],
         "limits": [one for part in partitions for one in _limits(part, now)],

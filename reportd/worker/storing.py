@@ -1,21 +1,26 @@
 """The output as one worker uses it: looks, spool, parse and publish. Used by the store threads."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from reportd.clock import Clock
-from reportd.errors import FencedError
+from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
 from reportd.model.ledger import PublishedFile, Step
 from reportd.model.request import Request
+from reportd.partners.body import Body
 from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
+from reportd.partners.redaction import redacted, redacted_reason, without_secrets
 from reportd.sinks.publish import Prepared, Published, Publisher
 from reportd.sinks.spool import Spool
 from reportd.worker.entry import Entry
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Outcome
-from reportd.worker.partition import Looked
+from reportd.worker.partition import Looked, Misfit
+
+logger = logging.getLogger(__name__)
 
 
 class Output:
@@ -29,13 +34,20 @@ class Output:
         spool: Spool,
         fence: Fence,
         clock: Clock,
+        secrets_of: Callable[[Request], Collection[str]],
+        publish_seconds: float = 0.0,
     ) -> None:
-        """Take an open store's publisher and spool."""
+        """Take an open store's publisher and spool, and its `OutputRoot.publish_seconds`.
+
+        ``secrets_of`` tells the secrets of a request's calls.
+        """
         self._partners = partners
         self._publisher = publisher
         self._spool = spool
         self._fence = fence
         self._clock = clock
+        self._secrets_of = secrets_of
+        self._publish_seconds = publish_seconds
 
     def look(self, entry: Entry) -> Looked:
         """Say what stands there for a request; publishes its complete temp files."""
@@ -85,6 +97,28 @@ class Output:
         """Delete a request's spool."""
         self._spool.remove(request_id, replay)
 
+    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+        """Keep an answer that does not fit; say why, without the secrets it was asked with."""
+        request = entry.request
+        secrets = self._secrets_of(request)
+        answer = Body(body, self._partners[request.partner].reports[request.report].spec)
+        return Misfit(
+            reason=redacted_reason(reason, secrets),
+            sample=redacted(answer.text(), secrets),
+            answer=self._kept(entry, without_secrets(_opened(answer, body), secrets)),
+        )
+
+    def _kept(self, entry: Entry, body: bytes) -> str:
+        try:
+            return self._spool.keep(entry.request.id, entry.replay, body)
+        except OutputError as error:
+            logger.warning(
+                "an answer that nobody understood is not kept: %s",
+                error,
+                extra={"action": "answer_not_kept", **entry.request.log_fields()},
+            )
+            return ""
+
     def _completed(self, entry: Entry) -> Request:
         """Return the request with its parameters' defaults: paths name them all."""
         return self._partners[entry.request.partner].completed(entry.request)
@@ -94,10 +128,19 @@ class Output:
 
     def _guard(self, entry: Entry) -> Callable[[], None]:
         def guard() -> None:
-            if not entry.alive() or not self._fence.is_open(self._clock.boottime()):
+            done_at = self._clock.boottime() + self._publish_seconds
+            if not entry.alive() or not self._fence.is_open(done_at):
                 raise FencedError("the lease on the partition has run out")
 
         return guard
+
+
+def _opened(answer: Body, raw: bytes) -> bytes:
+    """Return the answer as text, so that a secret in it is found; as it came where it is none."""
+    try:
+        return answer.data()
+    except UnexpectedAnswerError:
+        return raw
 
 
 def _outcome(published: Published) -> tuple[tuple[PublishedFile, ...], str]:
@@ -108,6 +151,6 @@ def provisional_days(partner: Partner, entry: Entry, now_wall: float) -> frozens
     """Return the days that may still change: their restatement time is not over."""
     request = entry.request
     zone = ZoneInfo(request.timezone)
-    settled_after = timedelta(days=partner.spec.restatement_days)
     today = datetime.fromtimestamp(now_wall, zone).date()
-    return frozenset(day for day in request.days() if day + settled_after >= today)
+    first = today - timedelta(days=partner.spec.restatement_days)
+    return frozenset(day for day in request.days() if day >= first)

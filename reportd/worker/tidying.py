@@ -14,9 +14,8 @@ from reportd.broker.admin import Admin
 from reportd.broker.message import Part
 from reportd.broker.topics import Topics
 from reportd.errors import BrokerError, OutputError
-from reportd.sinks.local import LocalStore
 from reportd.sinks.spool import Spool
-from reportd.sinks.store import stage_key
+from reportd.sinks.store import Store, stage_key
 from reportd.worker.partition import Partition
 
 logger = logging.getLogger(__name__)
@@ -88,7 +87,7 @@ class Tidier:
     def __init__(
         self,
         make_admin: Callable[[], Admin],
-        store: LocalStore,
+        store: Store,
         spool: Spool,
         wall: Callable[[], float],
     ) -> None:

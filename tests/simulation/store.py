@@ -6,6 +6,7 @@ from dataclasses import replace
 from reportd.errors import OutputError
 from reportd.sinks.formats import Chunk
 from reportd.sinks.receipts import Receipt
+from reportd.sinks.store import Guard
 
 
 class Crash(BaseException):
@@ -99,8 +100,9 @@ class MemoryStage:
         found = self._files.get(path)
         return found[0] if found else None
 
-    def publish(self, receipt: Receipt) -> None:
+    def publish(self, receipt: Receipt, guard: Guard) -> None:
         """Give one file its final name."""
+        guard()
         self._do("publish")
         self._store.files[receipt.path] = self._files[receipt.path]
         self._store.written.append((self._store.clock(), receipt.path, receipt))

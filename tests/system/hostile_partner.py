@@ -98,6 +98,8 @@ class _Partner(_Quiet):
             self.answer(404, b'{"error": "no such account"}')
         elif account == "echo":
             self.answer(403, orjson.dumps({"error": "refused", "you_sent": token}))
+        elif account == "mirror":
+            self.answer(200, orjson.dumps({"data": [{**rows[0], "clicks": f"{token} was sent"}]}))
         elif account == "redirect":
             self.answer(302, b"", Location=partner.elsewhere)
         elif account == "next":

@@ -18,11 +18,13 @@ from reportd.board import Board
 from reportd.clock import SystemClock
 from reportd.errors import ConfigError, Halt, UnavailableError
 from reportd.metrics import Metrics
+from reportd.observer.machine import started_ticks
 from reportd.supervisor.child import ChildContext, ChildSpec
 from reportd.supervisor.herald import Herald
 from reportd.supervisor.loop import Supervisor
 from reportd.supervisor.plan import Plan
 from reportd.supervisor.probe import Report
+from reportd.supervisor.reload_file import ReloadFile
 from reportd.supervisor.respawn import RespawnPolicy
 
 CLOCK = SystemClock()
@@ -44,13 +46,13 @@ def child(folder: Path, entry: dict[str, Any]) -> Callable[[ChildContext], int]:
     """Return what one fake child does."""
 
     def run(context: ChildContext) -> int:
+        for request in entry.get("in_hand", []):  # before anybody knows of this life and ends it
+            context.slot.take(request)
         with (folder / f"{context.name}.lives").open("a") as lives:
             life = {"pid": os.getpid(), "strikes": dict(context.strikes), "tag": entry.get("tag")}
             lives.write(json.dumps(life) + "\n")
         book = Metrics.of_process(folder / "metrics", context.name)
         book.rows.inc("acme")
-        for request in entry.get("in_hand", []):
-            context.slot.take(request)
         return behave(context, entry)
 
     return run
@@ -131,7 +133,10 @@ def main() -> int:
     (folder / "metrics").mkdir(exist_ok=True)
     log.setup()
     board = Board(8)
-    herald = Herald(notify.Notifier(), board.slot(0), lambda: "12 open", notify.watchdog_seconds())
+    reload_file = ReloadFile(folder, os.getpid(), started_ticks(os.getpid()))
+    herald = Herald(
+        notify.Notifier(), board.slot(0), lambda: "12 open", notify.watchdog_seconds(), reload_file
+    )
     policy = RespawnPolicy(base_seconds=0.5)
     return Supervisor(FolderSource(folder), board, herald, CLOCK, policy).run()
 

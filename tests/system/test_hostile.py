@@ -1,5 +1,6 @@
 """Everything in the topic is hostile, and so are partners: each ends as a dead letter, alone."""
 
+import base64
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 import pytest
 
+from reportd.broker.keys import partition_of
 from reportd.broker.letters import DeadLetter, dead_letters
 from reportd.broker.producer import Producer
 from reportd.broker.topics import DEAD_MAX_BYTES, REQUEST_MAX_BYTES
@@ -137,6 +139,8 @@ def seen_outside(stage: Stage, vm: Vm) -> str:
     assert len(said) >= 3
     for message in stage.books.dead():
         said += [repr(message.value), repr(message.headers)]
+    for ends in stage.follow().ends.values():
+        said += [repr(one.record) for one in ends]
     return "\n".join(said)
 
 
@@ -150,6 +154,8 @@ POISON = {
     "a day that is none": body(first_day="2026-02-30", last_day="2026-02-30"),
     "too many days": body(first_day="2020-01-01"),
     "an id of another": body(id="0" * 32),
+    "a run that is newer than all": body(run="daily/9999-11-22T04:00Z#1"),
+    "a wait without end": body(run="by hand", not_before=1e15),
     "unknown partner": body(partner="umbrella"),
     "unknown report": body(report="passwords"),
     "unknown format": body(formats=["exe"]),
@@ -165,6 +171,19 @@ POISON = {
 }
 
 
+def too_large_to_forward() -> tuple[bytes, int]:
+    """Return a valid request that fills its topic's limit without a key, and a wrong partition.
+
+    Nothing in it can be compressed, nor the key by its account: they are too far apart.
+    """
+    noise = base64.b64encode(random.Random(2).randbytes(REQUEST_MAX_BYTES)).decode()
+    name = noise[-1000:]
+    room = REQUEST_MAX_BYTES - 200 - len(body(account=name, pad=""))
+    said = orjson.loads(body(account=name))
+    made = orjson.dumps({"pad": noise[:room], **said})
+    return made, (partition_of(name.encode(), 4) + 1) % 4
+
+
 def test_poison(stage: Stage, partner: HostilePartner) -> None:
     """Whatever is in a message: it ends as a dead letter with its bytes, and nothing else does."""
     topic = stage.topics.requests("acme")
@@ -173,6 +192,9 @@ def test_poison(stage: Stage, partner: HostilePartner) -> None:
     bad = [*POISON.values(), large]
     for number, value in enumerate(bad):
         producer.send(topic, value, key=b"k", partition=number % 4)
+    brimful, partition = too_large_to_forward()
+    producer.send(topic, brimful, partition=partition)
+    bad.append(brimful)
     assert producer.flush(30) == 0
     good = ask(stage, GOOD)
     vm = stage.start(stage.vms["vm-a"])
@@ -215,7 +237,7 @@ def test_values_are_no_code(stage: Stage, partner: HostilePartner) -> None:
 
 def test_lying_partner(stage: Stage, partner: HostilePartner) -> None:
     """Redirects and next pages to other hosts, bombs, other days, echoes: dead, and no harm."""
-    names = ("redirect", "next", "bomb", "escape", "echo")
+    names = ("redirect", "next", "bomb", "escape", "echo", "mirror")
     bad = ask(stage, names)
     good = ask(stage, GOOD)
     vm = stage.start(stage.vms["vm-a"])
@@ -233,6 +255,7 @@ def test_lying_partner(stage: Stage, partner: HostilePartner) -> None:
     assert partner.trapped == []
     assert all(found[one.account].value == one.to_json() for one in bad)
     assert b"refused" in found["echo"].sample
+    assert b"was sent" in found["mirror"].sample
     assert SECRET not in seen_outside(stage, vm)
     assert len(files(stage.place.output)) == len(good)
     stopped(vm)

@@ -16,6 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from reportd import metrics
+from reportd.cli import reportctl
 
 SCRIPT = Path(__file__).with_name("small_daemon.py")
 PATIENCE_SECONDS = 30.0
@@ -302,6 +303,8 @@ def test_check_fails_at_the_start(daemon: Daemon) -> None:
     assert daemon.ended() == 78
     assert "kafka: missing" in daemon.log()
     assert "output: missing" in daemon.log()
+    why = "STATUS=reportd.toml: kafka: missing; reportd.toml: output: missing; draining"
+    assert any(f"STOPPING=1\n{why}" in text for text in daemon.told())
     assert daemon.lives("worker-0") == []
 
 
@@ -396,6 +399,66 @@ def test_reload_with_another_number_of_workers(daemon: Daemon) -> None:
 
     assert len(daemon.lives("worker-2")) == 1
     assert not is_alive(daemon.lives("worker-1")[0]["pid"])
+
+
+def reload(daemon: Daemon, *more: str) -> int:
+    """Run ``reportctl reload`` on the daemon."""
+    return reportctl.main(["reload", "--runtime-folder", str(daemon.folder), *more])
+
+
+def test_reload_command_waits_until_it_is_done(daemon: Daemon) -> None:
+    """When ``reportctl reload`` has ended every child is a new one, however long they drained."""
+    slow = {"tag": 1, "drain_seconds": 0.5}
+    daemon.plan({**WORKER, **slow}, {**SECOND, **slow}, {**OBSERVER, **slow})
+    daemon.start().ready()
+    daemon.plan({**WORKER, "tag": 2}, {**SECOND, "tag": 2}, {**OBSERVER, "tag": 2})
+
+    assert reload(daemon, "--pid", str(daemon.pid)) == 0
+    names = ("worker-0", "worker-1", "observer")
+    assert [[life["tag"] for life in daemon.lives(name)] for name in names] == [[1, 2]] * 3
+
+
+def test_reload_command_says_why_it_is_refused(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A refusal ends it with 78 and every problem; a good one after it is good again."""
+    daemon.plan(WORKER)
+    daemon.start().ready()
+    daemon.plan(WORKER, problems=["acme.toml: limits: wrong", "acme.toml: hosts: missing"])
+
+    assert reload(daemon) == 78
+    said = capsys.readouterr().err
+    assert said.splitlines()[1:] == ["acme.toml: limits: wrong", "acme.toml: hosts: missing"]
+
+    daemon.plan(WORKER)
+    assert reload(daemon) == 0
+
+
+def test_reload_command_waits_for_the_way_back(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A child that does not start refuses the reload; it is over when the old ones run again."""
+    daemon.plan({**WORKER, "tag": 1}, {**SECOND, "tag": 1})
+    daemon.start().ready()
+    daemon.plan({**WORKER, "tag": 2}, {**SECOND, "tag": 2, "does": "refuse"})
+
+    assert reload(daemon) == 78
+    assert "instance id is taken by vm-2" in capsys.readouterr().err
+    assert [life["tag"] for life in daemon.lives("worker-1")] == [1, 2, 1]
+
+
+def test_reload_command_gives_up(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """It waits no longer than told, and not at all for a daemon that is not there."""
+    daemon.plan(WORKER)
+    daemon.start().ready()
+    daemon.plan(WORKER, hang=True)
+
+    assert reload(daemon, "--timeout", "0.3") == 75
+    assert reload(daemon, "--pid", "1") == 75
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+    assert reload(daemon) == 75
+    assert "is gone" in capsys.readouterr().err
 
 
 def test_stacks_on_usr1(daemon: Daemon) -> None:

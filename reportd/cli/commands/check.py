@@ -1,16 +1,18 @@
 """``reportctl check``: is everything that is written down right? Says every problem at once."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from reportd.broker.settings import client_settings, library_problems
 from reportd.cli.options import add_config_option
 from reportd.config.calendar import days_without_slot, next_slot
-from reportd.config.load import Config, load
+from reportd.config.load import Config, folders, load
 from reportd.config.schedule import Schedule, ask_problems, load_schedules
 from reportd.errors import ConfigError
+from reportd.observer.web import tls_context
 from reportd.partners.load import load_partners
 from reportd.partners.partner import Partner
 from reportd.sinks.formats import FORMATS
@@ -18,6 +20,11 @@ from reportd.sinks.paths import PathTemplate
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
+
+LONG_SECONDS = 3600.0
+"""A limit over that long is worth a word: whoever takes a partition over starts it spent."""
+
+T = TypeVar("T")
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
@@ -33,27 +40,50 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Check all; return 0, or raise `ConfigError` with every problem."""
-    config = load(args.config)
+    try:
+        config = load(args.config)
+    except ConfigError as error:
+        raise ConfigError(*error.problems, *_other_problems(args.config)) from None
     # the library need not say that no broker answers: nobody has asked it to find one
     quiet = {**client_settings(config.settings.kafka), "log_level": 0}
     problems: list[str] = [f"{config.path}: kafka: {what}" for what in library_problems(quiet)]
-    partners: Mapping[str, Partner] | None = None
-    schedules: Mapping[str, Schedule] = {}
     try:
-        partners = load_partners(config.settings.partners_folder)
+        tls_context(config.settings.metrics)
     except ConfigError as error:
-        problems += error.problems
-    try:
-        schedules = load_schedules(config.settings.schedules_folder, config.secrets)
-    except ConfigError as error:
-        problems += error.problems
+        problems += [f"{config.path}: {what}" for what in error.problems]
+    partners, found = _tried(lambda: load_partners(config.settings.partners_folder))
+    problems += found
+    schedules, found = _tried(
+        lambda: load_schedules(config.settings.schedules_folder, config.secrets)
+    )
+    problems += found
     if partners is not None:
-        problems += reference_problems(config, partners, schedules)
+        problems += reference_problems(config, partners, schedules or {})
     if problems:
         raise ConfigError(*problems)
-    for line in summary(config, partners or {}, schedules, datetime.now(UTC)):
+    for line in summary(config, partners or {}, schedules or {}, datetime.now(UTC)):
         print(line)
     return 0
+
+
+def _other_problems(path: Path) -> list[str]:
+    """Return what is wrong with partners and schedules of a configuration that does not load."""
+    found = folders(path)
+    if found is None:
+        return []
+    partners, problems = _tried(lambda: load_partners(found.partners))
+    schedules, more = _tried(lambda: load_schedules(found.schedules, found.secrets))
+    problems += more
+    if partners is not None and schedules is not None:
+        problems += schedule_problems(partners, schedules)
+    return problems
+
+
+def _tried(load: Callable[[], T]) -> tuple[T | None, list[str]]:
+    try:
+        return load(), []
+    except ConfigError as error:
+        return None, list(error.problems)
 
 
 def reference_problems(
@@ -69,10 +99,31 @@ def reference_problems(
                 for what in template.problems(report.spec.params)
                 if what not in template.problems()
             ]
+    return problems + schedule_problems(partners, schedules)
+
+
+def schedule_problems(
+    partners: Mapping[str, Partner], schedules: Mapping[str, Schedule]
+) -> list[str]:
+    """Return what schedules ask for that nobody has."""
     reports = {name: partner.reports for name, partner in partners.items()}
+    problems = []
     for schedule in schedules.values():
         problems += ask_problems(schedule, reports, FORMATS)
+        problems += _refused(schedule, partners)
     return problems
+
+
+def _refused(schedule: Schedule, partners: Mapping[str, Partner]) -> Iterator[str]:
+    """Yield what workers would refuse of a schedule's requests: too many days, wrong params."""
+    for number, ask in enumerate(schedule.settings.ask, 1):
+        partner = partners.get(ask.partner)
+        report = partner.reports.get(ask.report_name) if partner is not None else None
+        if report is not None:
+            days = max(span.count for span in ask.spans)
+            for what in report.problems_of(days, ask.params):
+                hint = "; see split_days" if what.startswith("days") else ""
+                yield f"{schedule.path}: ask[{number}].{what}{hint}"
 
 
 def summary(
@@ -90,6 +141,12 @@ def summary(
             f"{limit.calls} in {limit.seconds:g} s per {limit.per}" for limit in partner.spec.limits
         )
         yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
+        for number, limit in enumerate(partner.spec.limits, 1):
+            if limit.seconds >= LONG_SECONDS:
+                yield (
+                    f"partner {partner.name}: limits[{number}] begins spent with each start: up to "
+                    f"{limit.seconds / 3600:g} h without a call (docs/design/limits.rst)"
+                )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)
 

@@ -126,6 +126,12 @@ def _show(found: Mapping[str, Any]) -> None:
     )
     for trouble in found.get("troubles", ()):
         print(f"  {harmless(str(trouble))}")
+    for warning in found.get("warnings", ()):
+        print(f"  warning: {harmless(str(warning))}")
+    if not found.get("reload", {}).get("ok", True):
+        print("  warning: the configuration on disk is refused, the one before runs on:")
+        for problem in found["reload"].get("problems", ()):
+            print(f"    {harmless(str(problem))}")
     partners = found.get("partners", {})
     seen = [state for state in STATES if any(one["states"].get(state) for one in partners.values())]
     show_table(

@@ -128,6 +128,7 @@ class Stage:
         self,
         order: Order = PLAIN,
         kind: type[BrokerCluster] = BrokerCluster,
+        machine: str = "vm",
     ) -> list[Outcome]:
         """Enqueue as `reportd.enqueue.compose` does, with the session that is there."""
         schedule = load_schedule(self.folder / "daily.toml")
@@ -150,7 +151,7 @@ class Stage:
                 self.topics,
                 cluster,
                 engine,
-                Holder("vm", process_name()),
+                Holder(machine, process_name()),
                 clock=SystemClock(),
                 pause=threading.Event().wait,
                 gone=is_gone,

@@ -1,15 +1,21 @@
 """What Spark writes, against what the workers read."""
 
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import orjson
 import pytest
+from pyspark.sql import SparkSession
 
 from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
 from reportd.broker.producer import Producer
-from reportd.enqueue.job import Order
+from reportd.config.accounts import AccountsSource
+from reportd.enqueue.job import Order, Outcome
 from reportd.enqueue.runs_topic import parse_run_record
+from reportd.enqueue.spark_accounts import read_accounts
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError
 from reportd.model.account import Account
 from reportd.model.request import Request, canonical_params, request_id
@@ -17,7 +23,7 @@ from reportd.model.run import Manifest
 from reportd.partners.load import load_partners
 from tests.integration.enqueue.stage import PARTITIONS, DyingCluster, Stage, ids_hash
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.soak]
+pytestmark = pytest.mark.timeout(300)
 
 # An attribute, a zone, a credential and an account of every kind that may stand in a table
 ODD = [
@@ -103,6 +109,23 @@ def test_second_start_writes_the_difference(stage: Stage) -> None:
     assert 5 == len(ids) == len(set(ids)) == third.requests
     assert second.manifest is not None
     assert ids_hash(ids) == second.manifest.ids_hash
+
+
+def test_two_machines_at_once_write_each_request_once(stage: Stage) -> None:
+    """One claims the slot, the other waits for it and finds it complete."""
+    stage.accounts(TABLE)
+    both = threading.Barrier(2)
+
+    def start(machine: str) -> list[Outcome]:
+        both.wait(60)
+        return stage.enqueue(machine=machine)
+
+    with ThreadPoolExecutor(2) as machines:
+        outcomes = [one for found in machines.map(start, ("vm1", "vm2")) for one in found]
+
+    assert [3, 3] == [one.requests for one in outcomes]
+    assert [0, 3] == sorted(one.written for one in outcomes)
+    assert 3 == len(stage.messages())
 
 
 def test_rerun_that_lacks_nothing_adds_nothing(stage: Stage) -> None:
@@ -226,6 +249,37 @@ def test_unusable_table_is_refused(stage: Stage, text: str, said: str) -> None:
 
     with pytest.raises(ConfigError, match=said):
         stage.enqueue()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "orc", "jdbc", "table"])
+def test_accounts_come_from_anything_spark_reads(
+    spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    """Files with types of their own, a database, a table of the catalogue."""
+    frame = spark.sql("select 'meta' partner, 7L account, false active, 'UTC' timezone, 3 tier")
+    derby = {
+        "url": f"jdbc:derby:memory:{tmp_path.name};create=true",
+        "dbtable": "accounts",
+        "driver": "org.apache.derby.jdbc.EmbeddedDriver",
+    }
+    source = AccountsSource(format=kind, path=str(tmp_path / kind))
+    if kind == "table":
+        frame.createOrReplaceTempView("accounts")
+        source = AccountsSource(table="accounts")
+    elif kind == "jdbc":
+        system = spark._jvm.java.lang.System  # type: ignore[union-attr] # py4j has no types
+        system.setProperty("derby.stream.error.file", str(tmp_path / "derby.log"))
+        source = AccountsSource(format=kind, options=derby)
+        frame.write.format(kind).options(**derby).save()
+    else:
+        frame.write.format(kind).save(source.path)
+
+    found = read_accounts(spark, source, ["meta"])
+
+    assert (1, {}) == (found.total, dict(found.active))
+    assert [("7", False, "3")] == [
+        (row["account"], row["active"], row["attributes"][0]) for row in found.rows.collect()
+    ]
 
 
 def test_quotes_and_spaces_of_a_csv(stage: Stage) -> None:

@@ -119,12 +119,14 @@ def test_tls(tmp_path: Path) -> None:
         idle.close()
 
 
-def test_bad_certificate_is_said(tmp_path: Path) -> None:
-    """A certificate that is none is a configuration error."""
+@pytest.mark.parametrize("text", ["nonsense", None])
+def test_bad_certificate_is_said(tmp_path: Path, text: str | None) -> None:
+    """A certificate that is none, or not there, is a configuration error that names the file."""
     file = tmp_path / "x.crt"
-    file.write_text("nonsense")
+    if text is not None:
+        file.write_text(text)
 
-    with pytest.raises(ConfigError, match=r"metrics\.tls"):
+    with pytest.raises(ConfigError, match=rf"metrics\.tls: {file}"):
         Web(
             LOCAL.model_copy(update={"tls": TlsSettings(certificate=file, key=file)}),
             Health().pages(),

@@ -1,9 +1,11 @@
 """A process that publishes until it is killed; run by test_kill.
 
 Prints the number of each request before and after it is published. The same number always makes
-the same request with the same rows.
+the same request with the same rows. The root is a folder, or ``s3:<port>``, with the key in the
+environment.
 """
 
+import os
 import sys
 from datetime import date, timedelta
 from itertools import count
@@ -15,6 +17,10 @@ from reportd.model.request import Request
 from reportd.sinks.local import LocalStore
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
+from reportd.sinks.store import OutputRoot
+from tests.s3server import open_store, settings_of
+
+SECRET = "REPORTD_TEST_S3_SECRET"
 
 FIRST = date(2026, 11, 1)
 FORMATS = ("parquet", "csv", "jsonl.gz")
@@ -58,9 +64,16 @@ def publish(publisher: Publisher, number: int) -> None:
     publisher.publish(request, targets, tables_of(number, request), lambda: None)
 
 
-def main(root: str, first: str) -> None:
+def store_at(where: str) -> OutputRoot:
+    """Open a root."""
+    if where.startswith("s3:"):
+        return open_store(settings_of(int(where.removeprefix("s3:")), os.environ[SECRET]))
+    return LocalStore(Path(where))
+
+
+def main(where: str, first: str) -> None:
     """Publish from a number on, for ever."""
-    publisher = Publisher(LocalStore(Path(root)), PathTemplate())
+    publisher = Publisher(store_at(where), PathTemplate())
     for number in count(int(first)):
         sys.stdout.write(f"begin {number}\n")
         sys.stdout.flush()

@@ -12,12 +12,20 @@ from pathlib import Path
 
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+import pytest
 
 from reportd.model.request import Request
-from reportd.sinks.local import LocalStore
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Look, Publisher
-from tests.integration.sinks.publishing import FORMATS, publish, request_of, tables_of
+from tests.integration.sinks.publishing import (
+    FORMATS,
+    SECRET,
+    publish,
+    request_of,
+    store_at,
+    tables_of,
+)
+from tests.s3server import S3Server
 
 ROUNDS = 15
 
@@ -55,10 +63,10 @@ def check_final_files(root: Path) -> None:
             assert len(gzip.decompress(path.read_bytes()).splitlines()) == table.num_rows
 
 
-def until_killed(root: Path, first: int, seconds: float) -> tuple[int, int]:
+def until_killed(where: str, first: int, seconds: float) -> tuple[int, int]:
     """Publish in a process of its own and kill it; return the last number begun and done."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.sinks.publishing", str(root), str(first)],
+        [sys.executable, "-m", "tests.integration.sinks.publishing", where, str(first)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -79,30 +87,41 @@ def until_killed(root: Path, first: int, seconds: float) -> tuple[int, int]:
 
 def test_killed_at_random(tmp_path: Path) -> None:
     """After each kill: no final file is half, what was durable is found, the rest is asked for."""
+    kill_at_random(str(tmp_path), tmp_path, ROUNDS, 0.15)
+
+
+def test_killed_at_random_before_a_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same."""
+    monkeypatch.setenv(SECRET, s3.secret_key)
+    kill_at_random(f"s3:{s3.port}", s3.root, ROUNDS // 2, 0.6)
+
+
+def kill_at_random(where: str, root: Path, rounds: int, seconds_most: float) -> None:
+    """Kill a process that publishes, again and again; ``root`` is where its files lie here."""
     seed = time.time_ns() % 1_000_000
     chance = random.Random(seed)
-    publisher = Publisher(LocalStore(tmp_path), PathTemplate())
+    publisher = Publisher(store_at(where), PathTemplate())
     first, mine, none = 0, 0, 0
-    for _ in range(ROUNDS):
-        begun, done = until_killed(tmp_path, first, chance.uniform(0.0, 0.15))
-        check_final_files(tmp_path)
+    for _ in range(rounds):
+        begun, done = until_killed(where, first, chance.uniform(0.0, seconds_most))
+        check_final_files(root)
 
         if done >= first:
             assert look(publisher, request_of(done)).kind in ("mine", "newer")
         if begun > done:
             request = request_of(begun)
             found = look(publisher, request)
-            check_final_files(tmp_path)
+            check_final_files(root)
             mine += found.kind != "none"
             none += found.kind == "none"
             if found.kind == "none":
                 publish(publisher, begun)
             assert look(publisher, request).kind in ("mine", "newer")
             files = look(publisher, request).published.files
-            assert all(numbers_in(tmp_path / file.path) == {begun} for file in files)
-        check_final_files(tmp_path)
+            assert all(numbers_in(root / file.path) == {begun} for file in files)
+        check_final_files(root)
         first = begun + 1
 
     print(f"seed {seed}: {first} requests, {mine} found after the kill, {none} asked again")
-    assert first > ROUNDS
-    assert len(list(tmp_path.glob("acme/stats/*/*"))) <= 4 * 3 * len(FORMATS)
+    assert first > rounds
+    assert len(list(root.glob("acme/stats/*/*"))) <= 4 * 3 * len(FORMATS)

@@ -82,6 +82,17 @@ def test_right_is_0_and_shows_the_key(place: Place, capsys: pytest.CaptureFixtur
     assert "schedule daily: *-*-* 02:30:00 Europe/Zurich; next " in said
 
 
+def test_a_limit_over_a_day_is_told_of(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is right, but whoever writes it expects calls right after a restart."""
+    limit = 'per = "account", calls = 5, seconds = 86400'
+    place.write("partners/acme.toml", PARTNER.replace('per = "account", calls = 5', limit))
+
+    assert place.check() == 0
+    said = capsys.readouterr().out
+    assert "partner acme: limits[2] begins spent with each start: up to 24 h" in said
+    assert "limits[1]" not in said
+
+
 def test_every_problem_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """The path template, the partner that is not there, the format: all in one go, and 78."""
     place.write("reportd.toml", CONFIG)
@@ -96,6 +107,22 @@ def test_every_problem_at_once(place: Place, capsys: pytest.CaptureFixture[str])
     assert "third.toml: ask[1].formats: unknown 'xls'" in said
 
 
+def test_what_workers_would_refuse_is_said_here(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More days than the report gives at once, and parameters that it does not know."""
+    asks = SCHEDULE.replace('"1..7"', '"1..7"\nparams = { nope = "x" }')
+    place.write("schedules/daily.toml", asks)
+    place.write("schedules/split.toml", SCHEDULE.replace('"1..7"', '"1..7"\nsplit_days = 3'))
+    place.write("partners/acme.toml", PARTNER.replace("day_column", "max_days = 3\nday_column"))
+
+    assert place.check() == EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert "daily.toml: ask[1].days: 7, but this report gives at most 3; see split_days" in said
+    assert "daily.toml: ask[1].params: one that the report does not declare" in said
+    assert "split.toml" not in said
+
+
 def test_broken_files_do_not_hide_each_other(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +134,52 @@ def test_broken_files_do_not_hide_each_other(
     said = capsys.readouterr().err
     assert "partners/acme.toml: not TOML" in said
     assert "schedules/daily.toml: calendar: must be text in quotes" in said
+
+
+def test_wrong_settings_hide_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Problems of the settings and those of partners and schedules come in one go."""
+    place.write("reportd.toml", CONFIG + "[workers]\nthread = 3\n")
+    place.write("partners/bing.toml", "= 1")
+    place.write("schedules/second.toml", "calendar = 1")
+
+    assert place.check() == EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert "reportd.toml: workers.thread: unknown setting" in said
+    assert "partners/bing.toml: not TOML" in said
+    assert "schedules/second.toml: calendar: must be text in quotes" in said
+
+
+def test_wrong_settings_hide_no_slip_of_a_schedule(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that load are held together too, where the settings say they lie."""
+    place.write("reportd.toml", 'partners_folder = "elsewhere"\n' + CONFIG.replace("root", "rot"))
+    (place.folder / "partners").rename(place.folder / "elsewhere")
+    place.write("schedules/daily.toml", SCHEDULE.replace("acme.", "acne."))
+
+    assert place.check() == EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert "reportd.toml: output.rot: unknown setting; did you mean 'root'?" in said
+    assert "there is no partner 'acne'; did you mean 'acme'?" in said
+
+
+def test_no_configuration_is_one_problem(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there, or no TOML, says nothing of what lies beside it."""
+    place.write("partners/acme.toml", "= 1")
+    place.config.unlink()
+    assert place.check() == EXIT_CONFIG
+    assert capsys.readouterr().err.splitlines() == [
+        f"{place.config}: there is no such file; create it or name another"
+    ]
+
+
+def test_certificate_is_looked_at(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is not there is found before the observer has to end."""
+    tls = 'metrics = { tls = { certificate = "m.crt", key = "m.key" } }\n'
+    place.write("reportd.toml", tls + place.config.read_text())
+
+    assert place.check() == EXIT_CONFIG
+    assert f"{place.config}: metrics.tls: {place.folder}/m.crt" in capsys.readouterr().err
 
 
 def test_librdkafka_is_asked(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def test_the_shape_that_users_write(place: Place) -> None:
         "sasl.password": Secret("hunter2"),
     }
     assert config.settings.workers.processes == "per-partition"
-    assert config.settings.output.mode_bits == 0o640
+    assert config.settings.output.file_mode == 0o640
     assert "hunter2" not in repr(config)
     assert config.base == place.folder
 
@@ -140,7 +140,8 @@ def test_deep_nesting_is_a_sentence(place: Place) -> None:
 def test_the_hash_is_of_what_vms_share(place: Place) -> None:
     """Comments and the VM's own name do not change it; a setting or a partner file does."""
     base = place.load().config_hash
-    named = place.load("# hello\n" + MINIMAL + 'workers = { machine_id = "vm-1" }').config_hash
+    own = 'workers = { machine_id = "vm-1" }\nmetrics = { listen = "127.0.0.2:9477" }'
+    named = place.load("# hello\n" + MINIMAL + own).config_hash
     changed = place.load(MINIMAL + "workers = { threads = 3 }").config_hash
     (place.folder / "partners" / "acme.toml").write_text("x = 1")
     partner = place.load().config_hash
@@ -241,3 +242,28 @@ def test_settings_are_frozen() -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         setattr(kafka, "prefix", "other")  # noqa: B010  mypy would not let us
+
+
+S3 = """
+kafka = { servers = "k1:9092" }
+workers = { vms = 2 }
+[output]
+root = "s3://marketing/raw"
+[output.s3]
+access_key = { secret = "s3-access-key" }
+secret_key = { secret = "s3-secret-key" }
+"""
+
+
+def test_a_bucket_is_shared_and_its_keys_are_files(place: Place) -> None:
+    """Every VM sees it without being told; what is shown of the settings holds no key."""
+    for name in ("s3-access-key", "s3-secret-key"):
+        (place.folder / "secrets" / name).write_text(f"hunter2 {name}\n")
+    config = place.load(S3)
+    output = config.settings.output
+
+    assert (output.root, output.is_s3, output.shared) == ("s3://marketing/raw", True, True)
+    assert output.s3 is not None
+    assert output.s3.secret_key.reveal() == "hunter2 s3-secret-key"
+    assert output.s3.request_seconds == 19.0
+    assert "hunter2" not in repr(config) + str(config.settings)

@@ -1,10 +1,13 @@
 """How many workers, and whether a neighbour forbids to run: without a broker."""
 
+from pathlib import Path
+
 import pytest
 
 from reportd.broker.message import Message
+from reportd.config.load import load
 from reportd.config.settings import WorkerSettings
-from reportd.daemon.preflight import meet_neighbours, worker_count
+from reportd.daemon.preflight import meet_neighbours, preflight, worker_count
 from reportd.errors import ConfigError
 from reportd.model.vm import Vm
 from reportd.observer.neighbours import LIVE_SECONDS, Neighbours
@@ -104,3 +107,15 @@ def test_neighbour_that_says_goodbye() -> None:
     gone = other(6).model_copy(update={"gone": True})
 
     assert len(meet(Records([other(5)], [gone]))) == 1
+
+
+def test_certificate_is_looked_at_before_anything_is_replaced(tmp_path: Path) -> None:
+    """One that cannot be served with refuses a reload, not only the observer that it would end."""
+    file = tmp_path / "reportd.toml"
+    file.write_text(
+        'kafka = { servers = "k1:9092" }\noutput = { root = "out" }\n'
+        'metrics = { tls = { certificate = "m.crt", key = "m.key" } }\n'
+    )
+
+    with pytest.raises(ConfigError, match=r"metrics\.tls: .*m\.crt"):
+        preflight(load(file, {}), ["acme"], ME, Hands())

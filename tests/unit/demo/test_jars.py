@@ -32,8 +32,8 @@ def test_what_is_cached_is_not_fetched_again() -> None:
     """A registry is asked once for a version."""
     registry = Registry()
 
-    first = jars._fetched("kafka-1", registry.fetch)
-    second = jars._fetched("kafka-1", registry.fetch)
+    first = jars.fetched("kafka-1", registry.fetch)
+    second = jars.fetched("kafka-1", registry.fetch)
 
     assert first == second
     assert 1 == registry.fetched
@@ -42,7 +42,7 @@ def test_what_is_cached_is_not_fetched_again() -> None:
 def test_a_fetch_that_breaks_off_leaves_nothing(cache: Path) -> None:
     """Half of the jars are never taken for all of them."""
     with pytest.raises(UnavailableError):
-        jars._fetched("kafka-1", Registry(broken=True).fetch)
+        jars.fetched("kafka-1", Registry(broken=True).fetch)
 
     assert ["kafka-1.lock"] == [path.name for path in cache.iterdir()]
 
@@ -54,7 +54,7 @@ def test_two_that_start_at_once_fetch_once() -> None:
 
     def start(_number: int) -> Path:
         both.wait(10)
-        return jars._fetched("kafka-1", registry.fetch)
+        return jars.fetched("kafka-1", registry.fetch)
 
     with ThreadPoolExecutor(2) as pool:
         folders = set(pool.map(start, range(2)))

@@ -12,7 +12,7 @@ import pytest
 from reportd.broker.topics import Topics
 from reportd.config.schedule import load_schedule
 from reportd.enqueue.job import Enqueuer, Order
-from reportd.enqueue.plan import Found, Offsets, RunPlan
+from reportd.enqueue.plan import Found, Ids, Offsets, RunPlan
 from reportd.enqueue.runs import Holder, RunState, Starts, fold
 from reportd.errors import BrokerError, ConfigError, UnavailableError
 from reportd.model.run import Claim, Manifest, RunId
@@ -131,7 +131,7 @@ class FakeEngine:
         written = wanted - self.there.get(plan.run, 0)
         self.there[plan.run] = wanted
         self._cluster.end += written
-        return Found(wanted, f"{wanted:016x}"), written
+        return Found(Ids(wanted, wanted), f"{wanted:016x}"), written
 
     def snapshot(self, ends: Offsets, schedule: str) -> int:
         self.snapshots += 1

@@ -2,6 +2,7 @@
 
 import pytest
 
+from reportd.limits import limiter as limiter_module
 from reportd.limits.limiter import Blocked, Limiter, LimitRule, MeterName, Now, Scope
 
 PARTNER = Scope("partner", "acme")
@@ -122,3 +123,41 @@ def test_every_kind_of_meter_is_made_spent(meter: MeterName) -> None:
     limiter.start(at(1.0))
 
     assert limiter.blocked((ACCOUNT,), at(1.0)) is not None
+
+
+@pytest.mark.parametrize("meter", ["bucket", "sliding", "fixed"])
+def test_meters_at_rest_are_forgotten(meter: MeterName, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accounts without end cost no memory without end; what is in use, or was lately, counts on."""
+    monkeypatch.setattr(limiter_module, "METERS_MOST", 10)
+    limiter = Limiter([LimitRule(per="account", calls=2, seconds=60.0, meter=meter, burst=2)])
+    limiter.start(at(0.0))
+    for number in range(100):
+        limiter.take((Scope("account", f"{number}"),), at(200.0 + number * 10))
+    used = limiter.shares(at(1_190.0))["account"]
+    assert used[0] < 40
+
+    last = (Scope("account", "99"),)
+    limiter.take(last, at(1_190.0))
+    for number in range(100):
+        limiter.blocked((Scope("account", f"new-{number}"),), at(1_191.0))
+    assert limiter.blocked(last, at(1_191.0)) is not None
+
+
+def test_nothing_is_forgotten_while_the_start_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A meter made anew would be spent, although the one before had room again."""
+    monkeypatch.setattr(limiter_module, "METERS_MOST", 2)
+    limiter = Limiter([LimitRule(per="account", calls=9, seconds=60.0, meter="sliding")])
+    limiter.start(at(0.0))
+    for number in range(9):
+        limiter.blocked((Scope("account", f"{number}"),), at(100.0))
+
+    assert limiter.shares(at(100.0))["account"][0] == 9
+
+
+def test_scopes_without_a_limit_have_no_share() -> None:
+    """Status and metrics show what is limited."""
+    limiter = Limiter([LimitRule(per="account", calls=2, seconds=60.0)])
+    limiter.start(at(-1_000.0))
+    limiter.take((PARTNER, ACCOUNT), at(0.0))
+
+    assert list(limiter.shares(at(0.0))) == ["account"]

@@ -14,7 +14,7 @@ from reportd.model.vm import Vm
 from reportd.observer.exposition import Gauges
 from reportd.observer.offsets import Lag, Offsets
 from reportd.observer.progress import Progress
-from reportd.observer.status import Sight, document, summary
+from reportd.observer.status import Sight, document
 from reportd.observer.views import DaemonView, WorkerView, daemon_view, worker_view
 
 WALL = 1_700_000_000.0
@@ -146,18 +146,6 @@ def test_readiness(more: dict[str, Any], words: str | None) -> None:
 
     assert found["ready"] == (words is None)
     assert (words or "") in "\n".join(found["troubles"])
-
-
-def test_status_line() -> None:
-    """A few words for `systemctl status`."""
-    progress = Progress()
-    for second in range(10):
-        progress.note("acme", "here", 2.0 * second)
-        progress.tick("acme", float(second), remaining=58)
-
-    text = summary(document(sight(), {}, progress))
-
-    assert text == "58 open, 4 waiting for a day, a quota or a partner, 2.0/s, done in about 29 s"
 
 
 def test_every_gauge_is_exposed() -> None:

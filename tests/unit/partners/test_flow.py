@@ -351,3 +351,22 @@ def test_no_answer_breaks_the_judge(
     report = of.reports["stats"]
     with contextlib.suppress(UnexpectedAnswerError):
         Body(body, report.spec).rows(report.rows)
+
+
+@pytest.mark.parametrize(
+    ("pers", "slowed"),
+    [
+        ((), "account"),
+        (("partner",), "partner"),
+        (("partner", "account"), "account"),
+        (("credential", "partner"), "credential"),
+    ],
+)
+def test_slow_down_is_for_the_narrowest_limit(pers: tuple[str, ...], slowed: str) -> None:
+    """Where only the app is limited, a 429 for one account means all of them; also by a rule."""
+    limits = ", ".join(f"{{ per = '{per}', calls = 5 }}" for per in pers)
+    top = f"limits = [{limits}]\nslow_down = [{{ status = 420 }}]\n"
+    of = flow(partner(top))
+
+    found = [of.judge({}, answer(b"", status), NOW).scope for status in (429, 420)]
+    assert found == [slowed, slowed]

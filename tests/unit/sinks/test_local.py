@@ -1,5 +1,6 @@
 """A store in a folder: its identity, permissions, links, sweeping, and what it refuses."""
 
+import grp
 import os
 import stat
 from collections.abc import Iterator
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reportd.errors import OutputError
+from reportd.config.settings import OutputSettings
+from reportd.errors import ConfigError, OutputError
+from reportd.sinks.folders import Permissions
 from reportd.sinks.local import LocalStore
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
@@ -126,7 +129,7 @@ def test_permissions_do_not_depend_on_the_umask(
     tmp_path: Path, mode: int, folder_mode: int
 ) -> None:
     """Files have the configured mode, folders x where files have r."""
-    path = tmp_path / publish(LocalStore(tmp_path, mode))
+    path = tmp_path / publish(LocalStore(tmp_path, Permissions(mode)))
     found = [*(tmp_path / "_reportd").rglob("*"), path, *path.relative_to(tmp_path).parents]
 
     for one in found:
@@ -143,6 +146,50 @@ def test_folders_keep_the_group_that_they_inherit(tmp_path: Path) -> None:
     path = tmp_path / publish(LocalStore(tmp_path))
 
     assert path.parent.stat().st_mode & stat.S_ISGID
+
+
+@pytest.mark.usefixtures("any_umask")
+def test_folders_have_the_mode_they_were_given(tmp_path: Path) -> None:
+    """Apart from the files', the set-group-id bit included."""
+    path = tmp_path / publish(LocalStore(tmp_path, Permissions(0o640, 0o2770)))
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert {stat.S_IMODE(one.stat().st_mode) for one in (path.parent, path.parents[1])} == {0o2770}
+
+
+def settings(root: Path, group: str) -> OutputSettings:
+    return OutputSettings(root=str(root), group=group)
+
+
+def test_everything_has_the_group(tmp_path: Path) -> None:
+    """Files and folders alike, before they have their names; the root itself is not ours."""
+    other = 12345 if os.geteuid() == 0 else os.getgroups()[-1]
+    before = tmp_path.stat().st_gid
+    path = tmp_path / publish(LocalStore(tmp_path, Permissions(group=other)))
+
+    found = [path, *(tmp_path / "_reportd").rglob("*"), *path.parents[:3]]
+    assert {one.stat().st_gid for one in found} == {other}
+    assert tmp_path.stat().st_gid == before
+
+
+def test_group_is_known_by_its_name(tmp_path: Path) -> None:
+    """The process's own can always be given; one that nobody knows is a mistake."""
+    own = grp.getgrgid(os.getegid()).gr_name
+    path = tmp_path / publish(LocalStore.of(settings(tmp_path, own)))
+
+    assert path.stat().st_gid == os.getegid()
+    with pytest.raises(ConfigError, match="there is no group 'nobody-has-this'"):
+        LocalStore.of(settings(tmp_path, "nobody-has-this"))
+
+
+def test_group_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not belong to a group cannot give files to it: said before the first file."""
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(os, "getegid", lambda: 12345)
+    monkeypatch.setattr(os, "getgroups", list)
+
+    with pytest.raises(ConfigError, match="SupplementaryGroups=root"):
+        LocalStore.of(settings(tmp_path, "root"))
 
 
 @pytest.mark.parametrize("where", ["acme", "acme/stats", "acme/stats/date=2026-11-21"])

@@ -117,8 +117,8 @@ def test_status_line_has_the_summary_and_the_refusal() -> None:
     herald.tell(told, 0.0, 1.0)
 
     assert heard.lines == [
-        "READY running: 0 of 1 processes; configuration on disk refused (see the log), the one "
-        "before runs on; 7 open"
+        "READY running: 0 of 1 processes; configuration on disk refused, the one before runs on: "
+        "a: wrong; 7 open"
     ]
 
 

@@ -53,3 +53,16 @@ def test_nothing_held_is_nothing_said(caplog: pytest.LogCaptureFixture) -> None:
     Complaints().look(hands.engine.partitions(), at(0.0))
 
     assert [] == caplog.messages
+
+
+def test_an_output_that_is_away_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """However many files wait for it; and that it is back."""
+    complaints = Complaints()
+    with caplog.at_level(logging.INFO):
+        for seconds, reason in [(0.0, "disk full"), (1.0, "disk full"), (60.0, "disk full")]:
+            complaints.look_at_output(reason, at(seconds))
+        for seconds in (61.0, 62.0):
+            complaints.look_at_output("", at(seconds))
+
+    away = "the output is away: disk full"
+    assert [away, away, "the output takes files again"] == caplog.messages

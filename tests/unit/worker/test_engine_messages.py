@@ -1,6 +1,7 @@
 """The engine: what becomes of a message."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,7 @@ def test_a_second_copy_of_an_id_waits_and_ends_with_the_first() -> None:
     hands.put(message(request(), 0), message(request(), 1))
     assert hands.asked() == ["a"]
     assert hands.offset() == 0
+    assert [len(one.value) for one in hands.calls[0].copies] == [0], "its place is enough"
 
     hands.answer(hands.calls[0])
     assert (hands.states(), hands.offset()) == ([("a", "result")], 2)
@@ -142,6 +144,38 @@ def test_restored_poison_is_copied_again_not_ended_again() -> None:
     assert (len(hands.done(WriteDead)), hands.done(WriteEnd), hands.offset()) == (1, [], 5)
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"run": "daily/2062-11-22T04:00Z#1"}, b"run: "),
+        ({"not_before": WALL + 401 * 86_400.0}, b"not_before: "),
+    ],
+)
+def test_nothing_is_newest_or_open_for_ever(fields: dict[str, Any], reason: bytes) -> None:
+    """A run of the far future would supersede all that come; a wait without end holds the commit.
+
+    When the broker took the message decides: this VM's clock may be wrong.
+    """
+    hands = Hands()
+    hands.own()
+    hands.seconds = 50 * 366 * 86_400.0
+    hands.put(message(request(**fields), 0))
+    (copy,) = hands.done(WriteDead)
+
+    assert copy.headers["reason"].startswith(reason)
+    assert hands.offset() == 1
+
+
+def test_a_run_of_no_known_form_or_without_a_time_is_taken() -> None:
+    """Other producers are welcome; a record without the broker's time is not judged."""
+    hands = Hands()
+    hands.own()
+    hands.put(message(request("a", run="by hand"), 0))
+    hands.put(replace(message(request("b", run="x/2062-11-22T04:00Z#1"), 1), timestamp=0.0))
+
+    assert hands.asked() == ["a", "b"]
+
+
 def test_a_message_in_the_wrong_partition_is_forwarded_and_closed_here() -> None:
     """Another producer's partitioner, or a topic that grew: the message goes where it belongs."""
     hands = Hands()
@@ -153,6 +187,22 @@ def test_a_message_in_the_wrong_partition_is_forwarded_and_closed_here() -> None
     assert (forward.key, hands.offset(), hands.calls) == (account, 0, [])
 
     hands.engine.forwarded(forward.message)
+    assert hands.offset() == 1
+
+
+def test_a_message_that_is_too_large_to_be_forwarded_is_a_dead_letter() -> None:
+    """A key makes it longer than the topic takes: it ends here, alone, with its bytes."""
+    hands = Hands()
+    hands.own(partitions=2)
+    account = next(name for name in "abcdef" if partition_of(name.encode(), 2) == 1)
+    hands.kept = (StartCall, Forward)
+    hands.put(message(request(account), 0))
+    (forward,) = hands.done(Forward)
+    hands.engine.not_forwarded(forward.message, hands.now)
+    hands.go()
+    (copy,) = hands.done(WriteDead)
+
+    assert (copy.headers["error"], copy.entry.message) == (b"poison", forward.message)
     assert hands.offset() == 1
 
 

@@ -28,6 +28,17 @@ def test_a_late_answer_to_an_early_commit_does_not_move_it_back() -> None:
     assert fence.closes_at == 140.0
 
 
+def test_the_age_of_the_last_accepted_commit_is_told() -> None:
+    """Counted from its sending, whether the membership is lost or not; none yet: none."""
+    fence = Fence(45.0, 3.0)
+    before = fence.commit_age_seconds(100.0)
+    fence.commit_accepted(100.0)
+    fence.commit_accepted(90.0)
+    fence.close()
+
+    assert (before, fence.commit_age_seconds(104.0)) == (None, 4.0)
+
+
 def test_losing_the_membership_closes_it_at_once() -> None:
     """Partitions that are lost are somebody else's now."""
     fence = Fence(45.0, 3.0)

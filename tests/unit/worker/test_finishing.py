@@ -1,6 +1,7 @@
 """The threads that look, stage and publish: what they tell the engine."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
@@ -12,7 +13,7 @@ from reportd.worker.actions import Finish, LookAt, Spool, StartCall, Sweep
 from reportd.worker.entry import Entry, State
 from reportd.worker.events import Events
 from reportd.worker.finishing import Finishing, Looking, Outcome
-from reportd.worker.partition import Looked
+from reportd.worker.partition import Looked, Misfit
 from tests.unit.worker.hands import FILE, Hands
 from tests.unit.worker.making import entry, request
 from tests.unit.worker.test_engine_calls import NEXT
@@ -56,6 +57,10 @@ class Storing:
 
     def sweep(self, request_id: str, replay: int) -> None:
         self._do("sweep", request_id)
+
+    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+        self._do("misfit", entry.request.account)
+        return Misfit(f"shown: {reason}", body[:3], "kept")
 
 
 class Bench:
@@ -123,6 +128,24 @@ def test_what_is_written_by_then_is_published_together(bench: Bench) -> None:
     assert sum(bench.storing.together) == 3
 
 
+def test_for_a_store_with_long_ways_several_threads_wait(bench: Bench) -> None:
+    """One that is held up by the network holds up no other request's publication."""
+    both = threading.Barrier(2)
+
+    def publish_all(prepared: Sequence[Prepared]) -> list[Outcome]:
+        both.wait(DEADLINE_SECONDS)
+        return [((FILE,), "") for _ in prepared]
+
+    bench.storing.publish_all = publish_all  # type: ignore[method-assign]  # a test's own double
+    bench.finishing = Finishing(bench.storing, bench.hands.engine, bench.events, threads=2)
+    jobs = [bench.answered(account) for account in "ab"]
+    for job in jobs:
+        bench.finishing.add(job)
+    bench.wait(lambda: bench.hands.engine.finishing == 0)
+
+    assert sorted(bench.hands.states()) == [("a", "result"), ("b", "result")]
+
+
 def test_a_page_is_spooled(bench: Bench) -> None:
     """Its step record follows."""
     bench.hands.answer(bench.asked(), NEXT, b"page")
@@ -141,6 +164,7 @@ def test_an_answer_that_does_not_parse_starts_over(bench: Bench) -> None:
     bench.wait(lambda: finish.entry.state is State.BACKOFF)
 
     assert finish.entry.unexpected == 1
+    assert finish.entry.sample == finish.body[:3], "kept as nobody made it fit to be seen"
 
 
 @pytest.mark.parametrize("what", ["prepare", "publish:a"])
@@ -175,13 +199,16 @@ def test_a_closed_fence_is_no_fault_of_the_output(bench: Bench, what: str) -> No
 def test_a_bug_while_storing_is_the_requests_own(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What nobody foresaw is logged with its traceback, and the thread goes on."""
-    bench.storing.errors["prepare"] = ZeroDivisionError("nobody foresaw it")
+    """What nobody foresaw is logged with where it was, not what it says; the thread goes on."""
+    bench.storing.errors["prepare"] = ZeroDivisionError("what a partner sent")
     finish = bench.answered()
     with caplog.at_level(logging.ERROR):
         bench.finishing.add(finish)
         bench.wait(lambda: finish.entry.state is State.BACKOFF)
-    assert [record.exc_info is not None for record in caplog.records] == [True]
+    (record,) = caplog.records
+    assert "ZeroDivisionError" in record.getMessage()
+    assert "in prepare" in record.getMessage()
+    assert "what a partner sent" not in caplog.text
 
     bench.storing.errors.clear()
     bench.finishing.add(bench.answered("b"))

@@ -1,10 +1,13 @@
 """The ledger's image: which records count, and which a next owner needs."""
 
+import tracemalloc
+
 import pytest
 
+from reportd.model.ledger import parse_ledger_record
 from reportd.worker import ledger
 from reportd.worker.book import OffsetBook
-from reportd.worker.ledger import KnownEnd, LedgerImage
+from reportd.worker.ledger import POISON, KnownEnd, LedgerImage
 from tests.unit.worker.making import BACKFILL, REQUESTS, end, step
 
 
@@ -14,7 +17,7 @@ def test_the_first_end_of_an_id_wins() -> None:
     image.apply(3, end(state="dead"))
     image.apply(4, end(state="result"))
 
-    assert image.end_of(("id", 0)) == KnownEnd(end(state="dead"), 3)
+    assert image.end_of(("id", 0)) == KnownEnd.of(end(state="dead"), 3)
 
 
 def test_a_replay_is_another_life() -> None:
@@ -76,12 +79,12 @@ def test_r_covers_ends_beyond_the_commit() -> None:
     image, book = LedgerImage(), OffsetBook(0)
     for offset in (0, 1, 2):
         book.deliver(offset)
-    image.ended(KnownEnd(end("b", offset=1), 7))
+    image.ended(("b", 0), KnownEnd.of(end("b", offset=1), 7))
     image.need(7, book, 1)
     book.close(1)
     assert image.first_needed() == 7
 
-    image.ended(KnownEnd(end("a", offset=0), 9))
+    image.ended(("a", 0), KnownEnd.of(end("a", offset=0), 9))
     image.need(9, book, 0)
     book.close(0)
     assert (book.commit_position(), image.first_needed()) == (2, 10)
@@ -130,6 +133,17 @@ def test_r_covers_a_dead_end_until_its_copies_are_committed() -> None:
     assert image.first_needed() == 4
 
 
+def test_a_restored_dead_end_before_the_commit_was_copied() -> None:
+    """It is not kept whole: its offset was closed after its copy."""
+    image = LedgerImage()
+    image.apply(3, end("before", state="dead", offset=4))
+    image.apply(4, end("behind", state="dead", offset=5))
+    image.need_restored({REQUESTS: OffsetBook(5)}, {REQUESTS: 8})
+
+    known = [image.end_of((name, 0)) for name in ("before", "behind")]
+    assert [one is not None and one.dead is None for one in known] == [True, False]
+
+
 def test_each_topic_has_its_own_offsets() -> None:
     """An offset of the backfill topic is not closed by the requests topic's commit."""
     image, requests, backfill = LedgerImage(), OffsetBook(0), OffsetBook(0)
@@ -149,8 +163,43 @@ def test_own_ends_are_forgotten_before_restored_ones(monkeypatch: pytest.MonkeyP
     image = LedgerImage()
     image.apply(0, end("restored", "dead", offset=900))
     for position in range(1, 6):
-        image.ended(KnownEnd(end(f"own-{position}"), position))
+        image.ended((f"own-{position}", 0), KnownEnd.of(end(f"own-{position}"), position))
 
     assert image.end_of(("restored", 0)) is not None
     assert image.end_of(("own-1", 0)) is None
     assert image.end_of(("own-5", 0)) is not None
+
+
+def test_many_ends_are_small() -> None:
+    """One blocked account keeps the commit behind, and all that has ended since is read again."""
+    file = {"day": "2026-11-20", "format": "csv", "rows": 9, "bytes": 9, "checksum": "sha256:0"}
+    files = [{**file, "path": f"acme/stats/date={number}/a.csv"} for number in range(14)]
+    value = end("x", files=files, reason="r" * 2000).to_json()
+    image = LedgerImage()
+    tracemalloc.start()
+    try:
+        for position in range(1000):
+            record = parse_ledger_record(value.replace(b'"x"', b'"id-%d"' % position))
+            image.apply(position, record)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert used / 1000 < 500, "bytes an end"
+
+
+def test_a_dead_end_is_kept_whole_until_its_copy_stands() -> None:
+    """Then that it is dead is enough; of poison, which nothing else can be, nothing is kept."""
+    image = LedgerImage()
+    poison = (f"{POISON}requests.acme-0-7", 0)
+    image.apply(3, end(state="dead"))
+    image.ended(poison, KnownEnd.of(end(poison[0], state="dead", offset=7), 4))
+    known = image.end_of(("id", 0))
+    assert known is not None
+    assert known.dead == end(state="dead")
+
+    image.copied(("id", 0))
+    image.copied(poison)
+
+    assert image.end_of(("id", 0)) == KnownEnd("dead", REQUESTS, 0, 3)
+    assert image.end_of(poison) is None

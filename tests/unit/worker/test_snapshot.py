@@ -10,6 +10,7 @@ from reportd.metrics import Metrics
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.exchange import Answer
 from reportd.worker import snapshot as module
+from reportd.worker.actions import Finish, StartCall
 from reportd.worker.circuits import OUTAGE_FAILURES
 from reportd.worker.snapshot import snapshot
 from reportd.worker.tally import Tally
@@ -41,6 +42,16 @@ def test_open_requests_are_counted_by_state() -> None:
     assert (found["in_flight"], found["fence_open"], found["output_away"]) == (1, True, "")
 
 
+def test_the_last_commits_age_is_shown() -> None:
+    """The observer makes a metric of it: nothing is published once the lease is out."""
+    hands = Hands()
+    before = shown(hands)["commit_age_seconds"]
+    hands.own()
+    hands.seconds += 7.0
+
+    assert (before, shown(hands)["commit_age_seconds"]) == (None, 7.0)
+
+
 def test_what_a_limit_keeps_is_shown_as_limit() -> None:
     """A request that is ready but for its account's limit is not called ready."""
     hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=1e6)])
@@ -66,14 +77,32 @@ def test_open_circuits_are_shown_with_their_reason() -> None:
     ]
 
 
+def test_an_output_that_hangs_is_away() -> None:
+    """It raises nothing: two minutes with no answer stored say it, until one is."""
+    hands = Hands()
+    hands.own()
+    hands.kept = (StartCall, Finish)
+    hands.put(request("a"), request("b"))
+    for called in list(hands.calls):
+        hands.answer(called)
+    hands.go(120.0)
+    assert shown(hands)["output_away"] == ""
+
+    hands.go(1.0)
+    assert shown(hands)["output_away"] == "an answer has waited for the output for 121 s"
+
+    hands.engine.published(hands.done(Finish)[0].entry, (FILE,), "", hands.now)
+    assert shown(hands)["output_away"] == ""
+
+
 def test_a_snapshot_too_large_for_the_board_leaves_the_details_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The numbers that ETA and alerts need are always there."""
-    hands = Hands()
+    hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=1e6)])
     hands.own()
     hands.put(request())
-    assert shown(hands)["limits"] != []
+    assert [one["per"] for one in shown(hands)["limits"]] == ["account"]
     monkeypatch.setattr(module, "MOST_BYTES", 100)
 
     found = shown(hands)

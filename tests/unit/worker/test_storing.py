@@ -1,10 +1,12 @@
 """The output as a worker uses it, in a real folder."""
 
+import gzip
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,19 +19,20 @@ from reportd.sinks.spool import Spool
 from reportd.worker.entry import Entry
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Outcome
-from reportd.worker.partition import Looked
+from reportd.worker.partition import Looked, Misfit
 from reportd.worker.storing import Output, provisional_days
 from tests.unit.partners.making import partner
-from tests.unit.worker.making import StoppedClock, entry, step
+from tests.unit.worker.making import WALL, StoppedClock, entry, step
 
 DAYS = {"first_day": "2026-11-20", "last_day": "2026-11-21"}
 NEWER = "daily/2026-11-23T04:00Z#1"
+SECRET = "swordfish-of-the-house"
 
 
 class Desk:
     """One worker's output, with an open fence."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, publish_seconds: float = 0.0) -> None:
         self.root = root
         self.clock = StoppedClock()
         self.fence = Fence(45.0, 3.0)
@@ -41,6 +44,8 @@ class Desk:
             spool=Spool(store),
             fence=self.fence,
             clock=self.clock,
+            secrets_of=lambda _request: (SECRET,),
+            publish_seconds=publish_seconds,
         )
 
     def publish(self, one: Entry, body: bytes) -> Outcome:
@@ -63,6 +68,13 @@ def desk(tmp_path: Path) -> Desk:
 def rows(*clicks: int, day: str = "2026-11-21") -> bytes:
     """Return a partner's answer."""
     return orjson.dumps({"data": [{"date": day, "clicks": count} for count in clicks]})
+
+
+def kept(desk: Desk, found: Misfit) -> bytes:
+    """Return the answer as `zstd -d` shows it."""
+    with pa.input_stream(desk.root / found.answer, compression="zstd") as file:
+        data: bytes = file.read()
+    return data
 
 
 def open_request(**fields: Any) -> Entry:
@@ -163,6 +175,19 @@ def test_behind_a_closed_fence_nothing_is_published(desk: Desk) -> None:
     assert len(desk.output.look(one).files) == 1
 
 
+@pytest.mark.parametrize(("at", "is_published"), [(24.0, True), (26.0, False)])
+def test_what_may_take_long_begins_only_well_before_the_fence(
+    tmp_path: Path, at: float, *, is_published: bool
+) -> None:
+    """A request to a bucket may be carried out late: by then the lease must not be over."""
+    desk = Desk(tmp_path, publish_seconds=15.0)  # and a lease of 45 - 3 - 2
+    prepared = desk.output.prepare(open_request(), rows(1))
+    desk.clock.seconds = at
+    (outcome,) = desk.output.publish_all([prepared])
+
+    assert isinstance(outcome, FencedError) == (not is_published)
+
+
 @pytest.mark.parametrize("reason", ["fence", "lost"])
 def test_behind_a_closed_fence_nothing_is_spooled_or_found(desk: Desk, reason: str) -> None:
     """Neither for a lease that ran out nor for a partition that was lost."""
@@ -252,3 +277,47 @@ def test_days_are_provisional_until_their_restatement_time_is_over() -> None:
     of = partner("restatement_days = 9\n")
 
     assert provisional_days(of, one, wall) == {date(2026, 11, 11), date(2026, 11, 12)}
+
+
+def test_the_last_day_of_all_is_provisional() -> None:
+    """Whoever asks for the end of the calendar does not stop the finishing thread's sums."""
+    one = open_request(first_day="9999-12-31", last_day="9999-12-31")
+    of = partner("restatement_days = 9\n")
+
+    assert provisional_days(of, one, WALL) == {date.max}
+
+
+def test_an_answer_that_does_not_fit_shows_no_secret(desk: Desk) -> None:
+    """Neither its beginning nor the value that is complained of, cut short as that is."""
+    one = open_request()
+    body = gzip.compress(orjson.dumps({"data": [{"date": SECRET, "clicks": 1}]}))
+    with pytest.raises(UnexpectedAnswerError) as raised:
+        desk.output.prepare(one, body)
+    assert SECRET in str(raised.value)
+
+    found = desk.output.misfit(one, str(raised.value), body)
+    cut = desk.output.misfit(one, f"column date, row 1: '{SECRET[:15]}' is not date", body)
+
+    assert found.reason == "column date, row 1: '[secret]' is not date"
+    assert cut.reason == found.reason
+    assert found.sample == b'{"data":[{"date":"[secret]","clicks":1}]}'
+    assert kept(desk, found) == found.sample
+
+
+def test_an_answer_that_does_not_fit_is_kept_whole(desk: Desk) -> None:
+    """People see all of it, not 4 KiB, also after the request's own spool has gone."""
+    one = open_request()
+    spooled(desk, one, b"{}")
+    body = b"<html>" + b"sorry " * 20_000
+    found = desk.output.misfit(one, "not JSON", body)
+    desk.output.sweep(one.request.id, one.replay)
+
+    assert kept(desk, found) == body
+
+
+def test_a_full_disk_keeps_no_answer_but_the_reason(desk: Desk) -> None:
+    """It is a help for people: the request's fate does not hang on it."""
+    (desk.root / "_reportd/spool").write_text("in the way")
+    found = desk.output.misfit(open_request(), "not JSON", b"<html>")
+
+    assert (found.reason, found.sample, found.answer) == ("not JSON", b"<html>", "")

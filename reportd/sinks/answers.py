@@ -1,0 +1,95 @@
+"""Where a `LocalStore` keeps the spool: ``_reportd/spool/<a>/<key>.<name>``.
+
+Temp file, fsync, rename, fsync of the folder. Used by `reportd.sinks.spool`.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from reportd.sinks.folders import (
+    Folders,
+    names_in,
+    open_to_read,
+    output_errors,
+    read_small,
+    remove,
+    sweep_folder,
+    write_all,
+)
+
+SPOOL = ("_reportd", "spool")
+_MOST_BYTES = 1 << 32
+_ENDINGS = (".zst", ".zst.tmp")
+
+
+class LocalAnswers:
+    """See `reportd.sinks.store.Answers`."""
+
+    def __init__(self, folders: Folders) -> None:
+        """Share the store's folders."""
+        self._folders = folders
+
+    def put(self, key: str, name: str, data: bytes) -> str:
+        """See `Answers.put`."""
+        name = f"{key}.{name}"
+        with output_errors(f"spool {name}"):
+            folder = self._folders.open(*SPOOL, key[0], make=True)
+            try:
+                temp = f"{name}.tmp"
+                remove(folder, temp)
+                descriptor = self._folders.create(folder, temp)
+                try:
+                    write_all(descriptor, data)
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        return f"{key[0]}/{name}"
+
+    def get(self, file: str) -> bytes | None:
+        """See `Answers.get`."""
+        parts = file.split("/")
+        if len(parts) != 2 or not all(part.strip(".") for part in parts):
+            return None
+        with output_errors(f"spool {file}"):
+            try:
+                folder = self._folders.open(*SPOOL, parts[0])
+            except FileNotFoundError:
+                return None
+            try:
+                descriptor = open_to_read(parts[1], folder)
+                return None if descriptor is None else read_small(descriptor, _MOST_BYTES)
+            finally:
+                os.close(folder)
+
+    def remove(self, key: str) -> None:
+        """See `Answers.remove`."""
+        with output_errors(f"spool {key}"), suppress(FileNotFoundError):
+            folder = self._folders.open(*SPOOL, key[0])
+            try:
+                for name in names_in(folder):
+                    if name.startswith(f"{key}."):
+                        remove(folder, name)
+            finally:
+                os.close(folder)
+
+    def sweep(self, older_than_seconds: float, now: float, is_open: Callable[[str], bool]) -> int:
+        """See `Answers.sweep`."""
+        removed = 0
+        with output_errors("spool"), suppress(FileNotFoundError):
+            spool = self._folders.open(*SPOOL)
+            try:
+                shards = names_in(spool)
+            finally:
+                os.close(spool)
+            for shard in shards:
+                folder = self._folders.open(*SPOOL, shard)
+                try:
+                    removed += sweep_folder(folder, now - older_than_seconds, is_open, _ENDINGS)
+                finally:
+                    os.close(folder)
+        return removed
