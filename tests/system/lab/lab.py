@@ -6,6 +6,7 @@ and machine id. ``packaging/build-deb`` makes the packages once for a state of t
 ``systemd-lab`` the base that all labs start from.
 """
 
+import functools
 import os
 import re
 import shlex
@@ -279,22 +280,38 @@ class Lab:
             f"--bind{'-ro' if inside == DEBS else ''}={folder}:{inside}"
             for inside, folder in self.folders.items()
         ]
-        return {
-            **os.environ,
-            "SYSTEMD_LAB_NAME": self.name,
-            "SYSTEMD_LAB_PACKAGES": BASE_PACKAGES,
-            "SYSTEMD_LAB_NET": "private" if self.private_network else "host",
-            "SYSTEMD_LAB_NSPAWN_OPTS": " ".join(binds),
+        return _environment(
+            SYSTEMD_LAB_NAME=self.name,
+            SYSTEMD_LAB_NET="private" if self.private_network else "host",
+            SYSTEMD_LAB_NSPAWN_OPTS=" ".join(binds),
             **self.environment,
-        }
+        )
+
+
+@functools.cache
+def _mirror() -> str:
+    """Return the mirror that apt uses here, for the base; systemd-lab asks apt for each command."""
+    asked = ("apt-get", "indextargets", "--format", "$(REPO_URI)")
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return next((line for line in said.splitlines() if "security" not in line), "")
+
+
+def _environment(**more: str) -> dict[str, str]:
+    """Return the environment of ``systemd-lab``."""
+    mirror = os.environ.get("SYSTEMD_LAB_MIRROR") or _mirror()
+    return {
+        **os.environ,
+        "SYSTEMD_LAB_PACKAGES": BASE_PACKAGES,
+        **({"SYSTEMD_LAB_MIRROR": mirror} if mirror else {}),
+        **more,
+    }
 
 
 def build_base() -> None:
     """Make the base that every lab starts from: a minute or two once, then nothing."""
-    environment = {**os.environ, "SYSTEMD_LAB_PACKAGES": BASE_PACKAGES}
     done = subprocess.run(
         [str(lab_tool()), "build"],
-        env=environment,
+        env=_environment(),
         capture_output=True,
         text=True,
         check=False,
