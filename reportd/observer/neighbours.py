@@ -47,7 +47,7 @@ class Neighbours:
         self._seen: dict[str, _Sighting] = {}
 
     def see(self, vm: Vm, now: float) -> None:
-        """Take one record, in the topic's order."""
+        """Take one record, in the topic's order; those of one reading have the same ``now``."""
         if vm.incarnation == self._me.incarnation:
             return
         if vm.gone:
@@ -58,7 +58,10 @@ class Neighbours:
             self._forget_before(vm)
             self._seen[vm.incarnation] = _Sighting(vm, now)
         elif vm.at > known.vm.at:
-            self._seen[vm.incarnation] = _Sighting(vm, now, moves=True)
+            # What is read in one go is history, however far it moves: a VM that lost its power
+            # has left as many records as one that lives
+            moves = known.moves or now > known.moved_at
+            self._seen[vm.incarnation] = _Sighting(vm, now, moves)
 
     def live(self, now: float, wall: float) -> list[Vm]:
         """Return the VMs that seem alive, by machine id."""
