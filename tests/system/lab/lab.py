@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -282,6 +283,7 @@ class Lab:
         ]
         return {
             **os.environ,
+            **mirror(),
             "SYSTEMD_LAB_NAME": self.name,
             "SYSTEMD_LAB_PACKAGES": BASE_PACKAGES,
             "SYSTEMD_LAB_NET": "private" if self.private_network else "host",
@@ -290,9 +292,22 @@ class Lab:
         }
 
 
+@cache
+def mirror() -> Mapping[str, str]:
+    """Return where the base comes from: ``systemd-lab`` asks apt, half a second a command."""
+    names = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+    found = next((name for name in names if "security" not in name), "")
+    return {"SYSTEMD_LAB_MIRROR": found} if found else {}
+
+
 def build_base() -> None:
     """Make the base that every lab starts from: a minute or two once, then nothing."""
-    environment = {**os.environ, "SYSTEMD_LAB_PACKAGES": BASE_PACKAGES}
+    environment = {**os.environ, **mirror(), "SYSTEMD_LAB_PACKAGES": BASE_PACKAGES}
     done = subprocess.run(
         [str(lab_tool()), "build"],
         env=environment,
