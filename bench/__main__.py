@@ -21,6 +21,8 @@ SECTIONS = ("csv", "json", "limits", "lives", "enqueue")
 def main() -> int:
     """Run the sections asked for."""
     args = _parser().parse_args()
+    # Both sides are measured as they are installed: with their bytecode
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     console = Console(width=100)
     folder = Path(args.output).resolve()
     sections = args.sections or list(SECTIONS)
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--grid-requests", type=int, default=1500, help="in each of the grid's")
     parser.add_argument("--rounds", type=int, default=3, help="of each side, in turns")
     parser.add_argument("--limit-seconds", type=float, default=20.0, help="for each meter")
-    parser.add_argument("--growth-requests", type=int, default=20_000, help="watched for growth")
+    parser.add_argument("--growth-requests", type=int, default=100_000, help="watched for growth")
     parser.add_argument("--enqueue-requests", type=int, default=1_000_000, help="Spark writes")
     parser.add_argument("--kills", type=int, default=3, help="of each kind")
     parser.add_argument(
@@ -174,7 +176,7 @@ def _lives(
     arena: Arena, role: Role, args: argparse.Namespace, console: Console, folder: Path
 ) -> None:
     with console.status("lives: kills and restarts"):
-        arena.warm_up(role, args.growth_requests)
+        arena.warm_up(role, args.requests)
         found = lives.measure(arena, role, args.kills, args.threads)
     with console.status("lives: growth"):
         grown = lives.growth(arena, role, args.growth_requests, args.threads)

@@ -18,6 +18,7 @@ IDLE_WORKERS = 4
 IDLE_SECONDS = 3.0
 BACK_SECONDS = 30.0
 ON_THE_WAY_SECONDS = 0.05
+MILESTONES = (4_000, 20_000, 50_000, 100_000)
 MEGABYTE = 1_000_000
 
 
@@ -127,6 +128,8 @@ class Growth:
     """Resident, private: median of samples from the second tenth on, a tenth long."""
     late_bytes: int
     """The same in the last tenth."""
+    milestones: dict[int, int]
+    """The same when so many were done, of `MILESTONES`."""
 
     @property
     def per_hundred_thousand(self) -> int:
@@ -135,7 +138,12 @@ class Growth:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for the JSON file."""
-        return {**asdict(self), "growth_per_100000_bytes": self.per_hundred_thousand}
+        milestones = {str(done): size for done, size in self.milestones.items()}
+        return {
+            **asdict(self),
+            "milestones": milestones,
+            "growth_per_100000_bytes": self.per_hundred_thousand,
+        }
 
 
 def growth(arena: Arena, role: Role, count: int, threads: int) -> Growth:
@@ -159,6 +167,17 @@ def growth(arena: Arena, role: Role, count: int, threads: int) -> Growth:
                 raise BenchError(f"{done} of {count} requests are done")
     finally:
         side.end()
+    return _growth(count, samples)
+
+
+def _growth(count: int, samples: list[tuple[int, int]]) -> Growth:
     early = [size for done, size in samples if 0.15 * count <= done <= 0.3 * count]
     late = [size for done, size in samples if done >= 0.9 * count]
-    return Growth(count, round(statistics.median(early)), round(statistics.median(late)))
+    milestones = {
+        stone: next(size for done, size in samples if done >= stone)
+        for stone in MILESTONES
+        if stone <= count
+    }
+    return Growth(
+        count, round(statistics.median(early)), round(statistics.median(late)), milestones
+    )

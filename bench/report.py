@@ -91,9 +91,9 @@ def lives(console: Console, found: Lives, grown: Growth) -> None:
         ("start to first call, after a stop", seconds(found.restart_seconds)),
         ("start to first call, after kill -9", seconds(found.restart_after_kill_seconds)),
         ("private dirty memory of an idle worker, most", f"{dirty:.1f} MB"),
-        (
-            f"private memory of a worker over {grown.requests:,} requests",
-            f"{grown.early_bytes / MEGABYTE:.1f} to {grown.late_bytes / MEGABYTE:.1f} MB",
+        *(
+            (f"private memory of a worker, {done:,} requests done", f"{size / MEGABYTE:.1f} MB")
+            for done, size in grown.milestones.items()
         ),
         (
             "growth in 100,000 requests",

@@ -37,6 +37,8 @@ class DeadLetter:
     key: bytes | None = field(repr=False)
     value: bytes = field(repr=False)
     sample: bytes = field(repr=False, default=b"")
+    answer: str = ""
+    """Where an answer that was not understood is kept, below the output's root."""
     """The redacted beginning of the partner's answer."""
     replayed: bool = False
     """It was replayed: what became of that is another record."""
@@ -94,6 +96,7 @@ def _letter(message: Message, name: str, replay: int) -> DeadLetter:
         key=message.key,
         value=message.value,
         sample=message.header("sample") or b"",
+        answer=_text(message, "answer"),
     )
 
 

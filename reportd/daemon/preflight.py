@@ -17,7 +17,7 @@ from reportd.config.load import Config
 from reportd.config.settings import PER_PARTITION, WorkerSettings
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError, UnavailableError
 from reportd.model.vm import Vm
-from reportd.observer.brokerwatch import Clients, Mailbox
+from reportd.observer.brokerwatch import Clients, Mailbox, Outbox
 from reportd.observer.clients import connect
 from reportd.observer.machine import is_running
 from reportd.observer.neighbours import LIVE_SECONDS, Neighbours
@@ -27,6 +27,7 @@ from reportd.worker.opening import open_output
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 1.0
+SAY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,8 @@ def preflight(
 ) -> Preflight:
     """Look at everything the daemon needs; raises for the first thing that is not right.
 
-    ``listens`` is the address this daemon's own observer has already: it is not asked again.
+    ``listens`` is the address this daemon's own observer has already: it is not asked again;
+    empty: the daemon only starts, and others are told so before it looks.
     Blocks for seconds, and up to `LIVE_SECONDS` when another VM may stand in the way.
     """
     settings = config.settings
@@ -74,6 +76,8 @@ def preflight(
                 "\n".join([*problems, "make what is missing with 'reportctl topics create'"])
             )
         me = me.model_copy(update={"store": store.identity, "shared": settings.output.shared})
+        if not listens:
+            say_starting(clients.outbox, me, clock)
         pause = threading.Event().wait  # nothing ever sets it: a bounded wait
         meet_neighbours(clients.vms, Neighbours(me, is_running), clock, pause)
     finally:
@@ -93,6 +97,15 @@ def worker_count(workers: WorkerSettings, partitions: int) -> int:
         wanted = math.ceil(partitions / workers.vms)
         return max(1, min(wanted, workers.max_processes))
     return int(workers.processes)
+
+
+def say_starting(outbox: Outbox, me: Vm, clock: Clock) -> None:
+    """Tell the others that this VM is about to start; see `reportd.observer.neighbours`."""
+    try:
+        outbox.write(me.model_copy(update={"at": clock.wall(), "starting": True}))
+        outbox.flush(SAY_SECONDS)
+    except BrokerError as error:
+        raise UnavailableError(f"cannot write to the topic vms: {error}") from error
 
 
 def meet_neighbours(

@@ -179,6 +179,7 @@ def run(path: Path) -> int:
     except ConfigError as error:
         for problem in error.problems:
             logger.critical("%s", problem, extra={"action": "halt", "status": EXIT_CONFIG})
+        Notifier().stopping("; ".join(error.problems))
         return EXIT_CONFIG
     log.setup(first.config.settings.log.level)
     set_up_library()

@@ -140,6 +140,8 @@ class Timers:
         answer = self._ask(*args)
         if answer.returncode != 0:
             why = " ".join(answer.stderr.split()) or f"it ended with {answer.returncode}"
+            if "does not exist" in why:
+                why += " Install the package reportd-enqueue, which brings it."
             raise ReportdError(f"systemctl {' '.join(args)}: {why}")
 
     def _ask(self, *args: str) -> "subprocess.CompletedProcess[str]":

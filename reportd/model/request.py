@@ -105,14 +105,15 @@ class Request(Record):
         )
 
     def log_fields(self) -> dict[str, str]:
-        """Return what the log calls this request by."""
-        return {
+        """Return what the log calls this request by, without what is empty."""
+        found = {
             "partner": self.partner,
             "report": self.report,
             "account": self.account,
             "request": self.id,
             "run": self.run,
         }
+        return {name: value for name, value in found.items() if value}
 
     def days(self) -> list[date]:
         """Return every day asked for, in order."""

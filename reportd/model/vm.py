@@ -31,5 +31,7 @@ class Vm(Record):
     started_at: float = 0.0
     at: float = 0.0
     """Epoch seconds of this record."""
+    starting: bool = False
+    """It is looking whether it may run: of several that do, the first in the topic goes first."""
     gone: bool = False
     """The daemon has stopped."""

@@ -36,10 +36,19 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def phase_trouble(phase: str) -> str:
+    """Return the trouble that a daemon has which is not all there."""
+    return f"the daemon is {phase}"
+
+
 def summary(found: Mapping[str, Any]) -> str:
-    """Return troubles, how much is open, how fast it ends, what it waits for, warnings."""
+    """Return troubles, how much is open, how fast it ends, what it waits for, warnings.
+
+    Not the daemon's phase: the supervisor says that itself, and knows it first.
+    """
     by_partner = found["partners"].values()
-    parts = [f"NOT READY: {_few(found['troubles'])}"] if found["troubles"] else []
+    troubles = [each for each in found["troubles"] if each != phase_trouble(found["phase"])]
+    parts = [f"NOT READY: {_few(troubles)}"] if troubles else []
     parts.append(", ".join(_work(by_partner)))
     if waiting := _waiting(by_partner):
         parts.append(f"waiting: {waiting}")
@@ -63,7 +72,7 @@ def _work(by_partner: Any) -> Iterator[str]:
     if etas and None not in etas:
         remaining = sum(one["remaining"] for one in at_work)
         yield f"ETA {_span(max(etas))}" + (f" for {remaining:,}" if remaining < total else "")
-    elif rates:
+    elif 0.0 in rates:
         yield "no ETA: some partner ends none"
 
 

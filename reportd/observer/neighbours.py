@@ -3,6 +3,10 @@
 Used by the check before the start, which waits until it is sure, and by the observer, which keeps
 looking. A record alone proves nothing (its VM may have died a second later): a VM counts as alive
 for a refusal only when its record was seen to move on, by this machine's own clock.
+
+Before it looks, a starting VM writes that it does. Of clones that start in the same moment the
+topic's order says who was first: the others see its record before their own and are refused, it
+passes over theirs. Otherwise each would end the other.
 """
 
 from collections.abc import Callable
@@ -35,6 +39,8 @@ class _Sighting:
     moved_at: float
     """Monotonic seconds when the record last moved on (or was first seen)."""
     moves: bool = False
+    is_later: bool = False
+    """It began to start after this one: it is the one to be refused."""
 
 
 class Neighbours:
@@ -45,10 +51,13 @@ class Neighbours:
         self._me = me
         self._is_running = is_running
         self._seen: dict[str, _Sighting] = {}
+        self._said_so = False
+        """Whether this one's own record was seen."""
 
     def see(self, vm: Vm, now: float) -> None:
         """Take one record, in the topic's order."""
         if vm.incarnation == self._me.incarnation:
+            self._said_so = True
             return
         if vm.gone:
             self._seen.pop(vm.incarnation, None)
@@ -56,30 +65,40 @@ class Neighbours:
         known = self._seen.get(vm.incarnation)
         if known is None:
             self._forget_before(vm)
-            self._seen[vm.incarnation] = _Sighting(vm, now)
+            is_later = vm.starting and self._said_so
+            self._seen[vm.incarnation] = _Sighting(vm, now, is_later=is_later)
         elif vm.at > known.vm.at:
-            self._seen[vm.incarnation] = _Sighting(vm, now, moves=True)
+            is_later = vm.starting and known.is_later
+            self._seen[vm.incarnation] = _Sighting(vm, now, moves=True, is_later=is_later)
 
     def live(self, now: float, wall: float) -> list[Vm]:
-        """Return the VMs that seem alive, by machine id."""
+        """Return the VMs that seem to run, by machine id."""
+        return [sighting.vm for sighting in self._alive(now, wall) if not sighting.vm.starting]
+
+    def _rivals(self, now: float, wall: float) -> list[Vm]:
+        """Return the VMs that seem alive and do not have to give way to this one."""
+        return [sighting.vm for sighting in self._alive(now, wall) if not sighting.is_later]
+
+    def _alive(self, now: float, wall: float) -> list[_Sighting]:
         found = [
-            sighting.vm
+            sighting
             for sighting in self._seen.values()
             if now - sighting.moved_at < LIVE_SECONDS
             and (sighting.moves or abs(wall - sighting.vm.at) < FRESH_SECONDS)
             and not self._is_dead(sighting.vm)
         ]
-        return sorted(found, key=lambda vm: vm.machine)
+        return sorted(found, key=lambda sighting: sighting.vm.machine)
 
     def doubts(self, now: float, wall: float) -> list[Vm]:
         """Return who would forbid this VM to run, if alive; wait up to `LIVE_SECONDS` for it."""
-        return [vm for vm in self.live(now, wall) if self._conflict(vm) and not self._proven(vm)]
+        rivals = self._rivals(now, wall)
+        return [vm for vm in rivals if self._conflict(vm) and not self._proven(vm)]
 
     def refusals(self, now: float, wall: float) -> list[Refusal]:
         """Return why this VM must not run beside those that are certainly alive."""
         return [
             Refusal(vm, conflict)
-            for vm in self.live(now, wall)
+            for vm in self._rivals(now, wall)
             if self._proven(vm) and (conflict := self._conflict(vm))
         ]
 

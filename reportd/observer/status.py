@@ -11,7 +11,7 @@ from typing import Any
 from reportd.broker.message import Part
 from reportd.model.run import Manifest
 from reportd.model.vm import Vm
-from reportd.observer.brief import WAITING_FOR_THE_WORLD, warnings
+from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warnings
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.runs import open_at_most
@@ -44,7 +44,7 @@ def troubles(sight: Sight) -> list[str]:
     """Return why this VM is not ready to work, one line each."""
     found = []
     if sight.daemon.phase not in {"running", "reloading"}:
-        found.append(f"the daemon is {sight.daemon.phase}")
+        found.append(phase_trouble(sight.daemon.phase))
     if sight.daemon.phase == "running":
         found += [
             f"{child.name} is {child.state}" + (f" ({child.last_exit})" if child.last_exit else "")

@@ -25,6 +25,14 @@ def redacted(text: str, secrets: Collection[str]) -> bytes:
     return text.encode("utf-8", "replace")[:MAX_SAMPLE_BYTES]
 
 
+def without_secrets(data: bytes, secrets: Collection[str]) -> bytes:
+    """Return bytes of any length without secrets in any usual spelling."""
+    for secret in secrets:
+        for spelling in _spellings(secret):
+            data = data.replace(spelling.encode(), HIDDEN.encode())
+    return data
+
+
 def redacted_reason(reason: str, secrets: Collection[str]) -> str:
     """Return a sentence without secrets, nor the beginning of one that was cut within it."""
     text = redacted(reason, secrets).decode("utf-8", "replace")

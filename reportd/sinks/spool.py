@@ -16,6 +16,8 @@ from reportd.errors import UnexpectedAnswerError
 from reportd.sinks.store import Answers, stage_key
 
 _SIZE_BYTES = 8
+_KEPT = "u"
+"""Begins the keys of answers that nobody understood: no request's id does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,15 @@ class Spool:
             data[_SIZE_BYTES:], decompressed_size=size, codec="zstd", asbytes=True
         )
         return body
+
+    def keep(self, request_id: str, replay: int, body: bytes) -> str:
+        """Keep an answer that nobody understood, for people: plain zstd, until it is swept by age.
+
+        Of several of one life of a request one is kept. Returns its place below the root.
+        """
+        key = f"{_KEPT}{stage_key(request_id, replay)}"
+        data = pa.compress(body, codec="zstd", asbytes=True)
+        return f"_reportd/spool/{self._answers.put(key, 'answer.zst', data)}"
 
     def remove(self, request_id: str, replay: int) -> None:
         """Delete a request's answers; those gone already are fine. Raises `OutputError`."""

@@ -47,6 +47,8 @@ class State:
     strikes: int
     reload_seconds: float = 0.0
     """The most that a reload may take."""
+    halt: str = ""
+    """Why the daemon ends by itself, one reason a line."""
 
 
 class Herald:
@@ -81,6 +83,8 @@ class Herald:
         if self._watchdog_seconds and now >= self._watchdog_due:
             self._watchdog_due = now + self._watchdog_seconds
             self._notifier.watchdog()
+        if self._told[:1] != (state.phase,):
+            self._extend_due = now
         if state.phase != "running" and now >= self._extend_due:
             # How long they take depends on the configuration, which the unit does not know; that
             # they end is seen to by the loop that turns here
@@ -130,7 +134,8 @@ class Herald:
     def _line(self, state: State) -> str:
         alive = sum(seat.alive for seat in state.seats)
         if state.phase == "stopping":
-            return f"draining: {alive} of {len(state.seats)} processes left"
+            why = f"{'; '.join(state.halt.splitlines())}; " if state.halt else ""
+            return f"{why}draining: {alive} of {len(state.seats)} processes left"
         parts = [f"{state.phase}: {alive} of {len(state.seats)} processes"]
         if not state.reload.ok:
             why = next(iter(state.reload.problems), "see the log")

@@ -61,6 +61,7 @@ class Supervisor:
         self._plan = Plan(children=(), drain_seconds=0.0, heartbeat_limit_seconds=0.0)
         self._plan_before = self._plan
         self._status = 0
+        self._halt_reason = ""
         self._is_ready = False
         self._stop_deadline: float | None = None
         self._awake_since = 0.0
@@ -298,6 +299,7 @@ class Supervisor:
 
     def _halt(self, status: int, reason: str) -> None:
         self._status = status
+        self._halt_reason = reason
         for line in reason.splitlines() or [""]:
             logger.critical("%s", line, extra={"action": "halt", "status": status})
         self._begin_stop("halting")
@@ -371,6 +373,7 @@ class Supervisor:
             reload=self._reload,
             strikes=len(self._strikes),
             reload_seconds=self._reload_seconds(),
+            halt=self._halt_reason,
         )
 
     def _reload_seconds(self) -> float:

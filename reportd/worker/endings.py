@@ -84,6 +84,8 @@ class Endings:
             "account": end.account.encode(),
             "report": end.report.encode(),
         }
+        if entry.answer:
+            headers["answer"] = entry.answer.encode()
         self._out.append(WriteDead(entry, headers))
 
     def close_entry(self, partition: Partition, entry: Entry, known: KnownEnd) -> None:

@@ -33,7 +33,7 @@ from reportd.worker.fence import Fence
 from reportd.worker.intake import Intake
 from reportd.worker.judge import DeadError, Judge
 from reportd.worker.ledger import KnownEnd, LedgerImage
-from reportd.worker.partition import Looked, Partition, PartnerRules, RestoredTopic
+from reportd.worker.partition import Looked, Misfit, Partition, PartnerRules, RestoredTopic
 from reportd.worker.reading import Reading
 from reportd.worker.settings import EngineSettings
 from reportd.worker.suspects import Suspects
@@ -443,22 +443,20 @@ class Engine:
         else:
             self._endings.end(partition, entry, "superseded", now, reason=f"by {newer_run}")
 
-    def unparsable(self, entry: Entry, reason: str, sample: bytes, now: Now) -> None:
-        """Take note that the answers do not parse or break the declared columns.
-
-        ``reason`` and ``sample`` hold no secret.
-        """
+    def unparsable(self, entry: Entry, misfit: Misfit, now: Now) -> None:
+        """Take note that the answers do not parse or break the declared columns."""
         self._storing(-1, now)
         self._stored()
         partition = self._partition_of(entry)
         if partition is None:
             return
-        entry.sample = sample
+        entry.sample = misfit.sample
+        entry.answer = misfit.answer
         entry.body = b""
         self._start_over(entry)
         self._waits(partition, entry)
         try:
-            self._judge.unexpected(partition, entry, reason, now)
+            self._judge.unexpected(partition, entry, misfit.reason, now)
         except DeadError as dead:
             self._dead(partition, entry, dead, now)
         self._wake_early(partition, entry, now)

@@ -69,6 +69,8 @@ class Entry:
     """The answer that is being stored; kept while the output is away."""
     next_cursor: Cursor | None = None
     sample: bytes = b""
+    answer: str = ""
+    """Where the whole answer that was not understood is kept, below the output's root."""
     due: float = 0.0
     """Monotonic seconds until which it waits (back-off, quota, schedule, hold)."""
     ended: bool = False

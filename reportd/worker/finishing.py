@@ -20,7 +20,7 @@ from reportd.worker.actions import Finish, LookAt, Spool, Sweep
 from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.events import Event, Events
-from reportd.worker.partition import Looked
+from reportd.worker.partition import Looked, Misfit
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class Storing(Protocol):
         """Delete a request's spool and temp files."""
         ...
 
-    def shown(self, entry: Entry, reason: str, body: bytes) -> tuple[str, bytes]:
-        """Return why an answer does not fit, and its beginning, as people may see both."""
+    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+        """Keep an answer that does not fit, and return what people may see of it."""
         ...
 
 
@@ -187,8 +187,8 @@ class Finishing:
         reason = str(error)
         if not isinstance(error, UnexpectedAnswerError):
             reason = _unforeseen(entry, error)
-        reason, sample = self._storing.shown(entry, reason, job.body)
-        return lambda now: engine.unparsable(entry, reason, sample, now)
+        misfit = self._storing.misfit(entry, reason, job.body)
+        return lambda now: engine.unparsable(entry, misfit, now)
 
     def _sweep(self, job: Sweep) -> None:
         try:

@@ -50,6 +50,7 @@ class Judge:
     def refused(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         """Let the entry wait for what its refusal asks; raises `DeadError` when it is given up."""
         entry.sample = verdict.sample
+        entry.answer = ""
         match verdict.outcome:
             case Outcome.THROTTLED:
                 self._throttled(partition, entry, verdict, now)

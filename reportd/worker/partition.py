@@ -4,7 +4,7 @@ Made when the partition is assigned, thrown away when it is lost. Used by the en
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from reportd.limits.limiter import Limiter, LimitRule, Now, Scope
@@ -71,6 +71,17 @@ class Looked:
     """The run that has published all its files since."""
     spool_fits: bool = True
     """Whether every spool file of its steps is there and whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """An answer that does not parse or breaks the declared columns, without any secret."""
+
+    reason: str
+    sample: bytes = field(default=b"", repr=False)
+    """Its beginning."""
+    answer: str = ""
+    """Where all of it is kept, below the output's root; empty: nowhere."""
 
 
 @dataclass(slots=True)

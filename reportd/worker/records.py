@@ -154,16 +154,12 @@ def _log_end(entry: Entry, end: End) -> None:
     level = logging.WARNING if end.state == "dead" else logging.DEBUG
     if not logger.isEnabledFor(level):
         return
-    request = entry.request
     logger.log(
         level,
-        "%s: %s.%s of account %s%s",
+        "%s%s",
         end.state,
-        request.partner,
-        request.report,
-        request.account,
         f": {end.reason}" if end.reason else "",
-        extra={"action": f"request_{end.state}", **request.log_fields()},
+        extra={"action": f"request_{end.state}", **entry.request.log_fields()},
     )
 
 

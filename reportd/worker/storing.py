@@ -1,23 +1,26 @@
 """The output as one worker uses it: looks, spool, parse and publish. Used by the store threads."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from reportd.clock import Clock
-from reportd.errors import FencedError
+from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
 from reportd.model.ledger import PublishedFile, Step
 from reportd.model.request import Request
 from reportd.partners.body import Body
 from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
-from reportd.partners.redaction import redacted, redacted_reason
+from reportd.partners.redaction import redacted, redacted_reason, without_secrets
 from reportd.sinks.publish import Prepared, Published, Publisher
 from reportd.sinks.spool import Spool
 from reportd.worker.entry import Entry
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Outcome
-from reportd.worker.partition import Looked
+from reportd.worker.partition import Looked, Misfit
+
+logger = logging.getLogger(__name__)
 
 
 class Output:
@@ -94,13 +97,27 @@ class Output:
         """Delete a request's spool."""
         self._spool.remove(request_id, replay)
 
-    def shown(self, entry: Entry, reason: str, body: bytes) -> tuple[str, bytes]:
-        """Return a reason and the beginning of an answer without the secrets it was asked with."""
+    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+        """Keep an answer that does not fit; say why, without the secrets it was asked with."""
         request = entry.request
         secrets = self._secrets_of(request)
-        report = self._partners[request.partner].reports[request.report]
-        text = Body(body, report.spec).text()
-        return redacted_reason(reason, secrets), redacted(text, secrets)
+        answer = Body(body, self._partners[request.partner].reports[request.report].spec)
+        return Misfit(
+            reason=redacted_reason(reason, secrets),
+            sample=redacted(answer.text(), secrets),
+            answer=self._kept(entry, without_secrets(_opened(answer, body), secrets)),
+        )
+
+    def _kept(self, entry: Entry, body: bytes) -> str:
+        try:
+            return self._spool.keep(entry.request.id, entry.replay, body)
+        except OutputError as error:
+            logger.warning(
+                "an answer that nobody understood is not kept: %s",
+                error,
+                extra={"action": "answer_not_kept", **entry.request.log_fields()},
+            )
+            return ""
 
     def _completed(self, entry: Entry) -> Request:
         """Return the request with its parameters' defaults: paths name them all."""
@@ -116,6 +133,14 @@ class Output:
                 raise FencedError("the lease on the partition has run out")
 
         return guard
+
+
+def _opened(answer: Body, raw: bytes) -> bytes:
+    """Return the answer as text, so that a secret in it is found; as it came where it is none."""
+    try:
+        return answer.data()
+    except UnexpectedAnswerError:
+        return raw
 
 
 def _outcome(published: Published) -> tuple[tuple[PublishedFile, ...], str]:

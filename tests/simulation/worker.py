@@ -34,7 +34,7 @@ from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.fence import Fence
 from reportd.worker.ledger import LedgerImage
-from reportd.worker.partition import Looked, RestoredTopic, parse_metadata
+from reportd.worker.partition import Looked, Misfit, RestoredTopic, parse_metadata
 from reportd.worker.settings import EngineSettings
 from tests.simulation.broker import Broker, Key, Part
 from tests.simulation.partner import Partner, Sent, SimRules
@@ -434,7 +434,7 @@ class Process:
             raise Crash("parsing a killer")
         bodies = [self._store.spooled[step.file] for step in entry.steps] + [job.body]
         if any(body == b"<html>" for body in bodies) or len(bodies) != plan.pages:
-            self.engine.unparsable(entry, "not data", b"", now)
+            self.engine.unparsable(entry, Misfit("not data"), now)
             return
         tables = {day: table_of(request.account, day, plan.pages) for day in request.days()}
         published = self._publisher.publish(

@@ -1,5 +1,6 @@
 """What the system tests share: a stage on the common broker, with one quick partner."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,8 @@ def make_a_stage(
 ) -> Iterator[MakeStage]:
     """Give a maker of stages; what they started is ended at the end."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    # It remembers the first folder it has found, which goes away with the test that it was of
+    monkeypatch.setattr(tempfile, "tempdir", None)
     with ExitStack() as stack:
 
         def make(scene: Scene, edit: Callable[[str, str], str] | None = None) -> Stage:

@@ -8,9 +8,8 @@ import os
 import re
 import select
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -44,6 +43,7 @@ from reportd.partners.partner import Partner
 from reportd.sinks.local import LocalStore
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
+from tests.loopback import free_port
 
 T = TypeVar("T")
 
@@ -71,13 +71,6 @@ def until(found: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) 
                 return result
         pause(0.05)
     pytest.fail(f"waited {seconds:g} s in vain for {what}")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
 
 
 # --- processes ------------------------------------------------------------------------------
@@ -192,6 +185,8 @@ class Stage:
     """Where each request lies."""
     ledgers: Ledgers = field(default_factory=Ledgers)
     listings: list[Listing] = field(default_factory=list)
+    output: Sequence[str] = ()
+    """Lines of ``[output]`` instead of the folder's own."""
     late: list[tuple[float, float]] = field(default_factory=list)
     """When sleepers woke: see `reportd.demo.audit.Evidence.late`."""
 
@@ -226,6 +221,7 @@ class Stage:
             **settings,
         }
         values = {name: f'"{v}"' if isinstance(v, str) else v for name, v in workers.items()}
+        folder = (f'root = "{self.place.output}"', f"shared = {str(shared).lower()}")
         lines = [
             f'kafka = {{ servers = "{self.kafka.servers}", prefix = "{self.prefix}" }}',
             f'metrics = {{ listen = "127.0.0.1:{vm.metrics_port}" }}',
@@ -233,9 +229,8 @@ class Stage:
             "[workers]",
             *(f"{name} = {value}" for name, value in values.items()),
             "[output]",
-            f'root = "{self.place.output}"',
-            f"shared = {str(shared).lower()}",
             f'path = "{PATH}"',
+            *(self.output or folder),
         ]
         vm.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -51,7 +51,7 @@ def test_leave_gives_partitions_to_others_at_once(
     Feeder(stage, 40).feed()
     assert leave(gone) == 0
     said = capsys.readouterr().out
-    took = re.search(r"vm-a-0, vm-a-1 left; others had the partitions after ([0-9.]+) s", said)
+    took = re.search(r"vm-a-0, vm-a-1 left; the group had settled after ([0-9.]+) s", said)
     assert took is not None, said
     with capsys.disabled():
         print(f"\nsession of {SESSION_SECONDS} s: taken over {took[1]} s after reportctl leave")
@@ -106,6 +106,25 @@ def test_another_store_is_refused(stage: Stage) -> None:
     assert "mount the same folder on both" in message
     assert not more
     assert first.daemon.status() is None
+
+
+def test_clones_that_start_at_once(stage: Stage) -> None:
+    """Two with one machine id in the same moment: one is refused, the other works on."""
+    clones = [stage.vm("vm-a"), stage.vm("vm-b", machine_id="vm-a")]
+    for clone in clones:
+        clone.daemon.start()
+    until(lambda: any(clone.daemon.status() is not None for clone in clones), "a refusal")
+    (other,) = [clone for clone in clones if clone.daemon.status() is None]
+    until(lambda: " ready all " in other.said(), "the other to be ready")
+    Feeder(stage, 40).feed()
+    until(stage.all_ended, "every request to end")
+
+    (refused_one,) = [clone for clone in clones if clone is not other]
+    assert refused_one.daemon.status() == EXIT_CONFIG
+    assert "with machine id vm-a" in refused_one.said()
+    assert "ready all" not in refused_one.said()
+    assert other.daemon.status() is None
+    stopped(other)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,20 @@
 
 import json
 import urllib.request
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bench.arena import Arena
+from bench.lives import growth
+from bench.scene import Role
 from reportd.observer.machine import private_bytes
 from tests.system.stage import Stage, Vm, until
 
 PARTITIONS = 4
 IDLE_BYTES = 10_000_000
+GROWTH_BYTES = 10_000_000
 
 
 def status(vm: Vm) -> dict[str, Any]:
@@ -35,3 +42,16 @@ def test_idle_worker_is_small(stage: Stage) -> None:
     assert len(sizes) == PARTITIONS
     assert 1_000_000 < min(sizes)
     assert max(sizes) < IDLE_BYTES
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """A worker that has done 100,000 requests has as much memory as one that has done 20,000."""
+    role = Role(
+        name="small", format="json", rows=6, accounts=100_000, latency_seconds=0.005, partitions=12
+    )
+    with Arena(tmp_path / "arena", (role,)) as arena:
+        grown = growth(arena, role, 100_000, threads=16)
+
+    assert grown.late_bytes - grown.early_bytes < GROWTH_BYTES

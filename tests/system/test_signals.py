@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from reportd.cli import reportctl
 from reportd.demo.simulator.config import Latency
+from reportd.errors import EXIT_CONFIG
 from tests.system.stage import Feeder, Stage, Vm, freeze, stopped, until
 
 SLOW = Latency(median_seconds=1.0)
@@ -124,6 +126,37 @@ def test_bad_reload(stage: Stage) -> None:
     assert f"{vm.config}: workers.processes" in vm.said()
     assert vm.workers() == before
     concluded(stage, vm)
+
+
+def test_reload_command(
+    stage: Stage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What systemd's reload runs: over when all are new ones, or with every reason why not."""
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    stage.simulator.latency(SLOW)
+    vm = stage.vm("vm-a")
+    ask(stage, 100)
+    stage.start(vm)
+    busy(stage)
+    before = set(vm.daemon.children())
+    command = ["reload", "--pid", str(vm.daemon.pid)]
+    stage.configure(vm, threads=12)
+
+    assert reportctl.main(command) == 0
+    after = set(vm.daemon.children())
+    assert len(after) == len(before)
+    assert not after & before
+
+    vm.config.write_text(vm.config.read_text().replace("threads = 12", "thread = 12"))
+    assert reportctl.main(command) == EXIT_CONFIG
+    assert f"{vm.config}: workers.thread: unknown setting" in capsys.readouterr().err
+    assert set(vm.daemon.children()) == after
+    concluded(stage, vm)
+    assert calls_of(stage) == 0
 
 
 def test_wedged(stage: Stage) -> None:

@@ -1,14 +1,18 @@
 """What keeps the daemon from starting: one clear message and the design's exit code each."""
 
+import os
 import re
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from reportd.broker.admin import Admin
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
-from tests.system.stage import Stage, Vm, free_port
+from tests.loopback import free_port
+from tests.system.stage import Stage, Vm
 
 END_SECONDS = 90.0
 
@@ -86,6 +90,34 @@ def test_configuration_wrong(stage: Stage) -> None:
     assert f"{vm.config}: workers.processes" in text
     assert f"{vm.config}: workers.thread" in text
     assert f"{partner}: allow_privat" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("processes = 2", "processes = 0"), "workers.processes"),
+        (("root = ", 'group = "nobody-has-this"\nroot = '), "there is no group"),
+    ],
+)
+def test_systemd_is_told_why(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], words: str
+) -> None:
+    """``systemctl status`` says why the daemon ended: found on loading, or on looking around."""
+    path = Path(os.environ["TMPDIR"]) / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(path))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        status, message, *more = refused(edited(stage.vm("vm-a"), lambda t: t.replace(*change)))
+        heard.setblocking(False)
+        told = []
+        with suppress(BlockingIOError):
+            while True:
+                told.append(heard.recv(4096).decode())
+
+    assert status == str(EXIT_CONFIG)
+    assert words in message
+    assert not more
+    assert any(f"STATUS={message}" in text for text in told)
 
 
 def test_partner_file_wrong(stage: Stage) -> None:

@@ -303,6 +303,8 @@ def test_check_fails_at_the_start(daemon: Daemon) -> None:
     assert daemon.ended() == 78
     assert "kafka: missing" in daemon.log()
     assert "output: missing" in daemon.log()
+    why = "STATUS=reportd.toml: kafka: missing; reportd.toml: output: missing; draining"
+    assert any(f"STOPPING=1\n{why}" in text for text in daemon.told())
     assert daemon.lives("worker-0") == []
 
 

@@ -100,3 +100,13 @@ def test_locks_name_no_host(file: str) -> None:
     text = (_ROOT / "packaging" / file).read_text(encoding="utf-8")
 
     assert [] == re.findall(r"^(?!#).*(?:://|--index-url|--find-links).*$", text, re.MULTILINE)
+
+
+def test_every_override_has_its_reason() -> None:
+    """A line of an override follows a comment, or another line of the same block."""
+    for file in sorted((_ROOT / "packaging" / "debian").glob("*.lintian-overrides")):
+        previous = ""
+        for line in file.read_text(encoding="utf-8").splitlines():
+            assert re.match("#|[a-z-]+: ", line), f"{file.name}: {line}"
+            assert previous or line.startswith("#"), f"{file.name}: {line}: no reason"
+            previous = line

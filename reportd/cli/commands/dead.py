@@ -255,6 +255,7 @@ def _json(letter: DeadLetter, place: _Place) -> dict[str, object]:
         "error": letter.error,
         "reason": letter.reason,
         "attempts": letter.attempts,
+        "answer": letter.answer,
         "topic": letter.topic,
         "partition": letter.partition,
         "offset": letter.offset,

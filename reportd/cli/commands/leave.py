@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
     if not done.members:
         print(f"VM {me.machine} is not in the group")
         return 0
-    print(f"{', '.join(done.members)} left; others had the partitions after {done.seconds:.1f} s")
+    print(f"{', '.join(done.members)} left; the group had settled after {done.seconds:.1f} s")
     return 0

@@ -340,6 +340,21 @@ class TestStatus:
         assert place.run("status") == 1
         assert "worker-1 is wedged" in capsys.readouterr().out
 
+    def test_warnings_are_no_failure(
+        self, place: Place, observer: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What somebody should look at, and why the configuration on disk is refused."""
+        observer |= {
+            "warnings": ["another configuration runs on vm-2"],
+            "reload": {"ok": False, "problems": ["reportd.toml: workers.thread: unknown"]},
+        }
+
+        assert place.run("status") == 0
+        said = capsys.readouterr().out
+        assert "warning: another configuration runs on vm-2" in said
+        assert "the configuration on disk is refused" in said
+        assert "workers.thread: unknown" in said
+
     def test_without_observer_the_broker_is_asked(
         self, made: Place, capsys: pytest.CaptureFixture[str]
     ) -> None:

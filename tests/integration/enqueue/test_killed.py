@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,21 +54,37 @@ def configuration(folder: Path, servers: str, prefix: str) -> Path:
     return folder / "reportd.toml"
 
 
-def command(config: Path, schedule: str = "daily") -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "reportd.cli.enqueue", schedule, "--config", str(config)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=config.parent,
-        start_new_session=True,
-    )
+Command = Callable[[Path], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def command() -> Iterator[Command]:
+    """Start the command; whatever of it and its JVM is left when the test ends is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(config: Path) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reportd.cli.enqueue", "daily", "--config", str(config)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=config.parent,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("jvm_too", [True, pytest.param(False, marks=pytest.mark.soak)])
 def test_killed_enqueuer_goes_on(
-    tmp_path: Path, kafka: EmbeddedKafka, topic_prefix: str, *, jvm_too: bool
+    tmp_path: Path, kafka: EmbeddedKafka, topic_prefix: str, command: Command, *, jvm_too: bool
 ) -> None:
     """SIGKILL while requests are written: the next start completes the set, none is lost.
 
@@ -111,7 +128,9 @@ def test_killed_enqueuer_goes_on(
 
 @pytest.mark.soak
 @pytest.mark.timeout(300)
-def test_cluster_does_the_work(tmp_path: Path, kafka: EmbeddedKafka, topic_prefix: str) -> None:
+def test_cluster_does_the_work(
+    tmp_path: Path, kafka: EmbeddedKafka, topic_prefix: str, command: Command
+) -> None:
     """Executors are processes of their own, which have what they need from the driver alone."""
     config = configuration(tmp_path, kafka.servers, topic_prefix)
     settings = client_settings(KafkaSettings(servers=kafka.servers))
@@ -126,7 +145,7 @@ def test_cluster_does_the_work(tmp_path: Path, kafka: EmbeddedKafka, topic_prefi
     assert f"{ACCOUNTS * ASKS} requests, {ACCOUNTS * ASKS} written now" in said
 
 
-def test_wrong_schedule_is_configuration(tmp_path: Path) -> None:
+def test_wrong_schedule_is_configuration(tmp_path: Path, command: Command) -> None:
     """An unknown report and a missing table: 78, every problem said, no broker asked."""
     config = configuration(tmp_path, "127.0.0.1:1", "t")
     schedule = tmp_path / "schedules/daily.toml"
@@ -139,7 +158,7 @@ def test_wrong_schedule_is_configuration(tmp_path: Path) -> None:
     assert f"{schedule}: ask[1].report: acme has no report 'campaign'" in log
 
 
-def test_broker_away_is_unavailable(tmp_path: Path) -> None:
+def test_broker_away_is_unavailable(tmp_path: Path, command: Command) -> None:
     """75, so that systemd tries again, and before Spark is started."""
     config = configuration(tmp_path, "127.0.0.1:1", "t")
 

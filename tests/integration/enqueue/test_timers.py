@@ -22,7 +22,7 @@ echo "$@" >> {folder}/asked
 case "$1" in
     is-system-running) echo {running} ;;
     show) printf 'ActiveState=active\\nNextElapseUSecRealtime=Sat 2026-11-28 03:00:12 UTC\\n' ;;
-    {fails}) echo 'Unit file is not there' >&2; exit 1 ;;
+    {fails}) echo 'Unit file does not exist.' >&2; exit 1 ;;
 esac
 """
 
@@ -164,7 +164,7 @@ def test_no_systemd_is_said_before_anything(place: Place, tmp_path: Path) -> Non
 def test_what_systemctl_says_is_passed_on(place: Place) -> None:
     """A unit that is not installed: its words, and the command."""
     place.write("daily")
-    with pytest.raises(ReportdError, match=r"systemctl enable --now .*: Unit file is not there"):
+    with pytest.raises(ReportdError, match=r"systemctl enable --now .* Install the package"):
         place.systemctl(fails="enable").apply(changes(place.load(), place.units))
 
 

@@ -115,9 +115,8 @@ class SinkContract:
 
     def below(self, place: Place, part: str) -> list[Path]:
         """Return the files in a part of what is the store's own."""
-        return sorted(
-            path for path in (place.root / "_reportd" / part).rglob("*") if path.is_file()
-        )
+        found = (path for path in (place.root / "_reportd" / part).rglob("*") if path.is_file())
+        return sorted(path for path in found if path.name != "keep")  # a bucket's own
 
     # --- what is published, and what a look finds
 

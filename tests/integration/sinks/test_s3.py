@@ -1,6 +1,7 @@
 """What only a bucket can do to us: hang, be too busy, keep half uploads; and processes that die."""
 
 import logging
+import os
 import random
 import signal
 import subprocess
@@ -286,6 +287,18 @@ def test_keys_that_may_not_list_uploads_sweep_the_rest(
     with caplog.at_level(logging.WARNING):
         assert store.sweep(DAYS, time.time() + 2 * DAYS, lambda _key: False) == 1
     assert spoken in caplog.text
+
+
+# --- processes
+
+
+def test_the_supervisor_starts_nothing_of_s3() -> None:
+    """It imports what its children need; their SDK and its threads start after the fork."""
+    script = "import os, reportd.daemon.wiring; print(len(os.listdir('/proc/self/task')))"
+    environment = {**os.environ, "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+    said = subprocess.check_output([sys.executable, "-c", script], text=True, env=environment)
+
+    assert said == "1\n"
 
 
 # --- deaths

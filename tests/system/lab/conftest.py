@@ -1,6 +1,6 @@
 """Labs for the tests of this folder; skipped, with the reason, where none can be booted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,10 @@ MakeLab = Callable[..., Lab]
 LAB_TIMEOUT_SECONDS = 300
 """Of a test that boots a lab: what it waits for has shorter limits of its own."""
 FIRST_TIMEOUT_SECONDS = 900
-"""The first one builds packages and base, if they are not cached."""
+"""What a file's first one may take more: it builds packages and base, if they are not cached."""
+JOURNAL_LINES = 150
+
+_HAS_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,13 +26,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not here:
         return
     reason = labs.why_not()
+    files = set()
     for item in here:
         item.add_marker(pytest.mark.systemd)
         if not item.get_closest_marker("timeout"):
-            first = LAB_TIMEOUT_SECONDS + FIRST_TIMEOUT_SECONDS
-            item.add_marker(pytest.mark.timeout(first if item is here[0] else LAB_TIMEOUT_SECONDS))
+            building = 0 if item.path in files else FIRST_TIMEOUT_SECONDS
+            item.add_marker(pytest.mark.timeout(LAB_TIMEOUT_SECONDS + building))
+        files.add(item.path)
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test has failed, for the fixtures that end after it."""
+    report = yield
+    if report.failed:
+        item.stash[_HAS_FAILED] = True
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -46,10 +62,19 @@ def lab_base() -> None:
 
 
 @pytest.fixture
-def make_lab(lab_base: None, packages: Packages) -> Iterator[MakeLab]:
-    """Give a maker of labs: ``make_lab("vm1", folders={...})`` boots one; all end with the test."""
+def make_lab(
+    request: pytest.FixtureRequest, lab_base: None, packages: Packages
+) -> Iterator[MakeLab]:
+    """Give a maker of labs: ``make_lab("vm1", folders={...})`` boots one; all end with the test.
+
+    When the test has failed, what each lab's journal says is shown with it.
+    """
     with ExitStack() as stack:
-        yield labs.maker(stack, packages)
+        made: list[Lab] = []
+        yield labs.maker(stack, packages, made)
+        if request.node.stash.get(_HAS_FAILED, False):
+            for lab in made:
+                print(f"--- journal of {lab.name}\n{lab.journal(lines=JOURNAL_LINES)}")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ and machine id. ``packaging/build-deb`` makes the packages once for a state of t
 ``systemd-lab`` the base that all labs start from.
 """
 
+import functools
 import os
 import re
 import shlex
@@ -15,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -219,12 +219,11 @@ class Lab:
         """Return ``active``, ``failed``, ``activating`` ..."""
         return self.show(unit, "ActiveState").get("ActiveState", "")
 
-    def journal(self, unit: str, lines: int = 400, since: str = "") -> str:
-        """Return the end of a unit's journal, with what systemd said of it."""
+    def journal(self, unit: str = "", lines: int = 400) -> str:
+        """Return the end of a unit's journal, with what systemd said of it; of all if none."""
         return self.tries(
-            *("journalctl", "--no-pager", "--quiet", f"--unit={unit}", f"--lines={lines}"),
-            *(["--since", since] if since else []),
-            *("--output=short-precise",),
+            *("journalctl", "--no-pager", "--quiet", "--output=short-precise", f"--lines={lines}"),
+            *([f"--unit={unit}"] if unit else []),
         ).stdout
 
     def until(
@@ -281,36 +280,38 @@ class Lab:
             f"--bind{'-ro' if inside == DEBS else ''}={folder}:{inside}"
             for inside, folder in self.folders.items()
         ]
-        return {
-            **os.environ,
-            **mirror(),
-            "SYSTEMD_LAB_NAME": self.name,
-            "SYSTEMD_LAB_PACKAGES": BASE_PACKAGES,
-            "SYSTEMD_LAB_NET": "private" if self.private_network else "host",
-            "SYSTEMD_LAB_NSPAWN_OPTS": " ".join(binds),
+        return _environment(
+            SYSTEMD_LAB_NAME=self.name,
+            SYSTEMD_LAB_NET="private" if self.private_network else "host",
+            SYSTEMD_LAB_NSPAWN_OPTS=" ".join(binds),
             **self.environment,
-        }
+        )
 
 
-@cache
-def mirror() -> Mapping[str, str]:
-    """Return where the base comes from: ``systemd-lab`` asks apt, half a second a command."""
-    names = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.splitlines()
-    found = next((name for name in names if "security" not in name), "")
-    return {"SYSTEMD_LAB_MIRROR": found} if found else {}
+@functools.cache
+def _mirror() -> str:
+    """Return the mirror that apt uses here, for the base; systemd-lab asks apt for each command."""
+    asked = ("apt-get", "indextargets", "--format", "$(REPO_URI)")
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return next((line for line in said.splitlines() if "security" not in line), "")
+
+
+def _environment(**more: str) -> dict[str, str]:
+    """Return the environment of ``systemd-lab``."""
+    mirror = os.environ.get("SYSTEMD_LAB_MIRROR") or _mirror()
+    return {
+        **os.environ,
+        "SYSTEMD_LAB_PACKAGES": BASE_PACKAGES,
+        **({"SYSTEMD_LAB_MIRROR": mirror} if mirror else {}),
+        **more,
+    }
 
 
 def build_base() -> None:
     """Make the base that every lab starts from: a minute or two once, then nothing."""
-    environment = {**os.environ, **mirror(), "SYSTEMD_LAB_PACKAGES": BASE_PACKAGES}
     done = subprocess.run(
         [str(lab_tool()), "build"],
-        env=environment,
+        env=_environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -320,13 +321,20 @@ def build_base() -> None:
         raise LabError(f"systemd-lab build:\n{done.stderr}")
 
 
-def maker(stack: ExitStack, packages: Packages) -> Callable[..., Lab]:
-    """Return a maker of labs, with the packages at `DEBS`; they are reset when ``stack`` closes."""
+def maker(
+    stack: ExitStack, packages: Packages, made: list[Lab] | None = None
+) -> Callable[..., Lab]:
+    """Return a maker of labs, with the packages at `DEBS`; they are reset when ``stack`` closes.
+
+    Each is noted in ``made``.
+    """
 
     def make(name: str, *, folders: Mapping[str, Path] | None = None, **more: Any) -> Lab:
         seen = {DEBS: packages.reportd.parent.parent, **(folders or {})}
         lab = Lab(f"t{os.getpid()}-{name}", seen, **more)
         stack.callback(lab.reset)
+        if made is not None:
+            made.append(lab)
         return lab.up()
 
     return make

@@ -40,7 +40,8 @@ def repacked(deb: Path, version: str, folder: Path, *, without: Sequence[str] = 
 def java_folders() -> Mapping[str, Path]:
     """Return what a lab has to see of this machine for `java_package` to work: `Lab.folders`."""
     home = _java().parents[1]
-    configuration = (home / "lib" / "security" / "java.security").resolve().parents[1]
+    # Debian's is in /etc, and the home has links to it
+    configuration = (home / "conf" / "security" / "java.security").resolve().parents[1]
     return {str(folder): folder for folder in (home, configuration)}
 
 

@@ -1,5 +1,6 @@
 """The installed packages at work: enqueued, started, requests become files, stopped."""
 
+import stat
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,25 @@ from tests.system.stage import Feeder, Stage, quick_scene, unlimited, until
 
 REQUESTS = 40
 DRAIN_SECONDS = 8
+ANALYSTS = 850
+"""The number of a group that reads the files."""
 
 
 def test_installed_daemon_works(stage: Stage, make_lab: MakeLab, packages: Packages) -> None:
-    """Installed, configured, started: requests become files; a stop drains and ends with 0."""
+    """Installed, configured, started: requests become files, for whom they should be.
+
+    A stop drains and ends with 0.
+    """
     lab = make_lab("smoke", folders={OUTPUT: stage.place.output})
     lab.install(packages.reportd)
+    lab.run("groupadd", "--gid", f"{ANALYSTS}", "analysts")
+    lab.drop_in("reportd.service", "[Service]\nSupplementaryGroups=analysts\n", "20-group")
+    stage.output = (
+        f'root = "{stage.place.output}"',
+        'group = "analysts"',
+        'mode = "0640"',
+        'folder_mode = "2750"',
+    )
     furnish(lab, stage)
 
     began = time.monotonic()
@@ -32,7 +46,8 @@ def test_installed_daemon_works(stage: Stage, make_lab: MakeLab, packages: Packa
 
     print(f"start {started:.2f} s, stop {stopped:.2f} s")
     assert ended_well(lab, "reportd")
-    assert output_files(stage)
+    assert {(ANALYSTS, "-rw-r-----")} == {_shown(file) for file in output_files(stage)}
+    assert {(ANALYSTS, "drwxr-s---")} == {_shown(file.parent) for file in output_files(stage)}
     broken = stage.broken()
     assert not broken, "\n".join(map(str, broken))
 
@@ -82,6 +97,12 @@ def test_enqueued_by_its_unit(
     assert lab.tries("test", "-e", "/var/cache/reportd/ivy-4.2.0").returncode, "it has fetched"
     files = len(list(scene.accounts())) * sum(role.asks * role.days for role in scene.roles)
     lab.until(lambda: len(output_files(stage)) == files, f"{files} files")
+
+
+def _shown(path: Path) -> tuple[int, str]:
+    """Return a file's group and permissions, as ``ls`` shows them."""
+    found = path.stat()
+    return found.st_gid, stat.filemode(found.st_mode)
 
 
 def ended_well(lab: Lab, unit: str) -> bool:

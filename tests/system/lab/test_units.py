@@ -21,6 +21,14 @@ ExecStart=/opt/reportd/bin/python3 -c "import os; from pathlib import Path; \\
     print('reads', s.read('acme-emea').reveal())"
 """
 
+HOLDS_CREDENTIALS = """\
+[Service]
+User=reportd
+LoadCredential=secrets:/etc/reportd/secrets
+ExecStart=sleep infinity
+ExecReload=true
+"""
+
 
 @pytest.fixture(scope="module")
 def lab(
@@ -105,6 +113,24 @@ def test_adding_a_secret_is_dropping_a_file(lab: Lab) -> None:
     lab.systemctl("start", "shows.service")
 
     assert "reads token of emea" in lab.journal("shows")
+
+
+def test_changed_secret_takes_a_restart(lab: Lab) -> None:
+    """Until then the service has the one before: a reload does not load it again."""
+    handed_over = "/run/credentials/holds.service/secrets_key"
+    lab.write("/etc/systemd/system/holds.service", HOLDS_CREDENTIALS)
+    lab.write(f"{SECRETS}/key", "one", mode=0o600)
+    lab.run("systemctl", "daemon-reload")
+    lab.systemctl("start", "holds.service")
+    lab.write(f"{SECRETS}/key", "two", mode=0o600)
+
+    lab.systemctl("reload", "holds.service")
+    reloaded = lab.read(handed_over)
+    lab.systemctl("restart", "holds.service")
+    restarted = lab.read(handed_over)
+    lab.systemctl("stop", "holds.service")
+
+    assert (reloaded, restarted) == ("one", "two")
 
 
 def test_encrypted_secrets(lab: Lab) -> None:

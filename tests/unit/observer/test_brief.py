@@ -9,7 +9,7 @@ from reportd.observer.brief import summary
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.status import document
-from tests.unit.observer.test_status import WALL, sight, worker
+from tests.unit.observer.test_status import WALL, daemon, sight, worker
 
 
 def progress(rate: float = 2.0) -> Progress:
@@ -69,6 +69,14 @@ def test_trouble_comes_first() -> None:
     text = line(workers={"worker-0": worker(output_away="disk full")})
 
     assert text.startswith("NOT READY: worker-0 cannot write: disk full; 62 open")
+
+
+def test_phase_is_the_supervisors_to_say() -> None:
+    """What the observer saw of it a moment ago would be wrong just when all is there."""
+    found = document(sight(daemon=daemon("starting")), {}, Progress())
+
+    assert found["troubles"] == ["the daemon is starting"]
+    assert summary(found).startswith("62 open")
 
 
 @pytest.mark.parametrize(

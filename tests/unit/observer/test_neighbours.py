@@ -144,3 +144,32 @@ def test_configurations_are_compared() -> None:
     """A living VM with another configuration is told."""
     assert seen(ME, vm("other")).agree(1.0, WALL)
     assert not seen(ME, vm("other", config="c2")).agree(1.0, WALL)
+
+
+def test_of_two_that_start_at_once_the_topics_order_chooses_one() -> None:
+    """Both say that they start before they look: one is refused, whatever their clocks say."""
+    first = vm("me", incarnation="first", starting=True, started_at=WALL + 50)
+    second = vm("me", incarnation="second", starting=True, boot="clone")
+    runs = first.model_copy(update={"at": WALL + 2, "starting": False})
+    topic = (first, second, runs)
+
+    assert reasons(seen(first, *topic)) == []
+    assert seen(first, *topic).doubts(3.0, WALL) == []
+    assert seen(second, first, second).doubts(3.0, WALL) == [first]
+    assert len(reasons(seen(second, *topic))) == 1
+
+
+def test_later_one_that_runs_all_the_same_is_a_rival() -> None:
+    """Giving way is what a starting VM does; one that runs nevertheless is said to be there."""
+    later = vm("me", incarnation="later", starting=True, boot="clone")
+    runs = later.model_copy(update={"at": WALL + 2, "starting": False})
+
+    assert len(reasons(seen(ME, ME, later, runs))) == 1
+
+
+def test_starting_vm_is_not_counted() -> None:
+    """It may be refused in a moment, and has no configuration yet that could differ."""
+    found = seen(ME, vm("other", starting=True, config=""))
+
+    assert found.live(1.0, WALL) == []
+    assert found.agree(1.0, WALL)

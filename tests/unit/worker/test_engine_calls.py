@@ -7,7 +7,7 @@ from reportd.partners.verdict import Outcome, Verdict
 from reportd.worker.actions import Finish, LookAt, Release, Spool, StartCall, Sweep, WriteStep
 from reportd.worker.circuits import OUTAGE_FAILURES
 from reportd.worker.entry import State
-from reportd.worker.partition import Looked
+from reportd.worker.partition import Looked, Misfit
 from tests.unit.worker.hands import FILE, OK, Hands
 from tests.unit.worker.making import REQUESTS, RETRY, end, message, request, step
 
@@ -111,12 +111,12 @@ def test_answers_that_do_not_parse_start_over() -> None:
     for _ in range(3):
         one = hands.calls[0]
         hands.answer(one, OK, b"<html>")
-        hands.engine.unparsable(one, "no column clicks", b"<html>", hands.now)
+        hands.engine.unparsable(one, Misfit("no column clicks", b"<html>", "kept"), hands.now)
         states.append(one.state)
         hands.go(5.0)
 
     assert states == [State.BACKOFF, State.BACKOFF, State.HELD]
-    assert one.sample == b"<html>"
+    assert (one.sample, one.answer) == (b"<html>", "kept")
 
 
 def test_throttled_is_no_attempt_and_delays_no_other_account() -> None:

@@ -13,7 +13,7 @@ from reportd.worker.actions import Finish, LookAt, Spool, StartCall, Sweep
 from reportd.worker.entry import Entry, State
 from reportd.worker.events import Events
 from reportd.worker.finishing import Finishing, Looking, Outcome
-from reportd.worker.partition import Looked
+from reportd.worker.partition import Looked, Misfit
 from tests.unit.worker.hands import FILE, Hands
 from tests.unit.worker.making import entry, request
 from tests.unit.worker.test_engine_calls import NEXT
@@ -58,9 +58,9 @@ class Storing:
     def sweep(self, request_id: str, replay: int) -> None:
         self._do("sweep", request_id)
 
-    def shown(self, entry: Entry, reason: str, body: bytes) -> tuple[str, bytes]:
-        self._do("shown", entry.request.account)
-        return f"shown: {reason}", body[:3]
+    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+        self._do("misfit", entry.request.account)
+        return Misfit(f"shown: {reason}", body[:3], "kept")
 
 
 class Bench:

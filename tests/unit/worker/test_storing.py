@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +19,7 @@ from reportd.sinks.spool import Spool
 from reportd.worker.entry import Entry
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Outcome
-from reportd.worker.partition import Looked
+from reportd.worker.partition import Looked, Misfit
 from reportd.worker.storing import Output, provisional_days
 from tests.unit.partners.making import partner
 from tests.unit.worker.making import WALL, StoppedClock, entry, step
@@ -67,6 +68,13 @@ def desk(tmp_path: Path) -> Desk:
 def rows(*clicks: int, day: str = "2026-11-21") -> bytes:
     """Return a partner's answer."""
     return orjson.dumps({"data": [{"date": day, "clicks": count} for count in clicks]})
+
+
+def kept(desk: Desk, found: Misfit) -> bytes:
+    """Return the answer as `zstd -d` shows it."""
+    with pa.input_stream(desk.root / found.answer, compression="zstd") as file:
+        data: bytes = file.read()
+    return data
 
 
 def open_request(**fields: Any) -> Entry:
@@ -287,9 +295,29 @@ def test_an_answer_that_does_not_fit_shows_no_secret(desk: Desk) -> None:
         desk.output.prepare(one, body)
     assert SECRET in str(raised.value)
 
-    reason, sample = desk.output.shown(one, str(raised.value), body)
-    cut, _ = desk.output.shown(one, f"column date, row 1: '{SECRET[:15]}' is not date", body)
+    found = desk.output.misfit(one, str(raised.value), body)
+    cut = desk.output.misfit(one, f"column date, row 1: '{SECRET[:15]}' is not date", body)
 
-    assert reason == "column date, row 1: '[secret]' is not date"
-    assert cut == reason
-    assert sample == b'{"data":[{"date":"[secret]","clicks":1}]}'
+    assert found.reason == "column date, row 1: '[secret]' is not date"
+    assert cut.reason == found.reason
+    assert found.sample == b'{"data":[{"date":"[secret]","clicks":1}]}'
+    assert kept(desk, found) == found.sample
+
+
+def test_an_answer_that_does_not_fit_is_kept_whole(desk: Desk) -> None:
+    """People see all of it, not 4 KiB, also after the request's own spool has gone."""
+    one = open_request()
+    spooled(desk, one, b"{}")
+    body = b"<html>" + b"sorry " * 20_000
+    found = desk.output.misfit(one, "not JSON", body)
+    desk.output.sweep(one.request.id, one.replay)
+
+    assert kept(desk, found) == body
+
+
+def test_a_full_disk_keeps_no_answer_but_the_reason(desk: Desk) -> None:
+    """It is a help for people: the request's fate does not hang on it."""
+    (desk.root / "_reportd/spool").write_text("in the way")
+    found = desk.output.misfit(open_request(), "not JSON", b"<html>")
+
+    assert (found.reason, found.sample, found.answer) == ("not JSON", b"<html>", "")

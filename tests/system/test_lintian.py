@@ -1,0 +1,32 @@
+"""The Debian packages are what Debian's own checker expects; each exception has its reason."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from tests.system.lab.lab import build_packages
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+
+
+def test_lintian() -> None:
+    """No errors, and no override that nothing needs."""
+    if shutil.which("lintian") is None:
+        pytest.skip("needs the Debian package lintian, which set-up installs when it is root")
+    packages = build_packages()
+    done = subprocess.run(
+        [
+            *("lintian", "--allow-root", "--fail-on=error", "--display-info"),
+            "--tag-display-limit=10",
+            *map(str, (packages.reportd, packages.enqueue)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert "unused-override" not in done.stdout
