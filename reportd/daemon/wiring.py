@@ -137,6 +137,7 @@ class DaemonSource:
                 instance_id=f"{me.machine}-{index}",
                 strikes=context.strikes,
                 stop_requested=context.stop.requested,
+                leaves=context.stop.for_good,
                 metrics=Metrics.of_process(self._metrics_folder, context.name),
                 tls=tls,
             )

@@ -19,7 +19,7 @@ from setproctitle import setproctitle
 
 from reportd.board import Slot
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, ConfigError, Halt, UnavailableError
-from reportd.supervisor.inbox import blocked, unblock
+from reportd.supervisor.inbox import LEAVE, blocked, unblock
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Stop:
         """Open the pipe that becomes readable when a stop is asked."""
         self._parent = parent
         self._asked = False
+        self._for_good = False
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
 
@@ -41,20 +42,26 @@ class Stop:
         """Return whether to stop: it was asked, or the supervisor is gone."""
         return self._asked or os.getppid() != self._parent
 
+    def for_good(self) -> bool:
+        """Return whether nobody will take this child's place."""
+        return self._for_good
+
     def fileno(self) -> int:
         """Return a descriptor that is readable from the moment a stop is asked; never read it."""
         return self._reader
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGINT as the wish to stop; main thread only."""
+        """Take SIGTERM, SIGINT and `LEAVE` as the wish to stop; main thread only."""
         # The wakeup descriptor is written by the C handler: a poll in another thread wakes
         # although the main thread sits in a library.
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._ask)
         signal.signal(signal.SIGINT, self._ask)
+        signal.signal(LEAVE, self._ask)
 
-    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
         self._asked = True
+        self._for_good |= number == LEAVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LEAVE = signal.SIGUSR2
+"""Tells a child to stop for good: what it has is for others, nobody takes its place."""
 HANDLED = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -53,7 +55,7 @@ def blocked() -> Iterator[None]:
     A child that is forked inside never leaves the block: it installs its own handlers first
     and then calls `unblock`.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*HANDLED, LEAVE))
     try:
         yield
     finally:
@@ -62,4 +64,4 @@ def blocked() -> Iterator[None]:
 
 def unblock() -> None:
     """Let the handled signals through again; in a child, once its handlers are in place."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*HANDLED, LEAVE))

@@ -247,7 +247,8 @@ class Supervisor:
             if turn is Turn.WAIT:
                 return
             if turn is Turn.STOP:
-                self._seats[rollout.step.name].ask_to_stop(self._drained_by())
+                step = rollout.step
+                self._seats[step.name].ask_to_stop(self._drained_by(), for_good=step.spec is None)
             elif turn is Turn.FILL:
                 self._fill(rollout)
             elif turn is Turn.FAILED:

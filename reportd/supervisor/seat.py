@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from reportd.board import Slot
 from reportd.supervisor.child import ChildSpec
+from reportd.supervisor.inbox import LEAVE
 from reportd.supervisor.respawn import Respawn, RespawnPolicy
 
 ABORT_SECONDS = 5.0
@@ -79,14 +80,17 @@ class Seat:
         beat = self.slot.last_beat() or 0.0
         return boottime - max(beat, self._started_boottime, awake_since)
 
-    def ask_to_stop(self, deadline: float) -> None:
-        """Ask the child to drain; without one the seat is empty at once."""
+    def ask_to_stop(self, deadline: float, *, for_good: bool = False) -> None:
+        """Ask the child to drain; without one the seat is empty at once.
+
+        ``for_good``: no other takes its place, so what it has is for others.
+        """
         self._stop_deadline = deadline
         if not self.alive:
             self.state = SeatState.EMPTY
         elif self.state is not SeatState.STOPPING:
             self.state = SeatState.STOPPING
-            os.kill(self.pid, signal.SIGTERM)
+            os.kill(self.pid, LEAVE if for_good else signal.SIGTERM)
 
     def abort(self, now: float) -> None:
         """End a wedged child: traces of all its threads, then death."""

@@ -57,6 +57,7 @@ SNAPSHOT_MOST_SECONDS = 3.0
 SNAPSHOT_SHARE = 0.01
 """No more of the time than this goes into snapshots: they come less often the more is open."""
 CLOSE_SECONDS = 5.0
+LEAVE_POLL_SECONDS = 0.05
 
 
 class Board(Protocol):
@@ -102,6 +103,7 @@ class Loop:
         tally: GroupTally,
         drain_seconds: float,
         stop_requested: Callable[[], bool],
+        leaves: Callable[[], bool],
     ) -> None:
         """Take the deciding parts; `attach` brings the doing ones, which need callbacks."""
         self._engine = engine
@@ -113,6 +115,7 @@ class Loop:
         self._tally = tally
         self._drain_seconds = drain_seconds
         self._stop_requested = stop_requested
+        self._leaves = leaves
         self._snapshot_at = 0.0
         self._tidy_at = clock.monotonic() + FIRST_SECONDS
         self._idle = True
@@ -381,6 +384,8 @@ class Loop:
             event(self.now())
         self._carry_out()
         self._commit_last(partitions)
+        if self._leaves():
+            self._leave()
         self._restorer.stop()
         self._tidier.stop()
         self._executor.stop()
@@ -390,6 +395,22 @@ class Loop:
         logger.info(
             "drained; %d records unconfirmed", left, extra={"action": "drained", "left": left}
         )
+
+    def _leave(self) -> None:
+        """Give the partitions to others at once: no worker of this name comes to take them."""
+        deadline = self.now().mono + CLOSE_SECONDS
+        self._consumer.leave()
+        try:
+            while self._consumer.member_id and self.now().mono < deadline:
+                self._consumer.poll(LEAVE_POLL_SECONDS)
+        except BrokerError as error:
+            logger.warning(
+                "cannot leave the group: others have its partitions when the session ends: %s",
+                error,
+                extra={"action": "leave_failed"},
+            )
+        else:
+            logger.info("left the group for good", extra={"action": "left"})
 
 
 def _names(parts: Iterable[Part]) -> str:

@@ -57,11 +57,14 @@ def run(
     instance_id: str,
     strikes: Mapping[str, int],
     stop_requested: Callable[[], bool],
+    leaves: Callable[[], bool],
     metrics: Metrics,
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
 ) -> int:
     """Work as one member of the group until asked to stop; return the exit status.
+
+    ``leaves`` says then whether this member is to leave the group: no other takes its place.
 
     ``tls`` is the context of the calls to partners, shared by all workers that are forked with it.
     Raises `OutputError` when the output is not there, `BrokerFatalError`, and `Halt` (78) for
@@ -102,6 +105,7 @@ def run(
         tally=tally,
         drain_seconds=workers.drain_seconds,
         stop_requested=stop_requested,
+        leaves=leaves,
     )
     producer = Producer(client)
     spool = Spool(store)

@@ -65,6 +65,32 @@ def test_leave_gives_partitions_to_others_at_once(
     assert not broken, "\n".join(map(str, broken))
 
 
+def test_fewer_workers_give_partitions_to_others_at_once(stage: Stage) -> None:
+    """A VM that has a worker for each partition makes room for one that joins by a reload."""
+    first = stage.vm("vm-a", processes=4, session_timeout_seconds=SESSION_SECONDS)
+    second = stage.vm("vm-b", processes=2, session_timeout_seconds=SESSION_SECONDS)
+    stage.start(first)
+    until(lambda: len(first.all_parts()) == len(first.workers()), "the first to have all")
+    stage.start(second)
+    assert not second.all_parts()
+    feeder = Feeder(stage, 40)
+    feeder.feed()
+
+    stage.configure(first, processes=2, session_timeout_seconds=SESSION_SECONDS)
+    os.kill(first.daemon.pid, signal.SIGHUP)
+    until(lambda: " reload_done " in first.said(), "the reload")
+    began = time.monotonic()
+    until(lambda: len(second.all_parts()) == 2, "the second to have half", SESSION_SECONDS / 2)
+
+    print(f"others had the partitions {time.monotonic() - began:.1f} s after the reload")
+    feeder.feed()
+    until(stage.all_ended, "every request to end")
+    for vm in (first, second):
+        stopped(vm)
+    broken = stage.broken()
+    assert not broken, "\n".join(map(str, broken))
+
+
 def test_another_store_is_refused(stage: Stage) -> None:
     """Two VMs that see different folders under one name: nobody knew whose a file is."""
     first = stage.start(stage.vm("vm-a"))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
+import pytest
+
 from reportd.broker.commits import CommitResult
 from reportd.broker.message import Message
 from reportd.broker.topics import Topics
@@ -33,6 +35,10 @@ class Group(Nobody):
         self.loop: Loop | None = None
         self.read = 0
         self.waits: list[float] = []
+        self.member_id = "one"
+        self.commits = 0
+        self.left_at: int | None = None
+        """How many last commits there were before it left."""
 
     def poll(self, timeout: float) -> Message | None:
         self.waits.append(timeout)
@@ -47,11 +53,16 @@ class Group(Nobody):
         self.read += 1
         return self._messages[self.read - 1]
 
+    def leave(self) -> None:
+        self.left_at = self.commits
+        self.member_id = ""
+
     def commit(self, offsets: dict[tuple[str, int], tuple[int, str]]) -> bool:
         self._sent = dict(offsets)
         return True
 
     def commit_sync(self, _offsets: object) -> list[CommitResult]:
+        self.commits += 1
         return []
 
 
@@ -91,7 +102,13 @@ class Caller(Nobody):
 
 
 def play(
-    hands: Hands, clock: StoppedClock, group: Group, turns: int, events: Events | None = None
+    hands: Hands,
+    clock: StoppedClock,
+    group: Group,
+    turns: int,
+    events: Events | None = None,
+    *,
+    leaves: bool = False,
 ) -> Caller:
     """Let the loop turn so many times."""
     left = iter(range(turns))
@@ -101,7 +118,7 @@ def play(
     loop = Loop(
         engine=hands.engine, events=events, fence=hands.fence, topics=Topics("reportd"),
         clock=clock, board=nobody, tally=nobody, drain_seconds=0.0,
-        stop_requested=lambda: next(left, None) is None,
+        stop_requested=lambda: next(left, None) is None, leaves=lambda: leaves,
     )  # fmt: skip
     group.loop = loop
     loop.attach(
@@ -154,3 +171,15 @@ def test_who_has_nothing_to_do_sleeps() -> None:
     play(hands, clock, group, turns=20)
 
     assert max(group.waits) == IDLE_WAIT_SECONDS
+
+
+@pytest.mark.parametrize(("leaves", "left_at"), [(False, None), (True, 1)])
+def test_who_stops_for_good_leaves_after_the_last_commit(leaves: bool, left_at: int | None) -> None:
+    """A worker that is started again keeps its partitions; one that is not gives them away."""
+    hands, clock = Hands(), StoppedClock()
+    hands.own()
+    group = Group(clock)
+
+    play(hands, clock, group, turns=1, leaves=leaves)
+
+    assert group.left_at == left_at
