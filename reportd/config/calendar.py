@@ -64,12 +64,16 @@ class Calendar:
         weekday, day, clock = _split_words(words)
         years, months, days = _date_parts(day)
         hours, minutes, seconds = _time_parts(clock)
+        day_numbers = _values(days, "day", 1, 31)
+        if "/" in days:
+            # systemd 252 steps over the end of a month into the next and misses its first days
+            days = ",".join(f"{number:02}" for number in day_numbers)
         full = [weekday, f"{years}-{months}-{days}", f"{hours}:{minutes}:{seconds}", zone]
         found = cls(
             weekdays=_weekdays(weekday) if weekday else tuple(range(7)),
             years=_values(years, "year", FIRST_YEAR, LAST_YEAR),
             months=_values(months, "month", 1, 12),
-            days=_values(days, "day", 1, 31),
+            days=day_numbers,
             hours=_values(hours, "hour", 0, 23),
             minutes=_values(minutes, "minute", 0, 59),
             seconds=_values(seconds, "second", 0, 59),

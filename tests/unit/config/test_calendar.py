@@ -239,6 +239,15 @@ def test_systemd_fires_at_our_slots(text: str, start: str, zone: str) -> None:
 
 
 @needs_systemd
+def test_no_month_begins_unnoticed() -> None:
+    """Left to systemd, a step of days jumps over the end of December and past 1 January."""
+    calendar, after = Calendar.parse("*-*-1/13"), utc("2021-12-20")
+
+    expected = [utc(day) for day in ("2021-12-27", "2022-01-01", "2022-01-14")]
+    assert expected == by_us(calendar, after, 3) == by_systemd(str(calendar), after, 3)
+
+
+@needs_systemd
 @pytest.mark.parametrize("keyword", sorted(KEYWORDS))
 def test_keywords_are_systemds(keyword: str) -> None:
     """A keyword means what systemd means by it."""
