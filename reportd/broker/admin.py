@@ -283,18 +283,29 @@ class Admin:
         )
         for resource, future in futures.items():
             self._wait(future, f"repair {resource.name}")
+        self._await_configs(plans)
 
     def _await_partitions(self, counts: Mapping[str, int]) -> None:
+        def missing() -> list[str]:
+            present = self.topics()
+            return [name for name, count in counts.items() if present.get(name, 0) < count]
+
+        self._await_none("made", missing)
+
+    def _await_configs(self, plans: Sequence[TopicPlan]) -> None:
+        def missing() -> list[str]:
+            found = self.configs(plan.name for plan in plans)
+            return [p.name for p in plans if not p.config.items() <= found[p.name].items()]
+
+        self._await_none("repaired", missing)
+
+    def _await_none(self, done: str, missing: Callable[[], list[str]]) -> None:
         """Wait until the broker that answers knows what the controller has done."""
         deadline = time.monotonic() + self._timeout_seconds
         pause = threading.Event()
-        while True:
-            present = self.topics()
-            missing = [name for name, count in counts.items() if present.get(name, 0) < count]
-            if not missing:
-                return
+        while names := missing():
             if time.monotonic() >= deadline:
-                raise BrokerError(f"made, but not to be seen: {', '.join(missing)}")
+                raise BrokerError(f"{done}, but not to be seen: {', '.join(names)}")
             pause.wait(LOOK_SECONDS)
 
     def _reader(self, group: str) -> PartitionReader:
