@@ -16,7 +16,7 @@ ELSEWHERE = "127.0.0.2"
 class HostilePartner:
     """Answers on 127.0.0.1; whoever is sent to another host ends in ``trapped``."""
 
-    def __init__(self) -> None:
+    def __init__(self, bomb_bytes: int = BOMB_BYTES) -> None:
         self.asked: list[str] = []
         """The account of each call, in order."""
         self.queries: list[str] = []
@@ -24,7 +24,7 @@ class HostilePartner:
         self.on_call: Callable[[str], None] = lambda _account: None
         """Runs before an answer, in the server's thread."""
         self.gone = {"gone"}
-        self.bomb = gzip.compress(b"\0" * BOMB_BYTES, 1)
+        self.bomb = gzip.compress(b"\0" * bomb_bytes, 1)
         self._server = _server("127.0.0.1", self, _Partner)
         self._trap = _server(ELSEWHERE, self, _Trap)
         self._threads = [

@@ -121,6 +121,18 @@ class Lab:
         self.down()
         self.up()
 
+    def is_up(self) -> bool:
+        """Say whether its systemd answers."""
+        done = subprocess.run(
+            [str(lab_tool()), "status"],
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=BOOT_SECONDS,
+        )
+        return done.returncode == 0
+
     def reset(self) -> None:
         """Shut it down and forget it."""
         self._tool("reset", seconds=2 * BOOT_SECONDS)
