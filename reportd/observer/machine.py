@@ -40,15 +40,35 @@ def this_vm(config: Config, started_at: float) -> Vm:
     )
 
 
-def is_running(pid: int, pid_started: int) -> bool:
-    """Return whether that very process runs here."""
-    return pid > 0 and pid_started > 0 and started_ticks(pid) == pid_started
+def is_running(pid: int, pid_started: int, proc: Path = Path("/proc")) -> bool:
+    """Return whether that very process runs here; one that may be it, but is hidden, counts."""
+    if pid <= 0 or pid_started <= 0:
+        return False
+    found = started_ticks(pid, proc)
+    return found == pid_started if found else _is_hidden(pid, proc)
 
 
-def started_ticks(pid: int) -> int:
+def _is_hidden(pid: int, proc: Path) -> bool:
+    """Return whether a process is there that ``/proc`` does not show.
+
+    ``ProtectProc=invisible`` with ``PrivateUsers=yes`` shows a process nothing that systemd has not
+    started in the same go: a unit's ``ExecReload=`` does not see the unit's main process.
+    """
+    if (proc / str(pid)).exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def started_ticks(pid: int, proc: Path = Path("/proc")) -> int:
     """Return when a process started, in ticks since boot; 0 if it is not there (or a zombie)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        stat = (proc / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return 0
     fields = stat.rpartition(")")[2].split()

@@ -55,7 +55,7 @@ class Neighbours:
         """Whether this one's own record was seen."""
 
     def see(self, vm: Vm, now: float) -> None:
-        """Take one record, in the topic's order."""
+        """Take one record, in the topic's order; those of one reading have the same ``now``."""
         if vm.incarnation == self._me.incarnation:
             self._said_so = True
             return
@@ -68,8 +68,11 @@ class Neighbours:
             is_later = vm.starting and self._said_so
             self._seen[vm.incarnation] = _Sighting(vm, now, is_later=is_later)
         elif vm.at > known.vm.at:
+            # What is read in one go is history, however far it moves: a VM that lost its power
+            # has left as many records as one that lives
+            moves = known.moves or now > known.moved_at
             is_later = vm.starting and known.is_later
-            self._seen[vm.incarnation] = _Sighting(vm, now, moves=True, is_later=is_later)
+            self._seen[vm.incarnation] = _Sighting(vm, now, moves=moves, is_later=is_later)
 
     def live(self, now: float, wall: float) -> list[Vm]:
         """Return the VMs that seem to run, by machine id."""

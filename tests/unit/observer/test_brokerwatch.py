@@ -129,7 +129,8 @@ def test_later_of_two_goes(*, started_before: bool) -> None:
     other = Vm(machine="other", incarnation="o", started_at=started_at, at=clock.wall())
     broker.vms_waiting = [other]
     watched.turn(broker.clients())
-    broker.vms_waiting = [other.model_copy(update={"at": clock.wall() + 10})]
+    clock.now += 10.0
+    broker.vms_waiting = [other.model_copy(update={"at": clock.wall()})]
     if not started_before:
         watched.turn(broker.clients())
         assert [vm.machine for vm in watched.sight().vms] == ["other"]

@@ -43,6 +43,16 @@ def test_a_process_is_known_by_pid_and_start() -> None:
     assert not is_running(0, 0)
 
 
+def test_hidden_process_may_be_the_one(tmp_path: Path) -> None:
+    """What a unit's walls hide in ``/proc`` runs all the same; who is gone, or a zombie, not."""
+    mine = started_ticks(os.getpid())
+    (tmp_path / str(os.getppid())).mkdir()
+
+    assert is_running(os.getpid(), mine, tmp_path)
+    assert not is_running(os.getppid(), mine, tmp_path)
+    assert not is_running(2**22 + 1, mine, tmp_path)
+
+
 def test_private_memory() -> None:
     """This process has some; one that is not there has none to tell."""
     assert (private_bytes(os.getpid()) or 0) > 100_000

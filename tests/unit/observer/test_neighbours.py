@@ -87,6 +87,23 @@ def test_refused_once_the_other_is_certainly_alive(me: Vm, other: Vm, words: str
     assert words in reasons(neighbours)[0]
 
 
+def test_history_is_no_sign_of_life() -> None:
+    """A VM that lost its power left many records: it waits for another one, and runs."""
+    neighbours = Neighbours(ME, nobody_runs)
+    for count in range(5):
+        neighbours.see(
+            vm("me", boot="before", incarnation="before", at=WALL - 50 + 10 * count), 1.0
+        )
+
+    assert neighbours.refusals(2.0, WALL) == []
+    assert [one.incarnation for one in neighbours.doubts(2.0, WALL)] == ["before"]
+    assert neighbours.doubts(1.0 + LIVE_SECONDS, WALL) == []
+
+    neighbours.see(vm("me", boot="before", incarnation="before", at=WALL), 4.0)
+
+    assert len(neighbours.refusals(5.0, WALL)) == 1
+
+
 def test_own_daemon_of_before_is_no_doubt() -> None:
     """After kill -9 the record of the dead daemon on this machine holds nobody up."""
     before = vm("me", incarnation="before")
