@@ -14,7 +14,9 @@ MINE = {
 }
 """What an administrator and the daemon have put there."""
 DROP_IN = "/etc/systemd/system/reportd-enqueue@daily.timer.d/50-schedule.conf"
-OWN = "/etc/systemd/system/reportd.service.d/memory.conf"
+OWN = "/etc/systemd/system/reportd.service.d/own.conf"
+OWN_TEXT = "[Service]\nType=exec\nExecStart=\nExecStart=sleep infinity\nWatchdogSec=0\n"
+"""A daemon that needs no Kafka."""
 
 
 def test_what_debian_users_expect(make_lab: MakeLab, packages: Packages, tmp_path: Path) -> None:
@@ -29,20 +31,26 @@ def test_what_debian_users_expect(make_lab: MakeLab, packages: Packages, tmp_pat
     lab.install(java_package(tmp_path), *older)
     for path, text in MINE.items():
         lab.write(path, text)
-    lab.write(OWN, "[Service]\nMemoryMax=4G\n")
+    lab.write(OWN, OWN_TEXT)
     lab.write(DROP_IN, "[Timer]\nOnCalendar=daily\n")  # as `reportctl schedule apply` does
     lab.shell(
         "echo '# a change of mine' >>/etc/reportd/reportd.toml\n"
         "systemctl daemon-reload; systemctl enable --now reportd-enqueue@daily.timer"
     )
     _is_there(lab, "0.0.1")
+    assert _main_pid(lab) == "0"
+    lab.shell("systemctl daemon-reload; systemctl start reportd")
+    first = _main_pid(lab)
 
     lab.install(*newer)
     _is_there(lab, "99")
+    second = _main_pid(lab)
     lab.install(*older)
     _is_there(lab, "0.0.1")
+    assert len({"0", first, second, _main_pid(lab)}) == 4, "it was not restarted"
 
     lab.run("dpkg", "--remove", "reportd-enqueue", "reportd")
+    assert _main_pid(lab) == "0"
     assert lab.tries("test", "-e", "/opt/reportd").returncode
     assert lab.state("reportd-enqueue@daily.timer") == "inactive"
     assert lab.run("cat", *MINE) == "".join(MINE.values())
@@ -63,12 +71,17 @@ def _is_there(lab: Lab, version: str) -> None:
     said = lab.shell(
         "/opt/reportd/bin/python3 -Ic 'import reportd'; dpkg-query -W -f '${Version}\\n' reportd\n"
         "tail -n 1 /etc/reportd/reportd.toml\n"
-        "systemctl is-active reportd-enqueue@daily.timer; systemctl is-active reportd || true\n"
+        "systemctl is-active reportd-enqueue@daily.timer\n"
         f"cat {' '.join(MINE)}"
     )
 
-    expected = f"{version}\n# a change of mine\nactive\ninactive\n{''.join(MINE.values())}"
+    expected = f"{version}\n# a change of mine\nactive\n{''.join(MINE.values())}"
     assert said == expected
+
+
+def _main_pid(lab: Lab) -> str:
+    """Return the daemon's pid; 0: it does not run."""
+    return lab.show("reportd", "MainPID")["MainPID"]
 
 
 def _files(lab: Lab) -> set[str]:
