@@ -254,8 +254,6 @@ class OutputSettings(Section):
     )
     """The group that files and new folders are given, before readers see them. reportd has to
     belong to it (``SupplementaryGroups=``). Unset: its own."""
-    """The files' permissions, octal; folders get ``x`` wherever files have ``r``. Of folders alone:
-    a bucket has its policy."""
     s3: S3Settings | None = Field(
         None,
         examples=[
