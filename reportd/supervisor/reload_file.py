@@ -78,21 +78,6 @@ class ReloadFile:
             self._written = state
 
 
-def is_there(pid: int) -> bool:
-    """Return whether a process is there, as far as can be told: ``/proc`` may hide it.
-
-    Within a unit with ``ProtectProc=invisible`` and ``PrivateUsers=`` what ``ExecReload=`` runs
-    does not even see its own unit's main process there; signals still reach it.
-    """
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def ask_to_reload(pid: int) -> None:
     """Ask a supervisor to reload; raises `UnavailableError` if that cannot be."""
     try:

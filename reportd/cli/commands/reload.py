@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from reportd.clock import Clock, SystemClock
 from reportd.errors import ConfigError, UnavailableError
-from reportd.observer.machine import started_ticks
-from reportd.supervisor.reload_file import ReloadRecord, ask_to_reload, is_there, runtime_folder
+from reportd.observer.machine import is_running
+from reportd.supervisor.reload_file import ReloadRecord, ask_to_reload, runtime_folder
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -71,8 +71,7 @@ def running(folder: Path, pid: int | None) -> ReloadRecord:
     record = ReloadRecord.read(folder)
     if pid is not None and pid != record.pid:
         raise UnavailableError(f"{folder} is process {record.pid}'s, not {pid}'s")
-    started = started_ticks(record.pid)  # 0: it cannot be seen, which does not say that it is gone
-    if not is_there(record.pid) or started not in {0, record.pid_started}:
+    if not is_running(record.pid, record.pid_started):
         raise UnavailableError(f"reportd does not run: process {record.pid} is gone")
     return record
 

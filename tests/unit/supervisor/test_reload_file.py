@@ -1,12 +1,11 @@
 """What the supervisor writes of its reloads, and what others can read of it."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from reportd.errors import UnavailableError
-from reportd.supervisor.reload_file import NAME, ReloadFile, ReloadRecord, is_there, runtime_folder
+from reportd.supervisor.reload_file import NAME, ReloadFile, ReloadRecord, runtime_folder
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -37,10 +36,3 @@ def test_runtime_folder_is_systemds() -> None:
     """The first one of several, and none without systemd."""
     assert runtime_folder({"RUNTIME_DIRECTORY": "/run/reportd:/run/more"}) == Path("/run/reportd")
     assert runtime_folder({}) is None
-
-
-def test_process_is_looked_for_by_signal() -> None:
-    """Not in ``/proc``, which a hardened unit hides; one that may not be asked is there."""
-    assert is_there(os.getpid())
-    assert is_there(1)
-    assert not is_there(2**22 + 1)
