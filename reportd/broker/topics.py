@@ -151,6 +151,8 @@ def _compacted(replication: int) -> dict[str, str]:
         **_durable(replication),
         "cleanup.policy": "compact",
         "segment.ms": str(DAY_MILLISECONDS),
+        # A producer's clock that is an hour ahead is no reason to refuse its record
+        "message.timestamp.type": "LogAppendTime",
     }
 
 

@@ -5,17 +5,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reportd.broker.admin import Admin
 from reportd.broker.keys import partition_of
 from reportd.broker.message import Part
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import ClientSettings
-from reportd.broker.topics import Topics
+from reportd.broker.topics import Topics, topic_plans
 from reportd.errors import BrokerError
 from tests.integration.broker.conftest import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from reportd.broker.message import Message
+
+FAR = 4_000_000_000.0
 
 
 def test_a_record_says_where_it_lies(
@@ -122,3 +125,18 @@ def test_a_topic_that_is_not_there_is_an_error(settings: ClientSettings, topic_p
 
     assert producer.flush(PATIENCE_SECONDS) == 0
     assert "UNKNOWN" in str(done[0])
+
+
+def test_a_clock_that_is_ahead_is_no_reason_to_refuse(
+    producer: Producer, settings: ClientSettings, topic_prefix: str
+) -> None:
+    """Kafka refuses what a producer's clock says to come from later than an hour from now."""
+    plans = topic_plans(f"{topic_prefix}-ahead", {"acme": 1}, 1)
+    Admin(settings).create(plans)
+    done: list[int | BrokerError] = []
+    for plan in plans:
+        producer.send(plan.name, b"{}", key=b"key", partition=0, timestamp=FAR, on_done=done.append)
+
+    assert producer.flush(PATIENCE_SECONDS) == 0
+
+    assert done == [0] * len(plans)

@@ -19,7 +19,7 @@ from tests.system.hostile_partner import HostilePartner
 from tests.system.lab.conftest import MakeLab
 from tests.system.lab.lab import Lab, Packages
 from tests.system.lab.life import BOMB, UNIT, Life, Record, folders, living
-from tests.system.stage import Stage, freeze, thaw
+from tests.system.stage import Part, Stage, freeze, thaw
 
 ACCOUNT = DemoAccount("bolt", BOMB, "UTC", "EUR", "app", gone=True)
 BOMB_MIB = 400
@@ -94,20 +94,20 @@ def test_killed_worker(life: Life) -> None:
     """Only it is replaced, at once; what it had finished is not asked again."""
     life.busy()
     before, restarts, mark = life.workers(), life.restarts(), life.mark()
-    parts = life.parts()["worker-1"]
+    name, parts = _victim(life)
     supervisor = life.main_pid()
 
     freeze([supervisor])  # until the list is made
-    os.kill(before["worker 1"], signal.SIGKILL)
+    os.kill(before[_title(name)], signal.SIGKILL)
     life.stage.list_durable()
     thaw([supervisor])
     woken = time.monotonic()
     seconds = life.next_call(woken, parts=parts)
 
-    _only_replaced(life, before, "worker 1")
+    _only_replaced(life, before, _title(name))
     assert life.restarts() == restarts
     died = _died(life, mark)
-    assert "worker-1 died (killed by SIGKILL) with" in died[0]["MESSAGE"]
+    assert f"{name} died (killed by SIGKILL) with" in died[0]["MESSAGE"]
     assert died[0]["PRIORITY"] == "3"
     life.goes_on()
     life.kept(f"worker killed: its partitions are asked again after {seconds:.2f} s")
@@ -117,17 +117,16 @@ def test_wedged_worker(life: Life) -> None:
     """One that stands still is aborted with its traces, and replaced; the others work on."""
     life.busy()
     before, restarts, mark = life.workers(), life.restarts(), life.mark()
-    parts = life.parts()["worker-2"]
+    name, parts = _victim(life)
 
-    freeze([before["worker 2"]])
+    freeze([before[_title(name)]])
     life.stage.list_durable()
     stopped = time.monotonic()
-    life.lab.until(lambda: life.workers().get("worker 2") not in {None, before["worker 2"]}, "one")
     seconds = life.next_call(stopped, parts=parts)
 
-    _only_replaced(life, before, "worker 2")
+    _only_replaced(life, before, _title(name))
     assert life.restarts() == restarts
-    assert [text for action, text in life.actions(mark, "child_silent") if "worker-2" in text]
+    assert [text for action, text in life.actions(mark, "child_silent") if name in text]
     life.goes_on()
     life.kept(
         f"worker wedged: its partitions are asked again after {seconds:.2f} s "
@@ -193,7 +192,7 @@ def test_memory(life: Life, bomber: HostilePartner) -> None:
     assert len(victims) == 1, died
     assert len(died) == len(bomber.asked) == 3
     assert (life.main_pid(), life.restarts()) == (supervisor, restarts)
-    _only_replaced(life, before, victims.pop().replace("-", " "))
+    _only_replaced(life, before, _title(victims.pop()))
     life.goes_on()
     life.kept(
         f"{len(died)} kills of one worker by MemoryMax={MEMORY_MAX}, dead letter after "
@@ -204,6 +203,19 @@ def test_memory(life: Life, bomber: HostilePartner) -> None:
 def test_everything_ended_once(life: Life) -> None:
     """All of this life, compared: requests, ledgers, files, calls, limits."""
     life.conclude()
+
+
+def _victim(life: Life) -> tuple[str, set[Part]]:
+    """Return a worker with much in hand, and its partitions: the one that has all of crux."""
+    parts = life.parts()
+    topic = life.stage.topics.requests("crux")
+    name = next(name for name, found in parts.items() if (topic, 0) in found)
+    return name, parts[name]
+
+
+def _title(name: str) -> str:
+    """Return what ``ps`` shows for a worker."""
+    return name.replace("-", " ")
 
 
 def _all_replaced(life: Life, what: str, end: Callable[[], object]) -> None:
