@@ -121,9 +121,10 @@ class Life:
 
         ``parts``: for a request of these partitions.
         """
-        names = self.stage.request_of()
 
         def found() -> list[float]:
+            self.feeder.feed()
+            names = self.stage.request_of()
             return [
                 call.at - since
                 for call in self.stage.simulator.calls()
