@@ -122,7 +122,8 @@ class FixedWindow:
     """At most ``calls`` in each window of ``seconds`` aligned to the wall clock.
 
     Nothing starts within the margin of a window's edges, so that a call counts in the window it
-    was charged to. A wall clock that goes back opens no window twice.
+    was charged to. A wall clock that goes back by less than a window opens none twice; one that
+    goes back further was wrong before: what it says now is taken for true, that window for spent.
     """
 
     wall = True
@@ -139,6 +140,8 @@ class FixedWindow:
         """Return how long until the open part of a window with room."""
         window = int(now // self._seconds)
         into = now - window * self._seconds
+        if window < self._window - 1:
+            self._window, self._used = window, self._calls
         if window > self._window or (window == self._window and self._used < self._calls):
             if into < self._margin_seconds:
                 return self._margin_seconds - into

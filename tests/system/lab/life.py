@@ -121,9 +121,10 @@ class Life:
 
         ``parts``: for a request of these partitions.
         """
-        names = self.stage.request_of()
 
         def found() -> list[float]:
+            self.feeder.feed()
+            names = self.stage.request_of()
             return [
                 call.at - since
                 for call in self.stage.simulator.calls()
@@ -158,11 +159,11 @@ class Life:
 
     def records(self, mark: str, *matches: str) -> list[Record]:
         """Return the journal's records since a mark that match, as ``ACTION=assigned``."""
-        said = self.lab.run(
-            *("journalctl", "--quiet", "--output=json", f"--after-cursor={mark}"),
-            *matches,
-        )
-        return [orjson.loads(line) for line in said.splitlines()]
+        # Not by journalctl's own matches: with a cursor it passes over the first that matches
+        said = self.lab.run("journalctl", "--quiet", "--output=json", f"--after-cursor={mark}")
+        wanted = [match.partition("=")[::2] for match in matches]
+        found: list[Record] = [orjson.loads(line) for line in said.splitlines()]
+        return [one for one in found if all(one.get(name) == value for name, value in wanted)]
 
     def actions(self, mark: str, *actions: str) -> list[tuple[str, str]]:
         """Return what happened since a mark: action and message, in order."""

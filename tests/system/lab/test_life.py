@@ -207,6 +207,7 @@ def test_reboot(life: Life) -> None:
     life.kept(f"shut down {down:.2f} s, booted {up:.2f} s, first call {first:.2f} s after power on")
 
 
+@pytest.mark.soak
 def test_power_cut(life: Life) -> None:
     """Nobody is asked to stop: the next boot goes on with what files and ledger say."""
     life.revive()

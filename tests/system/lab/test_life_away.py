@@ -1,4 +1,4 @@
-"""What the daemon stands on goes away: broker, output, room, a credential, the right time.
+"""What the daemon stands on goes away: broker, output, room, a credential, the right time, the VM.
 
 Chapters of one life, with the built packages and under load, on a broker of its own and an output
 that is a small file system of its own. What was measured is in docs/operations.rst.
@@ -17,6 +17,7 @@ from reportd.model.ledger import End
 from tests.system.lab.conftest import MakeLab
 from tests.system.lab.lab import Lab, Packages
 from tests.system.lab.life import UNIT, Life, folders, living
+from tests.system.lab.parts import BULK, repacked
 from tests.system.stage import Stage, pause, until
 
 AWAY_SECONDS = 20.0
@@ -25,6 +26,9 @@ OUTPUT_MIB = 64
 HOUR_SECONDS = 3600
 CLOCK_SLACK_SECONDS = 60
 QUICK_RESTARTS = "[Service]\nRestartSec=1\n"
+ENQUEUE = "reportd-enqueue@daily"
+STUB = "[Service]\nExecStart=\nExecStart=/bin/true\n"
+"""Spark is not here; `test_enqueued_by_its_unit` has it."""
 TURNED_CLOCK = """\
 import time
 
@@ -51,12 +55,15 @@ def life(
 ) -> Iterator[Life]:
     """Give an installed daemon; neither its broker nor it has been started."""
     folder = tmp_path_factory.mktemp("away")
+    parts = tmp_path_factory.mktemp("parts")
     output = folder / "play" / "output"
     output.mkdir(parents=True)
 
     def boot(stage: Stage) -> Lab:
-        lab = make_common_lab("away", folders=folders(stage))
+        lab = make_common_lab("away", folders=folders(stage, parts=parts))
         lab.install(packages.reportd)
+        enqueue = repacked(packages.enqueue, "0", parts, without=BULK)
+        lab.install(enqueue, more=("--force-depends",))
         return lab
 
     size = f"size={OUTPUT_MIB}m"
@@ -112,7 +119,7 @@ def test_broker_away_for_long(life: Life) -> None:
 
 def test_output_away(life: Life) -> None:
     """It takes no files; calls stop, nothing is dead-lettered, and all goes on when it is back."""
-    _output_away(life, AWAY_SECONDS, _read_only)
+    _output_away(life, AWAY_SECONDS / 2, _read_only)
 
 
 @pytest.mark.soak
@@ -168,6 +175,11 @@ def test_clock(life: Life) -> None:
     for seconds in (HOUR_SECONDS, 0, -HOUR_SECONDS, 0):
         life.stage.list_durable()
         _turn_clock(life, seconds)
+        for partner in (
+            "acme",
+            "crux",
+        ):  # whose limits are a bucket, and a window of the wall clock
+            _next_call_of(life, partner)
         life.busy()
         assert abs(_ahead_seconds(life) - seconds) < CLOCK_SLACK_SECONDS
 
@@ -175,6 +187,26 @@ def test_clock(life: Life) -> None:
     assert not life.records(mark, "ACTION=broker_away")
     life.lab.run("rm", f"{packages}/turned_clock.pth")
     life.kept("clock forward and back by an hour: same processes")
+
+
+def test_timer_missed_while_off(life: Life) -> None:
+    """Three slots passed while the VM was off: the timer fires once, as soon as it is on again."""
+    lab = life.lab
+    _revive(life)
+    lab.run("reportctl", "schedule", "apply")
+    lab.drop_in(f"{ENQUEUE}.timer", "[Timer]\nRandomizedDelaySec=0\n")
+    lab.drop_in("reportd-enqueue@.service", STUB)
+    lab.run("touch", "--date=3 days ago", f"/var/lib/systemd/timers/stamp-{ENQUEUE}.timer")
+
+    lab.reboot()
+
+    said = f"Finished {ENQUEUE}.service"
+    lab.until(lambda: said in lab.journal(ENQUEUE), "the enqueue", ENQUEUE)
+    assert lab.journal(ENQUEUE).count(said) == 1
+    assert lab.state(f"{ENQUEUE}.timer") == "active"
+    _revive(life)
+    life.goes_on()
+    life.kept("a timer missed while the VM was off: enqueued once after the boot")
 
 
 def test_everything_ended_once(life: Life) -> None:
@@ -265,6 +297,13 @@ def _full(life: Life, *, on: bool) -> None:
             with suppress(OSError):
                 while file.write(bytes(size)) == size:
                     pass
+
+
+def _next_call_of(life: Life, partner: str) -> None:
+    """Wait for a call of a partner, while requests are written on."""
+    since = time.monotonic()
+    parts = {part for part in life.stage.parts_of.values() if partner in part[0]}
+    life.next_call(since, parts)
 
 
 def _ahead_seconds(life: Life) -> float:

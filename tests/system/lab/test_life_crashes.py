@@ -9,6 +9,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_memory(life: Life, bomber: HostilePartner) -> None:
     supervisor, restarts, mark = life.main_pid(), life.restarts(), life.mark()
     before = life.workers()
     role = next(one for one in life.stage.scene.roles if one.partner.name == ACCOUNT.partner)
-    request = life.stage.ask(ACCOUNT, role, 0)
+    request = life.stage.ask(ACCOUNT, replace(role, days=1), 0)
     life.stage.confirm()
     began = time.monotonic()
 
