@@ -171,7 +171,10 @@ class Partner:
 
         Its id stays: it is the hash of what was asked.
         """
-        return request.model_copy(update={"params": self.params_of(request)})
+        params = self.params_of(request)
+        if params == request.params:
+            return request
+        return request.model_copy(update={"params": params})
 
     def values(self, request: Request) -> Values:
         """Return what templates may speak of."""

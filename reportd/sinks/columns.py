@@ -7,6 +7,7 @@ it for Arrow; nothing here needs Arrow.
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -86,13 +87,13 @@ class ColumnSpec(BaseModel):
             raise ValueError(found)
         return self
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """Return the type's name, without a decimal's parameters."""
         name = self.type or REQUEST_FIELDS.get(self.request or "", "string")
         return "decimal" if name.startswith("decimal") else name
 
-    @property
+    @cached_property
     def precision_scale(self) -> tuple[int, int]:
         """Return a decimal's digits and places; (0, 0) for any other type."""
         found = _DECIMAL.match(self.type)

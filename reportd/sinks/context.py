@@ -36,6 +36,8 @@ class Context:
         text = self._text(spec.request or "")
         if text is None and not spec.optional and spec.request not in _MAY_BE_UNKNOWN:
             raise UnexpectedAnswerError(f"column {name}: the request has no {spec.request}")
+        if spec.kind == "string" and not spec.null_markers:
+            return pa.repeat(pa.scalar(text, pa.string()), rows)
         texts = pa.chunked_array([pa.array([text], pa.string())])
         value = from_text(texts, name, spec, self.zone)[0].as_py()
         return pa.repeat(pa.scalar(value, arrow_type(spec)), rows)

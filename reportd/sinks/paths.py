@@ -21,6 +21,7 @@ _DATES = ("date", "year", "month", "day")
 _NAMES = ("partner", "report", "account", *_DATES)
 _EXT = ".{ext}"
 _SEPARATORS = "=._+-"
+_HARMLESS = re.compile(r"[A-Za-z0-9-][A-Za-z0-9._-]*")
 _PLAIN = frozenset((ascii_letters + digits + "-_.").encode())
 
 
@@ -32,6 +33,8 @@ def encode(value: str, reserved: frozenset[int] = frozenset()) -> str:
     """
     if not value:
         return "%"
+    if not reserved and _HARMLESS.fullmatch(value):
+        return value  # as nearly all are
     plain = _PLAIN - reserved
     data = value.encode("utf-8", "surrogatepass")
     text = "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in data)

@@ -30,6 +30,10 @@ Outcome: TypeAlias = tuple[tuple[PublishedFile, ...], str] | Exception
 TOGETHER_MOST = 32
 """Requests whose files are published in one go."""
 
+HANDED_ON_MOST = 4
+"""Requests that are parsed before their files are handed on: whoever is woken to publish wants the
+interpreter from the thread that parses, so it is not woken for each."""
+
 
 class Storing(Protocol):
     """The output as the worker uses it.
@@ -141,13 +145,17 @@ class Finishing:
         self._files.stop()
 
     def _prepare(self, jobs: Sequence[Finish]) -> None:
-        for job in jobs:
-            try:
-                prepared = self._storing.prepare(job.entry, job.body)
-            except Exception as error:  # noqa: BLE001 - told apart there
-                self._events.put(self._failed(job, error))
-            else:
-                self._files.put((job, prepared))
+        for start in range(0, len(jobs), HANDED_ON_MOST):
+            for ready in [self._prepared(job) for job in jobs[start : start + HANDED_ON_MOST]]:
+                if ready is not None:
+                    self._files.put(ready)
+
+    def _prepared(self, job: Finish) -> tuple[Finish, Prepared] | None:
+        try:
+            return job, self._storing.prepare(job.entry, job.body)
+        except Exception as error:  # noqa: BLE001 - told apart there
+            self._events.put(self._failed(job, error))
+            return None
 
     def _publish(self, jobs: Sequence[tuple[Finish, Prepared] | Spool | Sweep]) -> None:
         together = []

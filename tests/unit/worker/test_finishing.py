@@ -128,6 +128,42 @@ def test_what_is_written_by_then_is_published_together(bench: Bench) -> None:
     assert sum(bench.storing.together) == 3
 
 
+def test_some_are_parsed_before_anybody_is_woken_to_publish_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four at a time of those that wait."""
+    parsing, go = threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def prepare(entry: Entry, _body: bytes) -> Prepared:
+        parsing.set()
+        assert go.wait(DEADLINE_SECONDS)
+        done.append(f"parsed {entry.request.account}")
+        return cast("Prepared", entry)
+
+    files = bench.finishing._files
+    put = files.put
+
+    def hand_on(job: tuple[Finish, Prepared] | Spool | Sweep) -> None:
+        assert isinstance(job, tuple)
+        done.append(f"handed on {job[0].entry.request.account}")
+        put(job)
+
+    monkeypatch.setattr(bench.storing, "prepare", prepare)
+    monkeypatch.setattr(files, "put", hand_on)
+    jobs = [bench.answered(account) for account in "abcdef"]
+    bench.finishing.add(jobs[0])
+    assert parsing.wait(DEADLINE_SECONDS)
+    for job in jobs[1:]:
+        bench.finishing.add(job)
+    go.set()
+    bench.wait(lambda: bench.hands.engine.finishing == 0)
+
+    assert done[:2] == ["parsed a", "handed on a"]
+    assert done[2:10] == [f"{what} {one}" for what in ("parsed", "handed on") for one in "bcde"]
+    assert done[10:] == ["parsed f", "handed on f"]
+
+
 def test_for_a_store_with_long_ways_several_threads_wait(bench: Bench) -> None:
     """One that is held up by the network holds up no other request's publication."""
     both = threading.Barrier(2)
