@@ -41,8 +41,8 @@ class Endings:
         """Write the end record of a request; it stays open until that is confirmed."""
         entry.ended = True
         entry.state = State.ENDING
-        partition.held.discard(entry)
-        partition.busy.add(entry)
+        partition.held.pop(entry, None)
+        partition.busy[entry] = None
         request = entry.request
         end = End(
             id=request.id,
@@ -68,7 +68,7 @@ class Endings:
         # R must not pass this end while its offset is open: a new owner would call again
         book = partition.books[entry.message.topic]
         partition.image.need(position, book, entry.message.offset)
-        partition.busy.add(entry)
+        partition.busy[entry] = None
         entry.ended = True
         headers = {
             "error": error.encode(),

@@ -319,7 +319,7 @@ class Engine:
             entry.started_at = now.wall
         self.in_flight += 1
         self._in_flight_of[partition.partner] += 1
-        partition.busy.add(entry)
+        partition.busy[entry] = None
         self._out.append(StartCall(entry))
 
     def not_sent(self, entry: Entry, now: Now) -> None:
@@ -378,7 +378,7 @@ class Engine:
             self._outage_over(partition.partner)
         for held in list(partition.held):
             if self._judge.is_alone(partition, held):
-                partition.held.discard(held)
+                del partition.held[held]
                 partition.scheduler.add_later(held, State.HELD, now.mono)
 
     def _outage_over(self, partner: str) -> None:
@@ -569,7 +569,7 @@ class Engine:
             partition.scheduler.add(entry, first=first)
 
     def _wake(self, partition: Partition, entry: Entry, now: Now) -> None:
-        partition.held.discard(entry)
+        partition.held.pop(entry, None)
         if entry.state is not State.SCHEDULED:
             self._ready(partition, entry, first=entry.state is State.LIMIT)
         elif (entry.request.not_before or 0.0) > now.wall:
@@ -580,10 +580,10 @@ class Engine:
 
     def _wake_early(self, partition: Partition, entry: Entry, now: Now) -> None:
         if entry.state is State.HELD:
-            partition.held.add(entry)
+            partition.held[entry] = None
 
     def _waits(self, partition: Partition, entry: Entry) -> None:
-        partition.busy.discard(entry)
+        partition.busy.pop(entry, None)
         self._suspects.over(entry)
         self._out.append(Release(entry.request.id))
 

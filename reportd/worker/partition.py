@@ -126,9 +126,10 @@ class Partition:
         self.is_closing = False
         self.window_bytes = 0
         self.accepted: dict[str, tuple[int, str]] = {}
-        self.busy: set[Entry] = set()
+        # Ordered, unlike sets of objects: a seed of the simulation has to play twice alike
+        self.busy: dict[Entry, None] = {}
         """Requests under way: called, stored or ending; a drain waits for them."""
-        self.held: set[Entry] = set()
+        self.held: dict[Entry, None] = {}
         """Requests held as possibly part of an outage."""
 
     def alive(self) -> bool:
