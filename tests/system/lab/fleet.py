@@ -5,6 +5,7 @@ bucket. One of the VMs is a clone of another: both have the same ``/etc/machine-
 """
 
 import re
+import subprocess
 import time
 import urllib.request
 import uuid
@@ -23,7 +24,7 @@ from reportd.demo.simulator.config import Latency
 from tests.s3server import ACCESS_KEY, BUCKET, S3Server
 from tests.system.lab.conftest import MakeLab
 from tests.system.lab.installed import OUTPUT, furnish, reconfigure
-from tests.system.lab.lab import Lab, Packages
+from tests.system.lab.lab import Lab
 from tests.system.stage import Part, Stage, Vm, accounts_of, pause, quick_scene, until
 
 T = TypeVar("T")
@@ -70,17 +71,18 @@ def boot(make_lab: MakeLab, folder: Path) -> dict[str, Lab]:
     }
 
 
-def install(labs: Mapping[str, Lab], packages: Packages) -> None:
-    """Install a version of the package on every VM that has another one, all at once."""
-    version = version_of(packages)
+def install(labs: Mapping[str, Lab], deb: Path) -> None:
+    """Install a package on every VM that has another version of it, all at once."""
+    version = version_of(deb)
     wanting = [lab for lab in labs.values() if installed(lab) != version]
     with ThreadPoolExecutor(len(VMS)) as hands:
-        list(hands.map(lambda lab: lab.install(packages.reportd), wanting))
+        list(hands.map(lambda lab: lab.install(deb), wanting))
 
 
-def version_of(packages: Packages) -> str:
-    """Return the version by the file's name."""
-    return packages.reportd.name.split("_")[1]
+def version_of(deb: Path) -> str:
+    """Return a package's version."""
+    command = ["dpkg-deb", "--field", str(deb), "Version"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def installed(lab: Lab) -> str:

@@ -32,7 +32,7 @@ from tests.system.lab.fleet import (
 )
 from tests.system.lab.installed import OUTPUT, furnish
 from tests.system.lab.lab import Lab, Packages, build_packages
-from tests.system.lab.parts import java_folders, java_package
+from tests.system.lab.parts import java_folders, java_package, repacked
 from tests.system.stage import make_stage, until
 
 PREVIOUS = "0.0.9"
@@ -42,12 +42,6 @@ TAKEN_OVER_SECONDS = SESSION_SECONDS + 15
 """The session counts from the last heartbeat; what comes after it is the others' rebalance."""
 TIMER = "reportd-enqueue@daily.timer"
 ENQUEUE = "reportd-enqueue@daily.service"
-
-
-@pytest.fixture(scope="module")
-def previous() -> Packages:
-    """Give the packages of the version before: the same program under an older number."""
-    return build_packages("--version", PREVIOUS)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +85,16 @@ def fleet(
         yield Fleet(stage, labs, hands, s3)
 
 
-def test_rolling_upgrade(fleet: Fleet, packages: Packages, previous: Packages) -> None:
-    """One VM after the other gets the next version: no call comes again, no partition moves."""
+@pytest.mark.timeout(900)
+def test_rolling_upgrade(fleet: Fleet, packages: Packages) -> None:
+    """One VM after the other gets the next version: no call comes again, no partition moves.
+
+    The version before is the same program under an older number; ``make soak`` builds it.
+    """
+    if fleet.s3 is None:
+        previous = repacked(packages.reportd, PREVIOUS, fleet.stage.place.root)
+    else:
+        previous = build_packages("--version", PREVIOUS).reportd
     install(fleet.labs, previous)
     for name in VMS:
         fleet.furnish(name)
@@ -107,7 +109,7 @@ def test_rolling_upgrade(fleet: Fleet, packages: Packages, previous: Packages) -
         ended = len(fleet.stage.follow().ends)
         fleet.stage.list_durable()
         _, seconds = fleet.under_load(partial(lab.install, packages.reportd))
-        assert installed(lab) == version_of(packages)
+        assert installed(lab) == version_of(packages.reportd)
         assert lab.state("reportd") == "active", lab.journal("reportd")
         took.append((seconds, away_seconds(lab)))
         fleet.until(lambda: fleet.parts(name) == before[name], f"{name} to have its part")  # noqa: B023
@@ -138,7 +140,7 @@ def test_grows_and_shrinks(fleet: Fleet, packages: Packages) -> None:
 
     Alone, a VM has a worker for each partition. With ``vms`` raised it keeps its part of them.
     """
-    install(fleet.labs, packages)
+    install(fleet.labs, packages.reportd)
     first, *others = VMS
     fleet.furnish(first, vms=1, session_timeout_seconds=SESSION_SECONDS)
     for name in others:
@@ -191,7 +193,7 @@ def stop_and_await(fleet: Fleet, name: str, then: Callable[[], object] = lambda:
 
 def test_refused(fleet: Fleet, packages: Packages) -> None:
     """A clone, another output, an output of its own: each ends with 78 and says what to do."""
-    install(fleet.labs, packages)
+    install(fleet.labs, packages.reportd)
     other = fleet.stage.place.root / "other"
     other.mkdir()
     fleet.furnish(VMS[0], machine_id=None)
