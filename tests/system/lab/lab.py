@@ -102,6 +102,8 @@ class Lab:
     """Where in the lab -> which folder of this machine is seen there (as a mounted output is)."""
     private_network: bool = False
     """A loopback of its own and nothing else."""
+    machine_id: str = ""
+    """As a clone has another's; empty: one of its own."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """More for ``systemd-lab``."""
 
@@ -292,10 +294,11 @@ class Lab:
             f"--bind{'-ro' if inside == DEBS else ''}={folder}:{inside}"
             for inside, folder in self.folders.items()
         ]
+        own = [f"--uuid={self.machine_id}"] if self.machine_id else []
         return _environment(
             SYSTEMD_LAB_NAME=self.name,
             SYSTEMD_LAB_NET="private" if self.private_network else "host",
-            SYSTEMD_LAB_NSPAWN_OPTS=" ".join(binds),
+            SYSTEMD_LAB_NSPAWN_OPTS=" ".join(binds + own),
             **self.environment,
         )
 
