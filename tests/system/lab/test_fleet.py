@@ -200,8 +200,7 @@ def test_refused(fleet: Fleet, packages: Packages) -> None:
     fleet.furnish(VMS[1])
     for name in VMS[:2]:
         fleet.systemctl(name, "start")
-    fleet.until(lambda: fleet.share()[VMS[1]] >= PART, "the second to have its part")
-    before = fleet.share()
+    before = fleet.until(lambda: settled(fleet), "two VMs to have all")
 
     fleet.furnish(CLONE, machine_id=None)
     said = refusal(fleet, CLONE)
@@ -222,6 +221,12 @@ def test_refused(fleet: Fleet, packages: Packages) -> None:
     fleet.systemctl(CLONE, "start")
     fleet.until(lambda: set(fleet.share().values()) == {PART}, "each VM to have its part")
     fleet.conclude()
+
+
+def settled(fleet: Fleet) -> dict[str, int]:
+    """Return who has how many partitions once two VMs share all; empty: some are on their way."""
+    share = fleet.share()
+    return share if share[VMS[1]] >= PART and sum(share.values()) == PARTITIONS else {}
 
 
 def refusal(fleet: Fleet, name: str) -> str:
