@@ -22,6 +22,8 @@ from tests.system.lab.lab import Lab, Packages
 from tests.system.lab.life import BOMB, UNIT, Life, Record, folders, living
 from tests.system.stage import Part, Stage, freeze, thaw
 
+pytestmark = pytest.mark.soak  # minutes each; not yet seen green in one pass
+
 ACCOUNT = DemoAccount("bolt", BOMB, "UTC", "EUR", "app", gone=True)
 BOMB_MIB = 400
 """What the answer of the account is when it is unzipped; the partner file lets it pass."""
