@@ -48,8 +48,8 @@ appender.console.layout.pattern = %p %c{1}: %m%n
 logger.repl.name = org.apache.spark.api.python.PythonGatewayServer
 logger.repl.level = error
 """
-_SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC")
-"""For a JVM that lives half a minute: Java's optimizing compiler took half of all its CPU."""
+_JAVA_OPTIONS = "-XX:+UseParallelGC"
+"""The least CPU of Java's collectors; pauses hurt nobody here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _settings(given: Mapping[str, str | Secret], folders: Folders) -> dict[str, 
             f"-Dlog4j2.configurationFile={_log4j(folders).as_uri()}",
             f"-Djava.io.tmpdir={folders.scratch}",
             "-XX:-UsePerfData",
-            str(given.get("spark.driver.extraJavaOptions", " ".join(_SHORT_LIVED))),
+            str(given.get("spark.driver.extraJavaOptions", _JAVA_OPTIONS)),
         )
     ).strip()
     return settings | _connector(given, folders.ivy)
