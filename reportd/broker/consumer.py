@@ -135,6 +135,11 @@ class GroupConsumer:
         return self._holding.paused
 
     @property
+    def is_starting(self) -> bool:
+        """Tell whether the library is not ready yet for some `start_at`."""
+        return self._holding.is_starting
+
+    @property
     def commit_in_flight(self) -> bool:
         """Tell whether the last asynchronous commit still waits for its result."""
         return self._commits.last_is_open
@@ -349,8 +354,9 @@ class GroupConsumer:
     def _failed(self, found: KafkaMessage, error: KafkaError) -> None:
         if is_out_of_range(error):
             part = found.topic() or "", found.partition() or 0
-            self._holding.has_stopped(part)
-            raise OffsetOutOfRangeError(*part, error.str())
+            if self._holding.has_stopped(part):
+                raise OffsetOutOfRangeError(*part, error.str())
+            return
         failure = translate(error, "consumer")
         if isinstance(failure, BrokerFatalError):
             self._fatal = self._fatal or failure

@@ -6,7 +6,7 @@ and asked again at every `serve`.
 
 from collections.abc import Callable, Iterable
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from reportd.broker.errors import translate_exception
 from reportd.broker.message import Part
@@ -25,6 +25,7 @@ class Holding:
         self._starts: dict[Part, int] = {}
         self._to_resume: set[Part] = set()
         self._stopped: set[Part] = set()
+        self._unstarted: set[Part] = set()
 
     @property
     def parts(self) -> frozenset[Part]:
@@ -36,27 +37,36 @@ class Holding:
         """What of it delivers nothing."""
         return frozenset(self._paused)
 
-    def take(self, parts: Iterable[Part]) -> None:
-        """Add partitions, paused, at their beginning.
+    @property
+    def is_starting(self) -> bool:
+        """Whether a start still waits for the library."""
+        return bool(self._starts)
 
-        An explicit offset: a partition without a commit would be an error otherwise.
+    def take(self, parts: Iterable[Part]) -> None:
+        """Add partitions, paused; nothing is delivered before `start_at` and `resume`.
+
+        At offset 0, kept or not: a partition without a commit would be an error otherwise, and the
+        library asks the broker for a logical offset, repeats the question when the answer comes
+        after a seek, and then moves there (librdkafka 2.16, rd_kafka_toppar_handle_Offset).
         """
         new = [part for part in parts if part not in self._parts]
         if not new:
             return
-        at_beginning = [TopicPartition(*part, OFFSET_BEGINNING) for part in new]
-        _call("assign", lambda: self._consumer.incremental_assign(at_beginning))
+        at_zero = [TopicPartition(*part, 0) for part in new]
+        _call("assign", lambda: self._consumer.incremental_assign(at_zero))
         _call("pause", lambda: self._consumer.pause(_plain(new)))
         self._parts.update(new)
         self._paused.update(new)
+        self._unstarted.update(new)
 
     def drop(self, parts: Iterable[Part]) -> None:
         """Let go of partitions; those that are not held are passed over."""
         held = [part for part in parts if part in self._parts]
         if not held:
             return
-        for some in (self._parts, self._paused, self._to_resume, self._stopped):
-            some.difference_update(held)
+        kinds = self._parts, self._paused, self._to_resume, self._stopped, self._unstarted
+        for kind in kinds:
+            kind.difference_update(held)
         for part in held:
             self._starts.pop(part, None)
         _call("unassign", lambda: self._consumer.incremental_unassign(_plain(held)))
@@ -65,6 +75,7 @@ class Holding:
         """Say where reading begins, or goes on; what was fetched already is dropped."""
         if part in self._parts:
             self._starts[part] = offset
+            self._unstarted.discard(part)
             self.serve()
 
     def pause(self, parts: Iterable[Part]) -> None:
@@ -85,10 +96,15 @@ class Holding:
         if ready:
             _call("resume", lambda: self._consumer.resume(_plain(ready)))
 
-    def has_stopped(self, part: Part) -> None:
-        """Note that the library met an error in a partition: it reads no more of it."""
+    def has_stopped(self, part: Part) -> bool:
+        """Note that the library met an error in a partition: it reads no more of it.
+
+        Return whether that concerns anybody: not while a start is still to come, for the error may
+        be of a fetch from offset 0.
+        """
         if part in self._parts:
             self._stopped.add(part)
+        return part not in self._unstarted and part not in self._starts
 
     def serve(self) -> None:
         """Start what waits for it, as far as the library is ready."""

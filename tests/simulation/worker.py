@@ -7,7 +7,9 @@ from datetime import date
 from typing import Any
 
 import pyarrow as pa
+from confluent_kafka import TopicPartition
 
+from reportd.broker.commits import SentCommits
 from reportd.broker.keys import partition_of
 from reportd.errors import FencedError, OutputError
 from reportd.model.ledger import parse_ledger_record
@@ -148,6 +150,7 @@ class Process:
         self.is_frozen = False
         self.in_hand: set[str] = set()
         self._deferred: deque[Callable[[], None]] = deque()
+        self._commits = SentCommits()
         self._fence = Fence(broker.session_seconds, HEARTBEAT_SECONDS)
         self.engine = Engine(
             rules={name: SimRules(partner.plan) for name, partner in partners.items()},
@@ -490,10 +493,16 @@ class Process:
 
     def _commit(self, offsets: Mapping[Part, tuple[int, str]]) -> None:
         sent = dict(offsets)
+        parts = [TopicPartition(*part, offset) for part, (offset, _) in sent.items()]
+        self._commits.sent(parts)
+
+        def answered(results: list[tuple[str, int, str | None]]) -> None:
+            if self._commits.answered(parts):
+                self.engine.committed(results)
 
         def arrive() -> None:
             results = self._broker.commit(self._worker.name, self, sent)
-            self._after(self._delay(), lambda: self.engine.committed(results))
+            self._after(self._delay(), lambda: answered(results))
 
         self._world.plan(self._delay(), arrive)
 

@@ -10,6 +10,7 @@ import pytest
 
 from reportd.broker.admin import Admin
 from reportd.broker.errors import BrokerFatalError, FencedInstanceError
+from reportd.broker.message import Part
 from reportd.broker.producer import Producer
 from reportd.broker.topics import TopicPlan, Topics
 from reportd.demo.kafka import EmbeddedKafka
@@ -96,6 +97,32 @@ def test_an_outage_longer_than_the_session_is_no_second_machine(own_kafka: Embed
     kinds = [kind for kind, _ in member.events]
     assert kinds == (["assign"] if fatal else ["assign", "lost", "assign"])
     assert len(member.consumer.assignment) == 4
+
+
+def test_a_start_that_a_slow_broker_hears_late_stands(own_kafka: EmbeddedKafka) -> None:
+    """No answer to an older question about the partition moves the reader, however late it is."""
+    producer = Producer(settings_for(own_kafka.servers))
+    for number in range(10):
+        producer.send(REQUESTS[0], b"%d" % number, partition=0)
+    assert producer.flush(PATIENCE_SECONDS) == 0
+    member = Member(settings_for(own_kafka.servers), PREFIX, "vm-0", 60)
+    take = member.consumer._on_assign
+    assert own_kafka.pid is not None
+    pid = own_kafka.pid
+
+    def mute(parts: list[Part]) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        take(parts)
+
+    member.consumer._on_assign = mute
+    member.until(lambda: bool(member.events))
+    member.start({REQUESTS: 5})
+    member.until(lambda: not member.consumer.is_starting)
+    os.kill(pid, signal.SIGCONT)
+
+    assert [message.offset for message in member.read(5)] == [5, 6, 7, 8, 9]
+    member.read_nothing(polls=30)  # the library asks again half a second later
+    assert member.consumer.close()
 
 
 def test_a_mute_broker_holds_nobody_for_ever(own_kafka: EmbeddedKafka) -> None:
