@@ -97,6 +97,13 @@ class Evidence:
         self.last = (account, now)
         self.condemned.pop(account, None)
 
+    def had_succeeded(self, account: str) -> None:
+        """Take note of a success at some time before: of an earlier process, say."""
+        if self.last is None:
+            self.last = (account, float("-inf"))
+        elif self.last[0] != account and self.other is None:
+            self.other = (account, float("-inf"))
+
     def condemn(self, account: str, now: float) -> None:
         """Remember that an account was proven to fail alone: its other requests need no proof."""
         self.condemned[account] = now

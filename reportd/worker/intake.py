@@ -70,6 +70,8 @@ class Intake:
         known = partition.image.end_of(identity)
         if known is not None:
             book.unpark(message.offset, request.account)
+            if known.state == "result":
+                partition.circuits.evidence(request).had_succeeded(request.account)
             same = (known.topic, known.offset) == (message.topic, message.offset)
             if known.dead is not None and same:
                 entry = self._entry(partition, message, request, replay)

@@ -275,6 +275,20 @@ def test_a_refused_credential_leaves_the_others_alone() -> None:
     assert hands.asked() == ["x"]
 
 
+def test_what_worked_before_a_restart_is_known_by_its_end() -> None:
+    """A VM that starts again with a 404 as the last open request does not hold it for hours."""
+    done = request("done")
+    hands = Hands()
+    hands.own(records=[end(done.id, offset=1)], high=2)
+    hands.put(message(request("gone"), 0), message(done, 1))
+
+    while hands.calls:
+        assert hands.seconds < RETRY.give_up_seconds / 2
+        hands.answer(hands.calls[0], PERMANENT)
+        hands.go(RETRY.max_seconds)
+    assert hands.states() == [("gone", "dead")]
+
+
 def test_calls_keep_to_the_limit_and_use_it() -> None:
     """Of a minute's work at one call a second, one goes each second, the first excepted."""
     hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=1.0)])
