@@ -15,17 +15,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from reportd.config.docstrings import field_texts
+from reportd.partners.auth_spec import AuthSpec, BasicSpec, SecretName
 from reportd.partners.report_spec import CsvSpec, NextSpec, ParamSpec, ReportSpec
-from reportd.partners.spec import (
-    AuthSpec,
-    BasicSpec,
-    LimitSpec,
-    PartnerSpec,
-    RetrySpec,
-    RuleSpec,
-    SecretName,
-    WaitRuleSpec,
-)
+from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.spec import LimitSpec, PartnerSpec, RetrySpec
 from reportd.sinks.columns import ColumnSpec
 
 TABLES: Mapping[str, type[BaseModel]] = {

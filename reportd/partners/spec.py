@@ -8,63 +8,20 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
-from reportd.partners.fields import (
-    HeaderName,
-    Host,
-    Jmes,
-    Per,
-    Regex,
-    Statuses,
-    TemplateText,
-    Until,
-    Waits,
-)
+from reportd.partners.auth_spec import AuthSpec
+from reportd.partners.fields import Host, Per
 from reportd.partners.report_spec import ReportSpec
+from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
 from reportd.transport.guard import refusal, split_pattern
 
 RULE_KINDS: Final = ("slow_down", "quota", "transient", "permanent", "unauthorized", "empty")
 SLIDING_MOST = 100_000
 _AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
-
-
-class SecretName(Section):
-    """``{ secret = "acme-{{ account.credential }}" }``: a file of the secrets folder."""
-
-    secret: TemplateText
-    """The file's name."""
-
-
-class BasicSpec(Section):
-    """``basic = { user = "reports", password = { secret = "acme" } }``."""
-
-    user: str | SecretName
-    """The user's name, or the secret that holds it."""
-    password: SecretName
-    """The secret that holds the password."""
-
-
-class AuthSpec(Section):
-    """How calls are authorized; any of these together, but one of bearer and basic."""
-
-    bearer: SecretName | None = None
-    """``Authorization: Bearer ...``."""
-    basic: BasicSpec | None = None
-    """``Authorization: Basic ...``."""
-    headers: dict[HeaderName, SecretName] = {}
-    """API keys in headers: ``headers = { X-Api-Key = { secret = "acme-key" } }``."""
-    query: dict[str, SecretName] = {}
-    """API keys in the query: ``query = { key = { secret = "acme-key" } }``."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.bearer and self.basic:
-            raise ValueError("bearer and basic exclude each other: both are one header")
-        return self
 
 
 class LimitSpec(Section):
@@ -109,43 +66,6 @@ class RetrySpec(Section):
     """First wait of a request that may be part of an outage; each next one is twice that."""
     give_up_seconds: Annotated[float, Field(gt=0, le=31 * 86400)] = 2 * 3600.0
     """How long a request is held where no other account can show that it alone fails."""
-
-
-class RuleSpec(Section):
-    """Which answers are meant: all that is given must hold."""
-
-    status: Statuses | None = None
-    """``429``, ``[500, 503]``, ``"5xx"``."""
-    header: dict[HeaderName, Regex] = {}
-    """A header and a regular expression that is found in it."""
-    body: Jmes | None = None
-    """A JMESPath that is true for the JSON body: ``"code == `40100`"``."""
-    text: Regex | None = None
-    """A regular expression that is found in the first 4 KiB of the body."""
-    reason: Annotated[str, StringConstraints(max_length=200)] = ""
-    """What people read; default: the rule itself."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.status is None and not self.header and not self.body and not self.text:
-            raise ValueError("give at least one of status, header, body, text")
-        return self
-
-
-class WaitRuleSpec(RuleSpec):
-    """A rule that also says how long its scope waits."""
-
-    wait: Waits = ()
-    """Where the answer says it: ``header:Retry-After``, ``body:error.retryDelay``; a list is
-    tried in order."""
-    wait_unit: Literal["seconds", "minutes", "milliseconds", "epoch"] = "seconds"
-    """What a plain number there means."""
-    wait_seconds: Annotated[float | None, Field(ge=0, le=86400 * 31)] = None
-    """How long when the answer does not say."""
-    wait_until: Until | None = None
-    """``midnight America/Los_Angeles``: when the answer does not say."""
-    scope: Per | None = None
-    """What waits; default: the narrowest limit."""
 
 
 class PartnerSpec(Section):
