@@ -121,6 +121,8 @@ class Partner:
         report = self.reports.get(request.report)
         if request.partner != self.name or report is None:
             raise InvalidMessageError("report: this partner has no such report")
+        if report.spec.steps:
+            raise InvalidMessageError("report: its steps cannot be followed yet")
         unknown = [name for name in request.formats if name not in FORMATS]
         if unknown or len(set(request.formats)) != len(request.formats):
             raise InvalidMessageError(f"formats: each once, of {', '.join(FORMATS)}")

@@ -5,9 +5,10 @@ Pure declarations; part of `reportd.partners.spec`, compiled by `reportd.partner
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from reportd.config.base import Section
+from reportd.config.base import Section, as_tuple
+from reportd.model.base import Name
 from reportd.partners.fields import HeaderName, Jmes, Per, Regex, Statuses, Until, Waits
 
 
@@ -22,6 +23,8 @@ class RuleSpec(Section):
     """A JMESPath that is true for the JSON body: ``"code == `40100`"``."""
     text: Regex | None = None
     """A regular expression that is found in the first 4 KiB of the body."""
+    steps: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
+    """Only answers to steps of these names; default: all answers."""
     reason: Annotated[str, StringConstraints(max_length=200)] = ""
     """What people read; default: the rule itself."""
 

@@ -31,6 +31,9 @@ OUTCOMES: Mapping[str, Outcome] = {
     "permanent": Outcome.PERMANENT,
     "unauthorized": Outcome.AUTH,
     "empty": Outcome.OK,
+    "too_big": Outcome.TOO_BIG,
+    "expired": Outcome.EXPIRED,
+    "adopt": Outcome.OK,
 }
 
 Source = Callable[[Answer, Body], Any]
