@@ -4,6 +4,7 @@ Pure declarations. `reportd.partners.load` reads files with them, `reportd.partn
 compiles them.
 """
 
+import datetime
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -179,6 +180,12 @@ class PartnerSpec(Section):
     """Answers that mean: the credential is refused."""
     empty: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: there is no data for these days."""
+    api_version: Annotated[str, StringConstraints(max_length=40)] = ""
+    """The version of the partner's interface that this file speaks; for people."""
+    sunset: datetime.date | None = None
+    """The day from which the partner refuses that version: status and a metric warn before it."""
+    unverified: dict[str, str] = {}
+    """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``."""
     reports: Annotated[dict[Name, ReportSpec], Field(min_length=1)]
     """What can be asked for: ``[reports.NAME]``, in schedules ``partner.NAME``."""
 
