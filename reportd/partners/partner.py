@@ -5,6 +5,7 @@ Made at start and reload, read by every process; immutable and thread-safe.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from typing import Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -221,6 +222,15 @@ def _narrowest_scope(limits: tuple[LimitSpec, ...], report: str) -> str:
     """Return the narrowest scope with a limit that counts a report; the account if none does."""
     scopes = {limit.per for limit in limits if not limit.reports or report in limit.reports}
     return next((per for per in _NARROWEST_FIRST if per in scopes), "account")
+
+
+def sunsets(partners: Mapping[str, Partner]) -> dict[str, float]:
+    """Return when each partner refuses the version that its file speaks (epoch, UTC)."""
+    return {
+        name: datetime.combine(partner.spec.sunset, time(), UTC).timestamp()
+        for name, partner in partners.items()
+        if partner.spec.sunset is not None
+    }
 
 
 def scope_value(partner: str, per: str, request: Request) -> str:

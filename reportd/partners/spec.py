@@ -4,11 +4,12 @@ Pure declarations. `reportd.partners.load` reads files with them, `reportd.partn
 compiles them.
 """
 
+import datetime
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
 
 from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location, did_you_mean
@@ -115,6 +116,12 @@ class PartnerSpec(Section):
     expired: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: what was made, or the cursor, is gone. A picked URL is polled for anew;
     anything else starts the request over, as an attempt."""
+    api_version: Annotated[str, StringConstraints(max_length=40)] = ""
+    """The version of the partner's interface that this file speaks; for people."""
+    sunset: datetime.date | None = None
+    """The day from which the partner refuses that version: status and a metric warn before it."""
+    unverified: dict[str, str] = {}
+    """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``."""
     reports: Annotated[dict[Name, ReportSpec], Field(min_length=1)]
     """What can be asked for: ``[reports.NAME]``, in schedules ``partner.NAME``."""
 
