@@ -15,18 +15,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from reportd.config.docstrings import field_texts
+from reportd.partners.auth_spec import AuthSpec, BasicSpec, SecretName
 from reportd.partners.call_spec import NextSpec
 from reportd.partners.report_spec import CsvSpec, ParamSpec, ReportSpec
-from reportd.partners.rule_spec import RuleSpec
-from reportd.partners.spec import (
-    AuthSpec,
-    BasicSpec,
-    LimitSpec,
-    PartnerSpec,
-    RetrySpec,
-    SecretName,
-    WaitRuleSpec,
-)
+from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.spec import LimitSpec, PartnerSpec, RetrySpec
 from reportd.partners.step_spec import AdoptSpec, PollSpec, SplitSpec, StepSpec
 from reportd.sinks.columns import ColumnSpec
 

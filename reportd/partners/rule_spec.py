@@ -1,15 +1,15 @@
-"""Which answers are meant: what a rule of a partner file may ask of an answer.
+"""What answers mean, as a partner file says it: rules, and how long their scope waits.
 
-Pure declarations, used by `reportd.partners.spec` and `reportd.partners.step_spec`.
+Pure declarations; part of `reportd.partners.spec`, compiled by `reportd.partners.rules`.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from reportd.config.base import Section, as_tuple
 from reportd.model.base import Name
-from reportd.partners.fields import HeaderName, Jmes, Regex, Statuses
+from reportd.partners.fields import HeaderName, Jmes, Per, Regex, Statuses, Until, Waits
 
 
 class RuleSpec(Section):
@@ -33,3 +33,19 @@ class RuleSpec(Section):
         if self.status is None and not self.header and not self.body and not self.text:
             raise ValueError("give at least one of status, header, body, text")
         return self
+
+
+class WaitRuleSpec(RuleSpec):
+    """A rule that also says how long its scope waits."""
+
+    wait: Waits = ()
+    """Where the answer says it: ``header:Retry-After``, ``body:error.retryDelay``; a list is
+    tried in order."""
+    wait_unit: Literal["seconds", "minutes", "milliseconds", "epoch"] = "seconds"
+    """What a plain number there means."""
+    wait_seconds: Annotated[float | None, Field(ge=0, le=86400 * 31)] = None
+    """How long when the answer does not say."""
+    wait_until: Until | None = None
+    """``midnight America/Los_Angeles``: when the answer does not say."""
+    scope: Per | None = None
+    """What waits; default: the narrowest limit."""

@@ -14,8 +14,7 @@ import orjson
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.body import Body
 from reportd.partners.picking import Pick, PickError, compile_pick
-from reportd.partners.rule_spec import RuleSpec
-from reportd.partners.spec import WaitRuleSpec
+from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
 from reportd.partners.verdict import Outcome
 from reportd.transport.exchange import Answer
 

@@ -4,26 +4,21 @@ Pure declarations. `reportd.partners.load` reads files with them, `reportd.partn
 compiles them.
 """
 
+import datetime
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
 
 from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
+from reportd.partners.auth_spec import AuthSpec
 from reportd.partners.call_spec import CallSpec
-from reportd.partners.fields import (
-    HeaderName,
-    Host,
-    Per,
-    TemplateText,
-    Until,
-    Waits,
-)
+from reportd.partners.fields import Host, Per
 from reportd.partners.report_spec import ReportSpec
-from reportd.partners.rule_spec import RuleSpec
+from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
 from reportd.partners.step_spec import StepSpec
 from reportd.transport.guard import refusal, split_pattern
 
@@ -39,41 +34,6 @@ RULE_KINDS: Final = (
 )
 SLIDING_MOST = 100_000
 _AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
-
-
-class SecretName(Section):
-    """``{ secret = "acme-{{ account.credential }}" }``: a file of the secrets folder."""
-
-    secret: TemplateText
-    """The file's name."""
-
-
-class BasicSpec(Section):
-    """``basic = { user = "reports", password = { secret = "acme" } }``."""
-
-    user: str | SecretName
-    """The user's name, or the secret that holds it."""
-    password: SecretName
-    """The secret that holds the password."""
-
-
-class AuthSpec(Section):
-    """How calls are authorized; any of these together, but one of bearer and basic."""
-
-    bearer: SecretName | None = None
-    """``Authorization: Bearer ...``."""
-    basic: BasicSpec | None = None
-    """``Authorization: Basic ...``."""
-    headers: dict[HeaderName, SecretName] = {}
-    """API keys in headers: ``headers = { X-Api-Key = { secret = "acme-key" } }``."""
-    query: dict[str, SecretName] = {}
-    """API keys in the query: ``query = { key = { secret = "acme-key" } }``."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.bearer and self.basic:
-            raise ValueError("bearer and basic exclude each other: both are one header")
-        return self
 
 
 class LimitSpec(Section):
@@ -120,22 +80,6 @@ class RetrySpec(Section):
     """How long a request is held where no other account can show that it alone fails."""
 
 
-class WaitRuleSpec(RuleSpec):
-    """A rule that also says how long its scope waits."""
-
-    wait: Waits = ()
-    """Where the answer says it: ``header:Retry-After``, ``body:error.retryDelay``; a list is
-    tried in order."""
-    wait_unit: Literal["seconds", "minutes", "milliseconds", "epoch"] = "seconds"
-    """What a plain number there means."""
-    wait_seconds: Annotated[float | None, Field(ge=0, le=86400 * 31)] = None
-    """How long when the answer does not say."""
-    wait_until: Until | None = None
-    """``midnight America/Los_Angeles``: when the answer does not say."""
-    scope: Per | None = None
-    """What waits; default: the narrowest limit."""
-
-
 class PartnerSpec(Section):
     """A whole partner file."""
 
@@ -172,6 +116,12 @@ class PartnerSpec(Section):
     expired: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: what was made, or the cursor, is gone. A picked URL is polled for anew;
     anything else starts the request over, as an attempt."""
+    api_version: Annotated[str, StringConstraints(max_length=40)] = ""
+    """The version of the partner's interface that this file speaks; for people."""
+    sunset: datetime.date | None = None
+    """The day from which the partner refuses that version: status and a metric warn before it."""
+    unverified: dict[str, str] = {}
+    """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``."""
     reports: Annotated[dict[Name, ReportSpec], Field(min_length=1)]
     """What can be asked for: ``[reports.NAME]``, in schedules ``partner.NAME``."""
 

@@ -15,6 +15,7 @@ from jinja2.exceptions import SecurityError, TemplateRuntimeError
 from jinja2.sandbox import SandboxedEnvironment
 
 from reportd.errors import InvalidMessageError
+from reportd.partners.filters import FILTERS
 
 ROOTS = frozenset({"account", "params", "from", "to", "request", "picked", "item"})
 """What a template may speak of; the last two only within steps."""
@@ -75,11 +76,6 @@ class _Environment(SandboxedEnvironment):
         return super().getattr(obj, attribute)
 
 
-def _date(value: str, pattern: str) -> str:
-    """Filter ``date``: ``{{ from | date("%Y%m%d") }}``."""
-    return datetime.date.fromisoformat(value).strftime(pattern)
-
-
 def _environment(encode: Encode) -> Environment:
     environment = _Environment(
         undefined=StrictUndefined,
@@ -87,7 +83,7 @@ def _environment(encode: Encode) -> Environment:
         keep_trailing_newline=True,
         finalize=lambda value: encode(_text(value)),
     )
-    environment.filters["date"] = _date
+    environment.filters.update(FILTERS)
     return environment
 
 
