@@ -49,5 +49,8 @@ class Verdict:
     """OK: the next call's cursor; None: that was the last answer."""
     empty: bool = False
     """OK: the answer says that there is no data; keep ``b""`` instead of its body."""
+    unsent: bool = False
+    """Nothing was sent: the credential is not at hand (THROTTLED) or refused (AUTH). No limit
+    counts it, and no metric of calls."""
     sample: bytes = field(default=b"", repr=False)
     """The beginning of a refused answer, redacted, for the dead letter; at most 4 KiB."""
