@@ -17,8 +17,9 @@ from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.spec import LimitSpec
 from reportd.partners.verdict import Outcome, Verdict
+from reportd.partners.way import StaleCursorError
 from reportd.transport.client import Client
-from reportd.transport.credentials import Credentials
+from reportd.transport.credentials import Auth, Credentials
 from reportd.transport.exchange import Answer, Failure, FailureKind
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
@@ -131,15 +132,13 @@ class PartnerCaller:
             auth = self._credentials.auth(plan)
             if self._wall() - asked_at > LATE_SECONDS:
                 raise NotYetError("its token has just come", 0.0)
-            flow = Flow(partner, entry.request, auth)
+            answer, verdict = self._exchange(_flow(partner, entry, auth), entry)
+        except StaleCursorError as error:
+            return _unsent(str(error)), Verdict(outcome=Outcome.FAILED, reason=str(error))
         except InvalidMessageError as error:
             return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
         except (ConfigError, CredentialRefusedError, UnavailableError) as error:
             return _unsent(str(error)), _without_credential(error)
-        try:
-            answer, verdict = self._exchange(flow, entry)
-        except InvalidMessageError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
         if verdict.outcome is not Outcome.AUTH:
             return answer, verdict
         try:
@@ -150,7 +149,7 @@ class PartnerCaller:
             return answer, replace(_without_credential(error), unsent=False)
         if fresh == auth:
             return answer, verdict
-        return self._exchange(Flow(partner, entry.request, fresh), entry)
+        return self._exchange(_flow(partner, entry, fresh), entry)
 
     def secrets_of(self, request: Request) -> Collection[str]:
         """Return what a request's calls carry that must be seen nowhere; it was called before."""
@@ -160,6 +159,10 @@ class PartnerCaller:
     def _exchange(self, flow: Flow, entry: Entry) -> tuple[Answer | Failure, Verdict]:
         answer = self._client.send(flow.call(entry.cursor))
         return answer, flow.judge(entry.cursor, answer, self._wall())
+
+
+def _flow(partner: Partner, entry: Entry, auth: Auth) -> Flow:
+    return Flow(partner, entry.request, auth, entry.picked, entry.volatile)
 
 
 def _without_credential(error: ReportdError) -> Verdict:
