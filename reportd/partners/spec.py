@@ -151,6 +151,8 @@ class WaitRuleSpec(RuleSpec):
 class PartnerSpec(Section):
     """A whole partner file."""
 
+    extends: Name | None = None
+    """A partner of the catalogue that this file begins with; what stands here is laid over it."""
     hosts: Annotated[tuple[Host, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     """The only hosts that are ever called: ``api.acme.com``, ``*.acme.com``, ``host:port``."""
     allow_private: bool = False
