@@ -123,15 +123,14 @@ def _row(name: str, path: Path, origin: str, place: Place) -> Row:
         return Row(name, origin, (), "", "", "", 0, len(error.problems))
     if source.base is not None:
         origin += f", extends {source.base.stem}"
-    unverified = source.data.get("unverified", ())
     return Row(
         partner=name,
         origin=origin,
         reports=tuple(partner.reports),
         key=partner.key_scope,
-        api_version=str(source.data.get("api_version", "")),
-        sunset=str(source.data.get("sunset", "")),
-        unverified=len(unverified) if isinstance(unverified, list) else 0,
+        api_version=partner.spec.api_version,
+        sunset=str(partner.spec.sunset or ""),
+        unverified=len(partner.spec.unverified),
         problems=0,
     )
 

@@ -41,7 +41,7 @@ def run(folder: Path, *args: str) -> int:
 
 def test_own_and_catalogue_are_listed(folder: Path) -> None:
     """Whose they are, what they are based on, and what nobody has confirmed."""
-    meta = PARTNER.replace("per = ", "per  = ")
+    meta = 'api_version = "v25"\nunverified = { "limits.0" = "only heard of" }\n' + PARTNER
     (folder / "catalogue/meta.toml").write_text(meta)
     (folder / "partners/meta_eu.toml").write_text('extends = "meta"\n')
     (folder / "partners/wrong.toml").write_text("hots = []\n")
@@ -55,6 +55,7 @@ def test_own_and_catalogue_are_listed(folder: Path) -> None:
         ("meta", "catalogue", ("stats",), 0),
     ] == [(row.partner, row.origin, row.reports, row.problems) for row in rows]
     assert "wrong: see partner check wrong" in rows[2].cells()
+    assert ("v25", 1) == (rows[3].api_version, rows[3].unverified)
 
 
 def test_the_list_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
