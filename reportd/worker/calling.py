@@ -1,6 +1,7 @@
 """What the engine and the executor need of a partner's file: rules, limits, one call."""
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 from reportd.errors import ConfigError, InvalidMessageError
 from reportd.limits.limiter import LimitRule, Scope
@@ -9,9 +10,8 @@ from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.spec import LimitSpec
 from reportd.partners.verdict import Outcome, Verdict
-from reportd.transport.client import Client
 from reportd.transport.credentials import Credentials
-from reportd.transport.exchange import Answer, Failure, FailureKind
+from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
 
@@ -92,13 +92,21 @@ def _limit_rule(limit: LimitSpec, index: int) -> LimitRule:
     )
 
 
+class Sender(Protocol):
+    """What sends calls: `reportd.transport.client.Client`, or what takes its place."""
+
+    def send(self, call: Call) -> Answer | Failure:
+        """Send one call; never raises for trouble on the network."""
+        ...
+
+
 class PartnerCaller:
     """Renders, sends and judges one call of an entry; used by the executor's threads."""
 
     def __init__(
         self,
         partners: Mapping[str, Partner],
-        client: Client,
+        client: Sender,
         credentials: Credentials,
         wall: Callable[[], float],
     ) -> None:
