@@ -15,17 +15,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from reportd.config.docstrings import field_texts
-from reportd.partners.report_spec import CsvSpec, NextSpec, ParamSpec, ReportSpec
-from reportd.partners.spec import (
-    AuthSpec,
-    BasicSpec,
-    LimitSpec,
-    PartnerSpec,
-    RetrySpec,
-    RuleSpec,
-    SecretName,
-    WaitRuleSpec,
-)
+from reportd.partners.auth_spec import AuthSpec, BasicSpec, SecretName
+from reportd.partners.call_spec import NextSpec
+from reportd.partners.report_spec import CsvSpec, ParamSpec, ReportSpec
+from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.spec import LimitSpec, PartnerSpec, RetrySpec
+from reportd.partners.step_spec import AdoptSpec, PollSpec, SplitSpec, StepSpec
 from reportd.sinks.columns import ColumnSpec
 
 TABLES: Mapping[str, type[BaseModel]] = {
@@ -39,18 +34,22 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "reports.NAME.params": ParamSpec,
     "reports.NAME.next": NextSpec,
     "reports.NAME.csv": CsvSpec,
+    "reports.NAME.steps": StepSpec,
+    "reports.NAME.steps.poll": PollSpec,
+    "reports.NAME.steps.adopt": AdoptSpec,
+    "reports.NAME.split": SplitSpec,
     "reports.NAME.columns": ColumnSpec,
 }
 _HEAD = """\
-.. Rendered by ``python -m reportd.partners.render`` from reportd/partners/{spec,report_spec}.py.
+.. Rendered by ``python -m reportd.partners.render`` from reportd/partners/*spec.py.
 
 Partner files: every key
 ========================
 
 How such a file comes about: `partners.rst <partners.rst>`_. Editors that know JSON Schema check
 and complete it: put ``#:schema`` and the path of ``docs/partner.schema.json`` into its first line.
-``permanent``, ``unauthorized`` and ``empty`` take the same rules as ``slow_down``, without the
-keys that begin with ``wait`` and without ``scope``.
+``permanent``, ``unauthorized``, ``empty``, ``too_big`` and ``expired`` take the same rules as
+``slow_down``, without the keys that begin with ``wait`` and without ``scope``.
 """
 
 
