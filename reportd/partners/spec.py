@@ -87,12 +87,6 @@ class PartnerSpec(Section):
     """The only hosts that are ever called: ``api.acme.com``, ``*.acme.com``, ``host:port``."""
     allow_private: bool = False
     """Private and loopback addresses, and plain http: for a partner inside the house, or tests."""
-    api_version: Annotated[str, StringConstraints(max_length=40)] = ""
-    """The version of the partner's interface that this file speaks; for people."""
-    sunset: datetime.date | None = None
-    """The day from which the partner refuses that version: status and a metric warn before it."""
-    unverified: dict[str, str] = {}
-    """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``."""
     auth: AuthSpec = AuthSpec()
     """How calls are authorized."""
     limits: Annotated[tuple[LimitSpec, ...], BeforeValidator(as_tuple)] = ()
@@ -122,6 +116,12 @@ class PartnerSpec(Section):
     expired: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: what was made, or the cursor, is gone. A picked URL is polled for anew;
     anything else starts the request over, as an attempt."""
+    api_version: Annotated[str, StringConstraints(max_length=40)] = ""
+    """The version of the partner's interface that this file speaks; for people."""
+    sunset: datetime.date | None = None
+    """The day from which the partner refuses that version: status and a metric warn before it."""
+    unverified: dict[str, str] = {}
+    """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``."""
     reports: Annotated[dict[Name, ReportSpec], Field(min_length=1)]
     """What can be asked for: ``[reports.NAME]``, in schedules ``partner.NAME``."""
 
