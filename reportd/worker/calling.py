@@ -9,8 +9,9 @@ from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.spec import LimitSpec
 from reportd.partners.verdict import Outcome, Verdict
+from reportd.partners.way import StaleCursorError
 from reportd.transport.client import Client
-from reportd.transport.credentials import Credentials
+from reportd.transport.credentials import Auth, Credentials
 from reportd.transport.exchange import Answer, Failure, FailureKind
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
@@ -113,14 +114,16 @@ class PartnerCaller:
         partner = self._partners[entry.request.partner]
         try:
             plan = partner.auth_plan(entry.request)
-            flow = Flow(partner, entry.request, self._credentials.auth(plan))
+            flow = _flow(partner, entry, self._credentials.auth(plan))
             answer, verdict = self._exchange(flow, entry)
             if verdict.outcome is Outcome.AUTH:
                 known = self._credentials.auth(plan)
                 fresh = self._credentials.refresh(plan)
                 if fresh != known:
-                    flow = Flow(partner, entry.request, fresh)
+                    flow = _flow(partner, entry, fresh)
                     answer, verdict = self._exchange(flow, entry)
+        except StaleCursorError as error:
+            return _unsent(str(error)), Verdict(outcome=Outcome.FAILED, reason=str(error))
         except InvalidMessageError as error:
             return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
         except ConfigError as error:
@@ -135,6 +138,10 @@ class PartnerCaller:
     def _exchange(self, flow: Flow, entry: Entry) -> tuple[Answer | Failure, Verdict]:
         answer = self._client.send(flow.call(entry.cursor))
         return answer, flow.judge(entry.cursor, answer, self._wall())
+
+
+def _flow(partner: Partner, entry: Entry, auth: Auth) -> Flow:
+    return Flow(partner, entry.request, auth, entry.picked, entry.volatile)
 
 
 def _unsent(detail: str) -> Failure:

@@ -72,8 +72,12 @@ class Judge:
                 self.hold(partition, entry, "permanent", verdict.reason, now)
             case Outcome.UNEXPECTED:
                 self.unexpected(partition, entry, verdict.reason, now)
-            case Outcome.OK:
-                raise ValueError("an OK answer is not refused")
+            case Outcome.EXPIRED:
+                self._expired(partition, entry, verdict, now)
+            case Outcome.FAILED:
+                self._failed(partition, entry, verdict, now)
+            case Outcome.OK | Outcome.PENDING | Outcome.TOO_BIG:
+                raise ValueError(f"{verdict.outcome} is no refusal")
 
     def unexpected(self, partition: Partition, entry: Entry, reason: str, now: Now) -> None:
         """Start over an answer that does not parse; twice, then as permanent."""
@@ -116,6 +120,12 @@ class Judge:
                 raise DeadError(error, f"{reason} (for {patience:.0f} s or more)")
         wait = min(retry.hold_seconds * 2 ** min(entry.holds - 1, 16), retry.max_seconds)
         partition.scheduler.add_later(entry, State.HELD, now.mono + self._jitter(wait))
+
+    def pending(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Let the entry wait for what is not done yet, or for its next step; no attempt."""
+        share = self._random.uniform(1.0 - verdict.jitter, 1.0 + verdict.jitter)
+        wait = (verdict.wait_seconds or 0.0) * share
+        partition.scheduler.add_later(entry, State.PENDING, now.mono + wait)
 
     def is_alone(self, partition: Partition, entry: Entry) -> bool:
         """Say whether a held request's failure is its own, as far as others show: try it again."""
@@ -165,6 +175,25 @@ class Judge:
             entry.request.account, verdict.reason, now.mono
         )
         self.hold(partition, entry, "auth", verdict.reason, now)
+
+    def _expired(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Ask for a fresh URL; one that never works is an attempt each time."""
+        partition.circuits.abandoned(entry.request)
+        entry.attempts += 1
+        if entry.attempts >= partition.rules.retry.attempts:
+            entry.attempts = 0
+            self.hold(partition, entry, "expired", verdict.reason, now)
+            return
+        self._back_off(partition, entry, entry.attempts, now)
+
+    def _failed(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Start over; good answers in between do not count: each try begins with some."""
+        partition.circuits.abandoned(entry.request)
+        entry.restarts += 1
+        if entry.restarts >= partition.rules.retry.attempts:
+            self.hold(partition, entry, "failed", verdict.reason, now)
+            return
+        self._back_off(partition, entry, entry.restarts, now)
 
     @staticmethod
     def _first_failed(entry: Entry, error: str, now: Now) -> float:

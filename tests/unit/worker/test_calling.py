@@ -13,6 +13,7 @@ from reportd.transport.credentials import Credentials
 from reportd.transport.exchange import Answer, Call, Failure
 from reportd.worker.calling import PartnerCaller, Rules
 from tests.unit.partners.making import answer, partner
+from tests.unit.partners.test_step_spec import ADS
 from tests.unit.worker.making import WALL, entry, request
 
 AUTH = 'auth = { bearer = { secret = "acme.token" } }\n'
@@ -94,6 +95,29 @@ def test_a_request_that_cannot_be_rendered_is_permanent() -> None:
     caller = PartnerCaller({"acme": broken}, Sent([]), Credentials(Secret), lambda: WALL)
 
     assert caller.call(one)[1].outcome is Outcome.PERMANENT
+
+
+def test_a_step_is_called_with_what_was_picked() -> None:
+    """A report's id from the ledger, a URL from memory."""
+    one = entry(report="ads")
+    one.cursor, one.picked = {"step": "poll"}, {"report": "r-1"}
+    client = Sent([answer({"status": "PENDING"}), answer([])])
+    caller = PartnerCaller({"acme": partner(base=ADS)}, client, Credentials(Secret), lambda: WALL)
+
+    assert caller.call(one)[1].outcome is Outcome.PENDING
+    one.cursor, one.volatile = {"step": "download"}, {"url": "https://a.s3.amazonaws.com/x"}
+    assert caller.call(one)[1].outcome is Outcome.OK
+    assert [call.url[-4:] for call in client.calls] == ["/r-1", "om/x"]
+
+
+def test_a_cursor_that_the_file_knows_no_more_starts_over() -> None:
+    """A reload changed the steps: no call is made with what is left of the old ones."""
+    one = entry(report="ads")
+    one.cursor = {"step": "renamed"}
+    client = Sent([])
+    caller = PartnerCaller({"acme": partner(base=ADS)}, client, Credentials(Secret), lambda: WALL)
+
+    assert caller.call(one)[1].outcome is Outcome.FAILED
 
 
 def test_limits_stay_a_bit_inside_what_the_partner_allows() -> None:
