@@ -4,7 +4,7 @@ The real `Flow`, the real limits, the real parser; time is a number, and the net
 """
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -29,6 +29,7 @@ CALL_SECONDS = 0.1
 BACK_OFF_SECONDS = 5.0
 SLOW_DOWN_SECONDS = 60.0
 MOST_CALLS = 2000
+MOST_ATTEMPTS = 25
 START = 1_763_870_400.0
 """2025-11-23T04:00:00Z."""
 
@@ -61,6 +62,36 @@ class Clock:
     def three(self) -> Now:
         """Return it as deciding code wants it."""
         return Now(self.now - START, self.now, self.now - START)
+
+
+@dataclass(slots=True)
+class _At:
+    """Where a request stands, as the worker's entry does."""
+
+    cursor: Cursor = field(default_factory=dict)
+    picked: dict[str, Any] = field(default_factory=dict)
+    volatile: Mapping[str, Any] = field(default_factory=dict)
+    bodies: list[bytes] = field(default_factory=list)
+
+    def go_on(self, verdict: Verdict, outcome: Answer | Failure) -> bool:
+        """Take a verdict; return whether the request is done."""
+        if verdict.outcome is Outcome.TOO_BIG:
+            del self.bodies[len(self.bodies) - verdict.dropped :]
+        elif verdict.outcome is Outcome.OK:
+            assert isinstance(outcome, Answer)
+            if not verdict.empty:
+                self.bodies.append(outcome.body)
+            self.picked |= verdict.picked
+            self.volatile = verdict.volatile
+        if verdict.next_cursor is None:
+            return True
+        # no secret, and no URL with a signature, ever stands in what is recorded
+        recorded = f"{verdict.next_cursor} {self.picked}".lower()
+        assert TOKEN not in recorded
+        assert "sig=" not in recorded
+        assert "signature=" not in recorded
+        self.cursor = verdict.next_cursor
+        return False
 
 
 @dataclass
@@ -126,34 +157,39 @@ class Drive:
 
     def _bodies(self, request: Request) -> list[bytes]:
         secret = (("Authorization", f"Bearer {TOKEN}"), *self.secrets)
-        flow = Flow(self.partner, request, Auth(headers=secret, secrets=(TOKEN,)))
-        cursor: Cursor = {}
-        bodies: list[bytes] = []
-        attempts = 0
+        auth = Auth(headers=secret, secrets=(TOKEN,))
+        at = _At()
+        attempts = surprises = 0
         for _ in range(MOST_CALLS):
             self._wait_for_limits(request)
-            call = flow.call(cursor)
+            flow = Flow(self.partner, request, auth, at.picked, at.volatile)
+            call = flow.call(at.cursor)
             assert not refusal(call.url, call.hosts, allow_private=False), call.url
             outcome = (self.through or self.fake).answer(asked_by(call), self.clock.now)
             self.clock.now += CALL_SECONDS
-            verdict = flow.judge(cursor, outcome, self.clock.now)
+            verdict = flow.judge(at.cursor, outcome, self.clock.now)
             self.verdicts.append(verdict)
-            if verdict.outcome is Outcome.OK:
-                assert isinstance(outcome, Answer)
-                bodies.append(b"" if verdict.empty else outcome.body)
-                if verdict.next_cursor is None:
-                    return bodies
-                cursor = verdict.next_cursor
-            elif verdict.outcome in {Outcome.THROTTLED, Outcome.QUOTA}:
-                self._slow_down(request, verdict)
-            elif verdict.outcome is Outcome.TRANSIENT:
-                attempts += 1
-                self.attempts += 1
-                if attempts > self.partner.spec.retry.attempts:
+            at.volatile = {}
+            match verdict.outcome:
+                case Outcome.OK | Outcome.PENDING | Outcome.TOO_BIG:
+                    if at.go_on(verdict, outcome):
+                        return at.bodies
+                    self.clock.now += verdict.wait_seconds or 0.0
+                case Outcome.THROTTLED | Outcome.QUOTA:
+                    self._slow_down(request, verdict)
+                case Outcome.TRANSIENT | Outcome.EXPIRED | Outcome.FAILED:
+                    attempts += 1
+                    self.attempts += 1
+                    if attempts > MOST_ATTEMPTS:
+                        raise GaveUpError(verdict)
+                    self.clock.now += BACK_OFF_SECONDS
+                    if verdict.outcome is Outcome.FAILED:
+                        at = _At()
+                case Outcome.UNEXPECTED if surprises < 2:
+                    surprises += 1
+                    at = _At()
+                case _:
                     raise GaveUpError(verdict)
-                self.clock.now += BACK_OFF_SECONDS
-            else:
-                raise GaveUpError(verdict)
         raise AssertionError("no end")
 
     def _wait_for_limits(self, request: Request) -> None:
