@@ -16,7 +16,7 @@ from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
 from reportd.partners.auth_spec import AuthSpec
 from reportd.partners.call_spec import CallSpec
-from reportd.partners.fields import Host, Per
+from reportd.partners.fields import Host, Per, authority
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
 from reportd.partners.step_spec import StepSpec
@@ -33,7 +33,6 @@ RULE_KINDS: Final = (
     "expired",
 )
 SLIDING_MOST = 100_000
-_AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
 
 
 class LimitSpec(Section):
@@ -151,9 +150,7 @@ class PartnerSpec(Section):
         return self
 
     def _header_problems(self) -> Iterator[tuple[Location, str]]:
-        carried = {name.lower() for name in self.auth.headers}
-        if self.auth.bearer or self.auth.basic:
-            carried.add("authorization")
+        carried = self.auth.carried()
         for name, report in self.reports.items():
             tables = {(): report.headers, **{at: call.headers for at, call in report.calls()}}
             for at, headers in tables.items():
@@ -172,6 +169,7 @@ class PartnerSpec(Section):
 
     def _url_problems(self) -> Iterator[tuple[Location, str]]:
         hosts = allowed_hosts(self)
+        yield from self.auth.token_problems(allow_private=self.allow_private)
         for report, at, call in self._calls():
             if isinstance(call, StepSpec) and call.picked_url:
                 continue
@@ -195,12 +193,6 @@ class PartnerSpec(Section):
         for kind in self._rule_kinds:
             for number, rule in enumerate(getattr(self, kind)):
                 yield kind, number, rule
-
-
-def authority(url: str) -> tuple[str, str]:
-    """Return scheme and authority of a URL's template; empty when the host is templated."""
-    found = _AUTHORITY.match(url)
-    return (found[1], found[2].lower()) if found else ("", "")
 
 
 def allowed_hosts(spec: PartnerSpec) -> tuple[str, ...]:
