@@ -106,7 +106,7 @@ class Flow:
             if pager is not None:
                 call = self._call_of(cursor)
                 if self._report.spec.format != "csv":
-                    body.rows(self._report.rows)
+                    body.row_count(self._report.rows)
                 following = pager.next(cursor, call, answer, body, self._auth.secrets)
         except BrokenAnswerError as error:
             return self._refused(Outcome.TRANSIENT, answer, body, str(error))

@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from reportd.config.docstrings import field_texts
-from reportd.partners.report_spec import CsvSpec, NextSpec, ParamSpec, ReportSpec
+from reportd.partners.answer_spec import CsvSpec, ListsSpec
+from reportd.partners.report_spec import NextSpec, ParamSpec, ReportSpec
 from reportd.partners.spec import (
     AuthSpec,
     BasicSpec,
@@ -39,6 +40,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "reports.NAME.params": ParamSpec,
     "reports.NAME.next": NextSpec,
     "reports.NAME.csv": CsvSpec,
+    "reports.NAME.lists": ListsSpec,
     "reports.NAME.columns": ColumnSpec,
 }
 _HEAD = """\

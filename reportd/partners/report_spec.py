@@ -4,17 +4,25 @@ Pure declarations; part of `reportd.partners.spec`.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
+from reportd.partners.answer_spec import (
+    CsvSpec,
+    Format,
+    ListsSpec,
+    Members,
+    Nulls,
+    answer_problems,
+)
 from reportd.partners.fields import HeaderName, Jmes, JsonBody, QueryValue, TemplateText, texts_in
 from reportd.partners.picking import compile_pick
 from reportd.partners.templates import mentions
-from reportd.sinks.columns import Columns, column_problems
+from reportd.sinks.columns import Columns, ColumnSpec, column_problems
 
 
 class NextSpec(Section):
@@ -79,23 +87,6 @@ class NextSpec(Section):
                     yield name, "only with page"
 
 
-class CsvSpec(Section):
-    """How a CSV answer is written."""
-
-    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
-    """What stands between values."""
-    quote: Annotated[str, StringConstraints(max_length=1)] = '"'
-    """Empty: nothing is quoted."""
-    skip_lines: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Lines before the header."""
-    header_starts: Annotated[str, StringConstraints(max_length=200)] = ""
-    """Lines are skipped until one starts with this column's name, quoted or not."""
-    footer_lines: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Lines after the last row, empty ones not counted."""
-    header: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
-    """The columns' names, where the answer has no header."""
-
-
 class ParamSpec(Section):
     """A parameter that requests may give; ``"text"`` is short for its default."""
 
@@ -131,14 +122,20 @@ class ReportSpec(Section):
     """post: the body; every text in it is a template."""
     params: dict[Name, ParamSpec] = {}
     """What requests may give beyond account and days."""
-    format: Literal["json", "jsonl", "csv"] = "json"
-    """What answers are; gzip is recognised by itself."""
+    format: Format = "json"
+    """What answers are; gzip and ZIP are recognised by themselves."""
+    members: Members = "*"
+    """In a ZIP: which of its files are read, in the order of their names; a pattern."""
     encoding: str = "utf-8"
     """The answers' characters; a byte order mark is dropped."""
     csv: CsvSpec = CsvSpec()
     """How CSV is written."""
     rows: Jmes = "@"
     """json: where the list of records is; jsonl: what of a line is the record."""
+    lists: ListsSpec | None = None
+    """json: rows are lists of values, not objects: a header and rows, or a list a column."""
+    null: Nulls = None
+    """Texts that mean "no value" in all columns that do not say others."""
     next_: Annotated[NextSpec | None, Field(alias="next")] = None
     """How one page leads to the next; without it one call is all."""
     day_column: str | None = None
@@ -161,18 +158,15 @@ class ReportSpec(Section):
             problems["json",] = "only with post"
         if self.next_ and self.next_.json_ and not isinstance(self.json_, dict):
             problems["next", "json"] = "the report has no json body"
-        if self.format == "csv":
-            if "rows" in self.model_fields_set:
-                problems["rows",] = 'not with format = "csv"'
-        elif "csv" in self.model_fields_set:
-            problems["csv",] = 'only with format = "csv"'
+        problems.update(
+            answer_problems(self.format, self.model_fields_set, has_lists=self.lists is not None)
+        )
         try:
             "".encode(self.encoding)
         except LookupError:
             problems["encoding",] = "unknown; write one like utf-8, utf-16, windows-1252"
-        for text in column_problems(
-            self.columns, "csv" if self.format == "csv" else "json", self.day_column
-        ):
+        named = self.format == "csv" or self.lists is not None
+        for text in column_problems(self.columns, "csv" if named else "json", self.day_column):
             key, _, what = text.partition(": ")
             problems[tuple(key.split("."))] = what
         problems.update(self._template_problems())
@@ -199,6 +193,15 @@ class ReportSpec(Section):
                     yield (part, name), text
         for text in texts_in(self.json_):
             yield ("json",), text
+
+    def typed_columns(self) -> dict[str, ColumnSpec]:
+        """Return the columns with what the report says for all of them."""
+        if self.null is None:
+            return self.columns
+        return {
+            name: spec if spec.null is not None else spec.model_copy(update={"null": self.null})
+            for name, spec in self.columns.items()
+        }
 
     @property
     def url(self) -> str:

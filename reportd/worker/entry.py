@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from reportd.broker.message import Message
 from reportd.limits.limiter import Grant, Scope
+from reportd.model.content import Content
 from reportd.model.ledger import Step
 from reportd.model.request import Request
 from reportd.partners.verdict import Cursor
@@ -65,7 +66,7 @@ class Entry:
     """How often it was refused since then."""
     refusal: str = ""
     """Class and reason of the refusal that it was last held for."""
-    body: bytes = field(default=b"", repr=False)
+    body: Content = field(default=b"", repr=False)
     """The answer that is being stored; kept while the output is away."""
     next_cursor: Cursor | None = None
     sample: bytes = b""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
+from reportd.model.content import Content
 from reportd.model.ledger import PublishedFile
 from reportd.sinks.publish import Prepared
 from reportd.worker.actions import Finish, LookAt, Spool, Sweep
@@ -46,11 +47,11 @@ class Storing(Protocol):
         """Say what stands there for a request; publishes its complete temp files."""
         ...
 
-    def spool(self, entry: Entry, body: bytes) -> tuple[str, int, str]:
+    def spool(self, entry: Entry, body: Content) -> tuple[str, int, str]:
         """Store one answer durably: file, size in bytes, checksum."""
         ...
 
-    def prepare(self, entry: Entry, body: bytes) -> Prepared:
+    def prepare(self, entry: Entry, body: Content) -> Prepared:
         """Parse the answers and stage the files; raises `UnexpectedAnswerError`."""
         ...
 
@@ -62,7 +63,7 @@ class Storing(Protocol):
         """Delete a request's spool and temp files."""
         ...
 
-    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+    def misfit(self, entry: Entry, reason: str, body: Content) -> Misfit:
         """Keep an answer that does not fit, and return what people may see of it."""
         ...
 

@@ -1,12 +1,13 @@
 """The output as one worker uses it: looks, spool, parse and publish. Used by the store threads."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from reportd.clock import Clock
-from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
+from reportd.errors import FencedError, OutputError
+from reportd.model.content import Content
 from reportd.model.ledger import PublishedFile, Step
 from reportd.model.request import Request
 from reportd.partners.body import Body
@@ -21,6 +22,9 @@ from reportd.worker.finishing import Outcome
 from reportd.worker.partition import Looked, Misfit
 
 logger = logging.getLogger(__name__)
+
+KEPT_MOST_BYTES = 8 * 1024 * 1024
+"""As much is kept of an answer that nobody understood."""
 
 
 class Output:
@@ -61,7 +65,7 @@ class Output:
             return Looked(newer_run=found.published.run)
         return Looked(spool_fits=all(self._fits(step) for step in entry.steps))
 
-    def spool(self, entry: Entry, body: bytes) -> tuple[str, int, str]:
+    def spool(self, entry: Entry, body: Content) -> tuple[str, int, str]:
         """Store one answer durably: file, size in bytes, checksum."""
         self._guard(entry)()
         stored = self._spool.write(
@@ -69,14 +73,12 @@ class Output:
         )
         return stored.file, stored.size_bytes, stored.checksum
 
-    def prepare(self, entry: Entry, body: bytes) -> Prepared:
+    def prepare(self, entry: Entry, body: Content) -> Prepared:
         """Parse the answers and stage the files, for `publish_all`."""
         request = self._completed(entry)
         partner = self._partners[request.partner]
         now = self._clock.wall()
-        bodies = [self._spool.read(step.file, step.checksum) for step in entry.steps]
-        bodies.append(body)
-        tables = to_tables(partner, request, [one for one in bodies if one], now)
+        tables = to_tables(partner, request, self._contents(entry, body), now)
         return self._publisher.prepare(
             request,
             self._publisher.targets(request),
@@ -97,7 +99,7 @@ class Output:
         """Delete a request's spool."""
         self._spool.remove(request_id, replay)
 
-    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+    def misfit(self, entry: Entry, reason: str, body: Content) -> Misfit:
         """Keep an answer that does not fit; say why, without the secrets it was asked with."""
         request = entry.request
         secrets = self._secrets_of(request)
@@ -105,8 +107,14 @@ class Output:
         return Misfit(
             reason=redacted_reason(reason, secrets),
             sample=redacted(answer.text(), secrets),
-            answer=self._kept(entry, without_secrets(_opened(answer, body), secrets)),
+            answer=self._kept(entry, without_secrets(answer.head(KEPT_MOST_BYTES), secrets)),
         )
+
+    def _contents(self, entry: Entry, body: Content) -> Iterator[Content]:
+        """Yield the answers, each read when its turn comes."""
+        for step in entry.steps:
+            yield self._spool.read(step.file, step.checksum)
+        yield body
 
     def _kept(self, entry: Entry, body: bytes) -> str:
         try:
@@ -133,14 +141,6 @@ class Output:
                 raise FencedError("the lease on the partition has run out")
 
         return guard
-
-
-def _opened(answer: Body, raw: bytes) -> bytes:
-    """Return the answer as text, so that a secret in it is found; as it came where it is none."""
-    try:
-        return answer.data()
-    except UnexpectedAnswerError:
-        return raw
 
 
 def _outcome(published: Published) -> tuple[tuple[PublishedFile, ...], str]:
