@@ -16,6 +16,9 @@ Format = Literal["json", "jsonl", "csv"]
 Members = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Nulls = Annotated[tuple[str, ...] | None, BeforeValidator(as_tuple)]
 
+WHOLE_MOST_MIB = 256
+"""The largest answer that memory has to hold."""
+
 
 class CsvSpec(Section):
     """How a CSV answer is written."""

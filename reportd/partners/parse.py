@@ -15,6 +15,7 @@ from reportd.model.request import Request
 from reportd.partners.answer_spec import CsvSpec
 from reportd.partners.body import Body
 from reportd.partners.partner import Partner, Report
+from reportd.sinks.gathering import Gathering, Rows
 from reportd.sinks.table import (
     Context,
     CsvOptions,
@@ -26,7 +27,6 @@ from reportd.sinks.table import (
     from_csv,
     from_lists,
     from_records,
-    split_days,
 )
 
 RECORDS_AT_ONCE = 10_000
@@ -34,15 +34,17 @@ RECORDS_AT_ONCE = 10_000
 
 def to_tables(
     partner: Partner, request: Request, bodies: Iterable[Content], downloaded_at: float
-) -> Mapping[date, Table]:
-    """Return a table for every day asked for, of all answers in their order.
+) -> Mapping[date, Rows]:
+    """Return the rows of every day asked for, of all answers in their order.
 
     ``bodies`` are raw, as they were spooled; an empty one (`Verdict.empty`) has no rows.
     ``downloaded_at``: epoch seconds. Raises `UnexpectedAnswerError`.
     """
     report = partner.reports[request.report]
-    table = to_table(partner, request, bodies, downloaded_at)
-    return split_days(table, report.spec.day_column, request.days())
+    gathering = Gathering(report.spec.day_column, request.days())
+    for table in _tables(partner, request, bodies, downloaded_at):
+        gathering.add(table)
+    return gathering.by_day()
 
 
 def to_table(

@@ -12,6 +12,7 @@ from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
 from reportd.partners.answer_spec import (
+    WHOLE_MOST_MIB,
     CsvSpec,
     Format,
     ListsSpec,
@@ -20,7 +21,7 @@ from reportd.partners.answer_spec import (
     answer_problems,
 )
 from reportd.partners.fields import HeaderName, Jmes, JsonBody, QueryValue, TemplateText, texts_in
-from reportd.partners.picking import compile_pick
+from reportd.partners.picking import compile_pick, rows_path
 from reportd.partners.templates import mentions
 from reportd.sinks.columns import Columns, ColumnSpec, column_problems
 
@@ -144,8 +145,9 @@ class ReportSpec(Section):
     """The files' columns, in their order: ``name = "type"`` or a table, see ``columns``."""
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """For one call, from connecting to the last byte."""
-    max_answer_mib: Annotated[int, Field(ge=1, le=4096)] = 64
-    """The largest answer that is taken, decompressed; memory has to hold it."""
+    max_answer_mib: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """The largest answer that is taken, decompressed. Memory has to hold JSON that is no plain list
+    of objects, so for that 256 is the most."""
     max_days: Annotated[int, Field(ge=1, le=400)] = 400
     """The longest range a request may ask for."""
 
@@ -161,6 +163,11 @@ class ReportSpec(Section):
         problems.update(
             answer_problems(self.format, self.model_fields_set, has_lists=self.lists is not None)
         )
+        whole = self.format == "json" and (self.lists or rows_path(self.rows) is None)
+        if whole and self.max_answer_mib > WHOLE_MOST_MIB:
+            problems["max_answer_mib",] = (
+                f"more than {WHOLE_MOST_MIB} only where rows is a plain path, without lists"
+            )
         try:
             "".encode(self.encoding)
         except LookupError:

@@ -1,7 +1,8 @@
 """The threads that store answers, and those that look.
 
 One thread a process parses: threads that do so side by side cost more than they give (DESIGN.md,
-"Facts checked"). A second one waits for the disk, for all that is written by then at once; a
+"Facts checked"). What is large has one of its own, so that minutes of it hold up nothing else.
+Another one waits for the disk, for all that is written by then at once; a
 bucket is waited for by many, each for one request. Looking at receipts has threads of its own, so
 that a request that is about to start does not wait behind those that end.
 """
@@ -30,6 +31,9 @@ Outcome: TypeAlias = tuple[tuple[PublishedFile, ...], str] | Exception
 
 TOGETHER_MOST = 32
 """Requests whose files are published in one go."""
+
+LARGE_BYTES = 2 * 1024 * 1024
+"""Answers of more, as they came or were spooled, are parsed beside the others."""
 
 HANDED_ON_MOST = 4
 """Requests that are parsed before their files are handed on: whoever is woken to publish wants the
@@ -129,6 +133,7 @@ class Finishing:
         self._engine = engine
         self._events = events
         self._answers: _Jobs[Finish] = _Jobs("finishing", self._prepare)
+        self._large: _Jobs[Finish] = _Jobs("finishing-large", self._prepare)
         self._files: _Jobs[tuple[Finish, Prepared] | Spool | Sweep] = _Jobs(
             "publishing", self._publish, threads
         )
@@ -136,13 +141,14 @@ class Finishing:
     def add(self, job: Finish | Spool | Sweep) -> None:
         """Do a job after those before it."""
         if isinstance(job, Finish):
-            self._answers.put(job)
+            (self._large if _is_large(job) else self._answers).put(job)
         else:
             self._files.put(job)
 
     def stop(self) -> None:
         """Let the threads end after the jobs they have."""
         self._answers.stop()
+        self._large.stop()
         self._files.stop()
 
     def _prepare(self, jobs: Sequence[Finish]) -> None:
@@ -205,6 +211,10 @@ class Finishing:
         except OutputError as error:
             extra = {"action": "sweep_failed", "request": job.request_id}
             logger.warning("left-over spool stays for now: %s", error, extra=extra)
+
+
+def _is_large(job: Finish) -> bool:
+    return len(job.body) + sum(step.bytes for step in job.entry.steps) > LARGE_BYTES
 
 
 class Looking:

@@ -14,6 +14,7 @@ from reportd.partners.body import Body
 from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
 from reportd.partners.redaction import redacted, redacted_reason, without_secrets
+from reportd.sinks.folders import output_errors
 from reportd.sinks.publish import Prepared, Published, Publisher
 from reportd.sinks.spool import Spool
 from reportd.worker.entry import Entry
@@ -78,7 +79,8 @@ class Output:
         request = self._completed(entry)
         partner = self._partners[request.partner]
         now = self._clock.wall()
-        tables = to_tables(partner, request, self._contents(entry, body), now)
+        with output_errors("TMPDIR"):
+            tables = to_tables(partner, request, self._contents(entry, body), now)
         return self._publisher.prepare(
             request,
             self._publisher.targets(request),

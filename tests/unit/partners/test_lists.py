@@ -8,7 +8,7 @@ import pytest
 from reportd.errors import ConfigError, UnexpectedAnswerError
 from reportd.partners.parse import to_table
 from reportd.partners.partner import Partner
-from tests.unit.partners.making import NOW, answer, flow, partner, request
+from tests.unit.partners.making import NOW, REPORT, answer, flow, partner, request
 
 BASE = """
 [reports.stats]
@@ -139,3 +139,12 @@ def test_lists_are_for_json() -> None:
     """CSV has its header already."""
     with pytest.raises(ConfigError, match='lists: only with format = "json"'):
         of("rows", GA4, 'format = "jsonl"\n')
+
+
+def test_what_memory_has_to_hold_is_limited() -> None:
+    """Only what is read in pieces may be of any size."""
+    with pytest.raises(ConfigError, match="max_answer_mib: more than 256 only where rows is a"):
+        of("rows", GA4, "max_answer_mib = 257\n")
+    with pytest.raises(ConfigError, match="max_answer_mib: more than 256"):
+        partner(base=REPORT.replace("data[]", "data[?clicks]"), report="max_answer_mib = 257\n")
+    assert partner(report="max_answer_mib = 65536\n").reports

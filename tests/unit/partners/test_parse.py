@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.parse import to_table, to_tables
 from reportd.partners.partner import Partner
+from reportd.sinks.gathering import table_of
 from tests.unit.partners.making import NOW, partner, request
 
 CSV = """
@@ -36,7 +37,8 @@ def test_pages_follow_each_other() -> None:
         b'{"data": [{"date": "2025-11-16", "clicks": "3"}]}',
     ]
 
-    tables = to_tables(partner(), request(), bodies, NOW)
+    found = to_tables(partner(), request(), bodies, NOW)
+    tables = {day: table_of(rows) for day, rows in found.items()}
 
     assert list(tables) == request().days()
     assert tables[date(2025, 11, 16)].column("clicks").to_pylist() == [1, 3]

@@ -13,7 +13,7 @@ from reportd.sinks.publish import Prepared
 from reportd.worker.actions import Finish, LookAt, Spool, StartCall, Sweep
 from reportd.worker.entry import Entry, State
 from reportd.worker.events import Events
-from reportd.worker.finishing import Finishing, Looking, Outcome
+from reportd.worker.finishing import LARGE_BYTES, Finishing, Looking, Outcome
 from reportd.worker.partition import Looked, Misfit
 from tests.unit.worker.hands import FILE, Hands
 from tests.unit.worker.making import entry, request
@@ -163,6 +163,27 @@ def test_some_are_parsed_before_anybody_is_woken_to_publish_them(
     assert done[:2] == ["parsed a", "handed on a"]
     assert done[2:10] == [f"{what} {one}" for what in ("parsed", "handed on") for one in "bcde"]
     assert done[10:] == ["parsed f", "handed on f"]
+
+
+def test_a_large_answer_holds_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is parsed beside them, and while it is they end."""
+    go = threading.Event()
+
+    def prepare(entry: Entry, _body: Content) -> Prepared:
+        if entry.request.account == "a":
+            assert go.wait(DEADLINE_SECONDS)
+        return cast("Prepared", entry)
+
+    monkeypatch.setattr(bench.storing, "prepare", prepare)
+    bench.hands.answer(bench.asked("a"), body=bytes(LARGE_BYTES + 1))
+    bench.finishing.add(bench.hands.done(Finish)[-1])
+    bench.finishing.add(bench.answered("b"))
+    bench.wait(lambda: bool(bench.hands.ends))
+    assert bench.hands.states() == [("b", "result")]
+    go.set()
+    bench.wait(lambda: bench.hands.engine.finishing == 0)
+
+    assert sorted(bench.hands.states()) == [("a", "result"), ("b", "result")]
 
 
 def test_for_a_store_with_long_ways_several_threads_wait(bench: Bench) -> None:
