@@ -243,6 +243,13 @@ RUN_DEADLINE = Declared(
     "is open.",
     ("schedule",),
 )
+SUNSET_DAYS = Declared(
+    "reportd_partner_api_sunset_days",
+    "gauge",
+    "Days until a partner refuses the version of its interface that the partner file speaks. Below "
+    "45: update the file. Absent: the file names no such day.",
+    ("partner",),
+)
 VMS_LIVE = Declared("reportd_vms_live", "gauge", "VMs of the group that are alive, this one too.")
 
 COUNTED: tuple[Declared, ...] = (
@@ -252,7 +259,8 @@ COUNTED: tuple[Declared, ...] = (
 OBSERVED: tuple[Declared, ...] = (
     OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
-    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, VMS_LIVE,
+    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, SUNSET_DAYS,
+    VMS_LIVE,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED
 

@@ -17,6 +17,7 @@ WAITING = {
 }
 """What requests wait for, by state, in words."""
 MOST_SAID = 3
+SUNSET_WARNING_DAYS = 45
 
 
 def warnings(found: Mapping[str, Any]) -> list[str]:
@@ -31,6 +32,7 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
             for one in found["held"]
         ),
         *_late_runs(found),
+        *_sunsets(found),
         *_other_configurations(found),
         *_idle(found),
     ]
@@ -93,6 +95,17 @@ def _late_runs(found: Mapping[str, Any]) -> Iterator[str]:
         late = run["deadline"] is not None and found["at"] > run["deadline"]
         if late and run["open_at_most"]:
             yield f"run {run['run']} is late: at most {run['open_at_most']:,} open"
+
+
+def _sunsets(found: Mapping[str, Any]) -> Iterator[str]:
+    for one in found["sunsets"]:
+        days = one["days"]
+        if days <= 0:
+            yield f"{one['partner']}: the version of its interface is switched off; update its file"
+        elif days < SUNSET_WARNING_DAYS:
+            yield (
+                f"{one['partner']}: the version of its interface is switched off in {days:.0f} days"
+            )
 
 
 def _other_configurations(found: Mapping[str, Any]) -> Iterator[str]:

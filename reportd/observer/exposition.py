@@ -61,6 +61,8 @@ def samples(document: Mapping[str, Any]) -> Samples:
     for run in document["runs"]:
         found[metrics.RUN_OPEN][run["schedule"],] = run["open_at_most"]
         _put(found, metrics.RUN_DEADLINE, (run["schedule"],), run["deadline"])
+    for sunset in document["sunsets"]:
+        found[metrics.SUNSET_DAYS][sunset["partner"],] = sunset["days"]
     found[metrics.RELOAD_OK][()] = document["reload"]["ok"]
     found[metrics.CONFIG_AGREES][()] = document["config"]["agrees"]
     found[metrics.VMS_LIVE][()] = len(document["vms"])

@@ -5,8 +5,8 @@ accepts askers. None of them decides anything about the work.
 """
 
 import select
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +55,8 @@ class Watched:
     supervisor_slot: int
     """The supervisor's slot of the board; its snapshot names the children's."""
     metrics_folder: Path
+    sunsets: Mapping[str, float] = field(default_factory=dict)
+    """By partner: when it refuses the version that its file speaks (epoch)."""
 
 
 class Observer:
@@ -129,6 +131,7 @@ class Observer:
             runs=broker.runs,
             vms=broker.vms,
             agree=broker.agree,
+            sunsets=self._watched.sunsets,
         )
 
     def _memory(self, daemon: DaemonView, now: float) -> dict[str, int]:

@@ -18,6 +18,7 @@ from reportd.observer.runs import open_at_most
 from reportd.observer.views import DaemonView, LimitView, PartitionView, WorkerView
 
 BROKER_PATIENCE_SECONDS = 30.0
+DAY_SECONDS = 86400.0
 WORKER_FIELDS = ("in_flight", "partitions", "fence_open", "commit_age_seconds", "output_away")
 
 
@@ -38,6 +39,8 @@ class Sight:
     runs: Mapping[str, Manifest] = field(default_factory=dict)
     vms: tuple[Vm, ...] = ()
     agree: bool = True
+    sunsets: Mapping[str, float] = field(default_factory=dict)
+    """By partner: when it refuses the version that its file speaks (epoch)."""
 
 
 def troubles(sight: Sight) -> list[str]:
@@ -145,6 +148,15 @@ def runs(sight: Sight) -> list[dict[str, Any]]:
     ]
 
 
+def sunsets(sight: Sight) -> list[dict[str, Any]]:
+    """Return how long each partner takes the version that its file speaks, soonest first."""
+    ends = sorted(sight.sunsets.items(), key=lambda one: (one[1], one[0]))
+    return [
+        {"partner": partner, "at": at, "days": round((at - sight.wall) / DAY_SECONDS, 2)}
+        for partner, at in ends
+    ]
+
+
 def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> dict[str, Any]:
     """Return /status."""
     parts = partitions(sight)
@@ -163,6 +175,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
         "held": [held.model_dump() for one in workers.values() for held in one.held],
         "runs": runs(sight),
+        "sunsets": sunsets(sight),
         "children": [
             {
                 **child.model_dump(),

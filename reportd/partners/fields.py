@@ -37,6 +37,7 @@ _HOST = re.compile(
     r"|^\[[0-9a-f:.]+\](?::\d{1,5})?$"
 )
 _WAIT = re.compile(r"^(header:[A-Za-z0-9-]+(:.+)?|body:.+)$", re.DOTALL)
+_PICKED = re.compile(r"^picked\.[a-z][a-z0-9_]{0,63}$")
 _UNTIL = re.compile(r"^midnight \S+$")
 
 
@@ -72,6 +73,24 @@ def texts_in(value: Any) -> Iterator[str]:
 
 def _pick(text: str) -> str:
     compile_pick(text)
+    return text
+
+
+def _pick_text(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    if kind == "header" and rest:
+        name, _, pattern = rest.partition(":")
+        if not _HEADER_NAME.match(name):
+            raise ValueError("write header:NAME or header:NAME:REGEX")
+        return text if not pattern else f"header:{name}:{_regex(pattern)}"
+    if kind == "text" and rest:
+        return f"text:{_regex(rest)}"
+    return _pick(text)
+
+
+def _picked_name(text: str) -> str:
+    if not _PICKED.match(text):
+        raise ValueError("write picked.NAME: what an earlier step picks")
     return text
 
 
@@ -148,6 +167,10 @@ def _as_list(value: Any) -> Any:
 
 TemplateText = Annotated[str, AfterValidator(_template)]
 Jmes = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_pick)]
+PickText = Annotated[
+    str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_pick_text)
+]
+PickedName = Annotated[str, AfterValidator(_picked_name)]
 Regex = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_regex)]
 HeaderName = Annotated[str, AfterValidator(_header)]
 Host = Annotated[str, AfterValidator(_host)]

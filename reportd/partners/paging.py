@@ -12,8 +12,8 @@ from urllib.parse import unquote_plus, urljoin, urlsplit, urlunsplit
 
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.body import Body
+from reportd.partners.call_spec import NextSpec
 from reportd.partners.picking import Pick, PickError, compile_pick
-from reportd.partners.report_spec import NextSpec
 from reportd.partners.verdict import Cursor
 from reportd.transport.exchange import Answer, Call
 from reportd.transport.guard import refusal

@@ -3,20 +3,21 @@
 Made at start and reload, read by every process; immutable and thread-safe.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from typing import Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from reportd.config.secrets import NAME as SECRET_NAME
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
+from reportd.partners.auth import compile_auth
 from reportd.partners.paging import Pager, compile_pager
 from reportd.partners.picking import Pick, compile_pick
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rules import Rule, compile_rule
-from reportd.partners.spec import LimitSpec, PartnerSpec, SecretName, allowed_hosts
+from reportd.partners.spec import LimitSpec, PartnerSpec, allowed_hosts
 from reportd.partners.templates import (
     Builder,
     Template,
@@ -85,7 +86,7 @@ class Partner:
         self._slowed = {name: _narrowest_scope(spec.limits, name) for name in spec.reports}
         self._rules = tuple(compile_rule(*each) for each in spec.rules())
         self._rules_of: dict[int, tuple[Rule, ...]] = {}
-        self._auth = _compile_auth(spec)
+        self._auth = compile_auth(spec.auth)
 
     @property
     def partitions(self) -> int:
@@ -121,6 +122,8 @@ class Partner:
         report = self.reports.get(request.report)
         if request.partner != self.name or report is None:
             raise InvalidMessageError("report: this partner has no such report")
+        if report.spec.steps:
+            raise InvalidMessageError("report: its steps cannot be followed yet")
         unknown = [name for name in request.formats if name not in FORMATS]
         if unknown or len(set(request.formats)) != len(request.formats):
             raise InvalidMessageError(f"formats: each once, of {', '.join(FORMATS)}")
@@ -221,6 +224,15 @@ def _narrowest_scope(limits: tuple[LimitSpec, ...], report: str) -> str:
     return next((per for per in _NARROWEST_FIRST if per in scopes), "account")
 
 
+def sunsets(partners: Mapping[str, Partner]) -> dict[str, float]:
+    """Return when each partner refuses the version that its file speaks (epoch, UTC)."""
+    return {
+        name: datetime.combine(partner.spec.sunset, time(), UTC).timestamp()
+        for name, partner in partners.items()
+        if partner.spec.sunset is not None
+    }
+
+
 def scope_value(partner: str, per: str, request: Request) -> str:
     """Return whom a limit counts for a request."""
     match per:
@@ -276,37 +288,3 @@ def _literal(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def _compile_auth(spec: PartnerSpec) -> Callable[[Values], AuthPlan]:
-    auth = spec.auth
-
-    def secret(name: SecretName | None) -> Template:
-        template = compile_template(name.secret if name else "")
-
-        def render(values: Values) -> str:
-            text = template(values)
-            if name and (not SECRET_NAME.match(text) or text in (".", "..")):
-                raise InvalidMessageError("credential: it makes no plain name of a secret")
-            return text
-
-        return render
-
-    bearer = secret(auth.bearer)
-    user = auth.basic.user if auth.basic else ""
-    user_secret = secret(user if isinstance(user, SecretName) else None)
-    password = secret(auth.basic.password if auth.basic else None)
-    headers = [(name, secret(value)) for name, value in auth.headers.items()]
-    query = [(name, secret(value)) for name, value in auth.query.items()]
-
-    def plan(values: Values) -> AuthPlan:
-        return AuthPlan(
-            bearer=bearer(values),
-            basic_user=user if isinstance(user, str) else "",
-            basic_user_secret=user_secret(values),
-            basic_password=password(values),
-            headers=tuple((name, render(values)) for name, render in headers),
-            query=tuple((name, render(values)) for name, render in query),
-        )
-
-    return plan

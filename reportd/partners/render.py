@@ -16,17 +16,12 @@ from pydantic import BaseModel
 
 from reportd.config.docstrings import field_texts
 from reportd.partners.answer_spec import CsvSpec, ListsSpec
-from reportd.partners.report_spec import NextSpec, ParamSpec, ReportSpec
-from reportd.partners.spec import (
-    AuthSpec,
-    BasicSpec,
-    LimitSpec,
-    PartnerSpec,
-    RetrySpec,
-    RuleSpec,
-    SecretName,
-    WaitRuleSpec,
-)
+from reportd.partners.auth_spec import AuthSpec, BasicSpec, SecretName
+from reportd.partners.call_spec import NextSpec
+from reportd.partners.report_spec import ParamSpec, ReportSpec
+from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.spec import LimitSpec, PartnerSpec, RetrySpec
+from reportd.partners.step_spec import AdoptSpec, PollSpec, SplitSpec, StepSpec
 from reportd.sinks.columns import ColumnSpec
 
 TABLES: Mapping[str, type[BaseModel]] = {
@@ -41,18 +36,22 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "reports.NAME.next": NextSpec,
     "reports.NAME.csv": CsvSpec,
     "reports.NAME.lists": ListsSpec,
+    "reports.NAME.steps": StepSpec,
+    "reports.NAME.steps.poll": PollSpec,
+    "reports.NAME.steps.adopt": AdoptSpec,
+    "reports.NAME.split": SplitSpec,
     "reports.NAME.columns": ColumnSpec,
 }
 _HEAD = """\
-.. Rendered by ``python -m reportd.partners.render`` from reportd/partners/{spec,report_spec}.py.
+.. Rendered by ``python -m reportd.partners.render`` from reportd/partners/*spec.py.
 
 Partner files: every key
 ========================
 
 How such a file comes about: `partners.rst <partners.rst>`_. Editors that know JSON Schema check
 and complete it: put ``#:schema`` and the path of ``docs/partner.schema.json`` into its first line.
-``permanent``, ``unauthorized`` and ``empty`` take the same rules as ``slow_down``, without the
-keys that begin with ``wait`` and without ``scope``.
+``permanent``, ``unauthorized``, ``empty``, ``too_big`` and ``expired`` take the same rules as
+``slow_down``, without the keys that begin with ``wait`` and without ``scope``.
 """
 
 

@@ -20,72 +20,12 @@ from reportd.partners.answer_spec import (
     Nulls,
     answer_problems,
 )
-from reportd.partners.fields import HeaderName, Jmes, JsonBody, QueryValue, TemplateText, texts_in
-from reportd.partners.picking import compile_pick, rows_path
+from reportd.partners.call_spec import CallSpec
+from reportd.partners.fields import Jmes
+from reportd.partners.picking import rows_path
+from reportd.partners.step_spec import SplitSpec, StepSpec, step_problems
 from reportd.partners.templates import mentions
 from reportd.sinks.columns import Columns, ColumnSpec, column_problems
-
-
-class NextSpec(Section):
-    """How an answer leads to the next page: one of page, cursor, url."""
-
-    page: Annotated[int | None, Field(ge=0)] = None
-    """Pages are numbered; this is the first one's number (or offset, with ``step``)."""
-    step: Annotated[int, Field(ge=1)] = 1
-    """page: what is added for the next one; the page's size where rows are counted."""
-    cursor: Jmes | None = None
-    """Where the body holds the next page's cursor; null or empty: that was the last."""
-    url: Annotated[str | None, StringConstraints(min_length=1)] = None
-    """Where the body holds the next page's URL, or ``header:Link``."""
-    query: str | None = None
-    """page, cursor: the query parameter that carries it ..."""
-    json_: Annotated[str | None, Field(alias="json")] = None
-    """... or the dotted key in the JSON body."""
-    size: Annotated[int | None, Field(ge=1)] = None
-    """page, cursor: rows a page; with page, a shorter one is the last."""
-    size_query: str | None = None
-    """The query parameter that carries ``size``."""
-    more: Jmes | None = None
-    """Where the body says whether there is more: false ends it."""
-    pages: Jmes | None = None
-    """page: where the body says how many pages there are."""
-    total: Jmes | None = None
-    """page: where the body says how many rows there are; needs ``size``."""
-    max_pages: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    """More is taken for running in circles."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        given = [n for n in ("page", "cursor", "url") if getattr(self, n) is not None]
-        if len(given) != 1:
-            raise ValueError("give exactly one of page, cursor, url")
-        problems = dict(self._url_problems() if self.url else self._carrier_problems())
-        if self.size is None and (self.size_query or self.total):
-            problems["size"] = "is missing; add it"
-        if problems:
-            raise FieldProblems(problems)
-        return self
-
-    def _url_problems(self) -> Iterator[tuple[str, str]]:
-        for name in ("query", "size", "size_query", "pages", "total"):
-            if getattr(self, name) is not None:
-                yield name, "not with url: the partner's URL holds everything"
-        if (self.url or "").startswith("header:"):
-            if (self.url or "").lower() != "header:link":
-                yield "url", "a JMESPath, or header:Link"
-            return
-        try:
-            compile_pick(self.url or "")
-        except ValueError as error:
-            yield "url", str(error)
-
-    def _carrier_problems(self) -> Iterator[tuple[str, str]]:
-        if (self.query is None) == (self.json_ is None):
-            yield "query", "give either query or json: where the next call carries it"
-        if self.cursor is not None:
-            for name in ("pages", "total"):
-                if getattr(self, name) is not None:
-                    yield name, "only with page"
 
 
 class ParamSpec(Section):
@@ -108,19 +48,19 @@ class ParamSpec(Section):
         return self
 
 
-class ReportSpec(Section):
-    """``[reports.NAME]``: what is called, and what the rows are."""
+class ReportSpec(CallSpec):
+    """``[reports.NAME]``: what is called, and what the rows are.
 
-    get: TemplateText | None = None
-    """The URL; its host stands in ``hosts``."""
-    post: TemplateText | None = None
-    """The URL, where the partner wants a POST."""
-    query: dict[str, QueryValue] = {}
-    """Query parameters, beside those of the URL; a list gives one parameter each."""
-    headers: dict[HeaderName, TemplateText] = {}
-    """Headers; secrets belong into ``auth``."""
-    json_: Annotated[JsonBody | None, Field(alias="json")] = None
-    """post: the body; every text in it is a template."""
+    A report of one step has it here (``get``, ``query``, ``json``, ``next`` ...); one of several
+    has ``steps``, and ``headers`` here are sent with each of them.
+    """
+
+    steps: Annotated[tuple[StepSpec, ...], BeforeValidator(as_tuple)] = ()
+    """The steps, in their order, where one call (with its pages) does not do."""
+    split: SplitSpec | None = None
+    """How a day that is too big for the partner is split; ranges are split by days first."""
+    rows_expected: bool = False
+    """An answer without any row is no empty result, but unexpected."""
     params: dict[Name, ParamSpec] = {}
     """What requests may give beyond account and days."""
     format: Format = "json"
@@ -137,8 +77,6 @@ class ReportSpec(Section):
     """json: rows are lists of values, not objects: a header and rows, or a list a column."""
     null: Nulls = None
     """Texts that mean "no value" in all columns that do not say others."""
-    next_: Annotated[NextSpec | None, Field(alias="next")] = None
-    """How one page leads to the next; without it one call is all."""
     day_column: str | None = None
     """The column that splits a range into day files; without it a request is one day."""
     columns: Columns
@@ -154,12 +92,12 @@ class ReportSpec(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems: dict[Location, str] = {}
-        if (self.get is None) == (self.post is None):
-            problems["get",] = "give exactly one of get, post: the URL"
-        if self.json_ is not None and self.post is None:
-            problems["json",] = "only with post"
-        if self.next_ and self.next_.json_ and not isinstance(self.json_, dict):
-            problems["next", "json"] = "the report has no json body"
+        problems.update(step_problems(self.steps) if self.steps else self.call_problems())
+        if self.steps:
+            for name in ("get", "post", "query", "json_", "form", "next_"):
+                if name in self.model_fields_set:
+                    problems[name.rstrip("_"),] = "not with steps: it stands in one of them"
+        problems.update(self._split_problems())
         problems.update(
             answer_problems(self.format, self.model_fields_set, has_lists=self.lists is not None)
         )
@@ -181,25 +119,34 @@ class ReportSpec(Section):
             raise FieldProblems(problems)
         return self
 
+    def _split_problems(self) -> Iterator[tuple[Location, str]]:
+        if self.split is None:
+            return
+        name = self.split.param
+        declared = self.params.get(name)
+        if declared is None:
+            hint = did_you_mean(name, self.params)
+            yield ("split", "param"), f"{name} is not declared in params; {hint}"
+        elif declared.default is None:
+            yield ("split", "param"), f"params.{name} has no default: what a whole day sends"
+        elif not any(("params", name) in mentions(text) for _, text in self._all_templates()):
+            yield ("split", "param"), f"no template uses params.{name}: its parts would be alike"
+
     def _template_problems(self) -> Iterator[tuple[Location, str]]:
-        for key, text in self.templates():
+        for key, text in self._all_templates():
             for path in mentions(text):
                 if path[0] == "params" and len(path) > 1 and path[1] not in self.params:
                     hint = did_you_mean(path[1], self.params)
                     yield key, f"params.{path[1]} is not declared in params; {hint}"
+        for key, text in self.templates():
+            if any(path[0] in ("picked", "item") for path in mentions(text)):
+                yield key, "only a step knows picked and item"
 
-    def templates(self) -> Iterator[tuple[Location, str]]:
-        """Yield every template with its location."""
-        for key in ("get", "post"):
-            text = getattr(self, key)
-            if text is not None:
-                yield (key,), text
-        for part, table in (("query", self.query), ("headers", self.headers)):
-            for name, value in table.items():
-                for text in texts_in(value):
-                    yield (part, name), text
-        for text in texts_in(self.json_):
-            yield ("json",), text
+    def _all_templates(self) -> Iterator[tuple[Location, str]]:
+        yield from self.templates()
+        for number, step in enumerate(self.steps):
+            for key, text in step.templates():
+                yield ("steps", number, *key), text
 
     def typed_columns(self) -> dict[str, ColumnSpec]:
         """Return the columns with what the report says for all of them."""
@@ -210,7 +157,9 @@ class ReportSpec(Section):
             for name, spec in self.columns.items()
         }
 
-    @property
-    def url(self) -> str:
-        """Return the URL's template."""
-        return self.get or self.post or ""
+    def calls(self) -> Iterator[tuple[Location, CallSpec]]:
+        """Yield what is called, with its location: the steps, or the report itself."""
+        if not self.steps:
+            yield (), self
+        for number, step in enumerate(self.steps):
+            yield ("steps", number), step

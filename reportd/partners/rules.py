@@ -14,7 +14,7 @@ import orjson
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.body import Body
 from reportd.partners.picking import Pick, PickError, compile_pick
-from reportd.partners.spec import RuleSpec, WaitRuleSpec
+from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
 from reportd.partners.verdict import Outcome
 from reportd.transport.exchange import Answer
 
@@ -31,6 +31,9 @@ OUTCOMES: Mapping[str, Outcome] = {
     "permanent": Outcome.PERMANENT,
     "unauthorized": Outcome.AUTH,
     "empty": Outcome.OK,
+    "too_big": Outcome.TOO_BIG,
+    "expired": Outcome.EXPIRED,
+    "adopt": Outcome.OK,
 }
 
 Source = Callable[[Answer, Body], Any]

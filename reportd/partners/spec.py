@@ -4,6 +4,7 @@ Pure declarations. `reportd.partners.load` reads files with them, `reportd.partn
 compiles them.
 """
 
+import datetime
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -13,58 +14,26 @@ from pydantic import BeforeValidator, Field, PrivateAttr, StringConstraints, mod
 from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
-from reportd.partners.fields import (
-    HeaderName,
-    Host,
-    Jmes,
-    Per,
-    Regex,
-    Statuses,
-    TemplateText,
-    Until,
-    Waits,
-)
+from reportd.partners.auth_spec import AuthSpec
+from reportd.partners.call_spec import CallSpec
+from reportd.partners.fields import Host, Per
 from reportd.partners.report_spec import ReportSpec
+from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.step_spec import StepSpec
 from reportd.transport.guard import refusal, split_pattern
 
-RULE_KINDS: Final = ("slow_down", "quota", "transient", "permanent", "unauthorized", "empty")
+RULE_KINDS: Final = (
+    "slow_down",
+    "quota",
+    "transient",
+    "permanent",
+    "unauthorized",
+    "empty",
+    "too_big",
+    "expired",
+)
 SLIDING_MOST = 100_000
 _AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
-
-
-class SecretName(Section):
-    """``{ secret = "acme-{{ account.credential }}" }``: a file of the secrets folder."""
-
-    secret: TemplateText
-    """The file's name."""
-
-
-class BasicSpec(Section):
-    """``basic = { user = "reports", password = { secret = "acme" } }``."""
-
-    user: str | SecretName
-    """The user's name, or the secret that holds it."""
-    password: SecretName
-    """The secret that holds the password."""
-
-
-class AuthSpec(Section):
-    """How calls are authorized; any of these together, but one of bearer and basic."""
-
-    bearer: SecretName | None = None
-    """``Authorization: Bearer ...``."""
-    basic: BasicSpec | None = None
-    """``Authorization: Basic ...``."""
-    headers: dict[HeaderName, SecretName] = {}
-    """API keys in headers: ``headers = { X-Api-Key = { secret = "acme-key" } }``."""
-    query: dict[str, SecretName] = {}
-    """API keys in the query: ``query = { key = { secret = "acme-key" } }``."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.bearer and self.basic:
-            raise ValueError("bearer and basic exclude each other: both are one header")
-        return self
 
 
 class LimitSpec(Section):
@@ -111,43 +80,6 @@ class RetrySpec(Section):
     """How long a request is held where no other account can show that it alone fails."""
 
 
-class RuleSpec(Section):
-    """Which answers are meant: all that is given must hold."""
-
-    status: Statuses | None = None
-    """``429``, ``[500, 503]``, ``"5xx"``."""
-    header: dict[HeaderName, Regex] = {}
-    """A header and a regular expression that is found in it."""
-    body: Jmes | None = None
-    """A JMESPath that is true for the JSON body: ``"code == `40100`"``."""
-    text: Regex | None = None
-    """A regular expression that is found in the first 4 KiB of the body."""
-    reason: Annotated[str, StringConstraints(max_length=200)] = ""
-    """What people read; default: the rule itself."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.status is None and not self.header and not self.body and not self.text:
-            raise ValueError("give at least one of status, header, body, text")
-        return self
-
-
-class WaitRuleSpec(RuleSpec):
-    """A rule that also says how long its scope waits."""
-
-    wait: Waits = ()
-    """Where the answer says it: ``header:Retry-After``, ``body:error.retryDelay``; a list is
-    tried in order."""
-    wait_unit: Literal["seconds", "minutes", "milliseconds", "epoch"] = "seconds"
-    """What a plain number there means."""
-    wait_seconds: Annotated[float | None, Field(ge=0, le=86400 * 31)] = None
-    """How long when the answer does not say."""
-    wait_until: Until | None = None
-    """``midnight America/Los_Angeles``: when the answer does not say."""
-    scope: Per | None = None
-    """What waits; default: the narrowest limit."""
-
-
 class PartnerSpec(Section):
     """A whole partner file."""
 
@@ -179,6 +111,17 @@ class PartnerSpec(Section):
     """Answers that mean: the credential is refused."""
     empty: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: there is no data for these days."""
+    too_big: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
+    """Answers that mean: ask for less. The days are halved, a single day is ``split``."""
+    expired: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
+    """Answers that mean: what was made, or the cursor, is gone. A picked URL is polled for anew;
+    anything else starts the request over, as an attempt."""
+    api_version: Annotated[str, StringConstraints(max_length=40)] = ""
+    """The version of the partner's interface that this file speaks; for people."""
+    sunset: datetime.date | None = None
+    """The day from which the partner refuses that version: status and a metric warn before it."""
+    unverified: dict[str, str] = {}
+    """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``."""
     reports: Annotated[dict[Name, ReportSpec], Field(min_length=1)]
     """What can be asked for: ``[reports.NAME]``, in schedules ``partner.NAME``."""
 
@@ -201,29 +144,51 @@ class PartnerSpec(Section):
                     hint = did_you_mean(name, self.reports)
                     problems["limits", number, "reports"] = f"unknown report {name!r}; {hint}"
         problems.update(self._url_problems())
-        carried = {name.lower() for name in self.auth.headers}
-        if self.auth.bearer or self.auth.basic:
-            carried.add("authorization")
-        for name, report in self.reports.items():
-            for header in report.headers:
-                if header.lower() in carried:
-                    problems["reports", name, "headers", header] = "auth sets this header, too"
+        problems.update(self._header_problems())
+        problems.update(self._rule_problems())
         if problems:
             raise FieldProblems(problems)
         return self
 
+    def _header_problems(self) -> Iterator[tuple[Location, str]]:
+        carried = {name.lower() for name in self.auth.headers}
+        if self.auth.bearer or self.auth.basic:
+            carried.add("authorization")
+        for name, report in self.reports.items():
+            tables = {(): report.headers, **{at: call.headers for at, call in report.calls()}}
+            for at, headers in tables.items():
+                for header in headers:
+                    if header.lower() in carried:
+                        key = ("reports", name, *at, "headers", header)
+                        yield key, "auth sets this header, too"
+
+    def _rule_problems(self) -> Iterator[tuple[Location, str]]:
+        steps = {step.name for report in self.reports.values() for step in report.steps}
+        for kind, number, rule in self.rules():
+            for name in rule.steps:
+                if name not in steps:
+                    hint = did_you_mean(name, steps)
+                    yield (kind, number, "steps"), f"unknown step {name!r}; {hint}"
+
     def _url_problems(self) -> Iterator[tuple[Location, str]]:
         hosts = allowed_hosts(self)
-        for name, report in self.reports.items():
-            key = ("reports", name, "get" if report.get is not None else "post")
-            scheme, own = authority(report.url)
+        for report, at, call in self._calls():
+            if isinstance(call, StepSpec) and call.picked_url:
+                continue
+            key = ("reports", report, *at, "get" if call.get is not None else "post")
+            scheme, own = authority(call.url)
             if own:
                 where = f"{scheme}://{own}/"
                 refused = refusal(where, hosts, allow_private=self.allow_private)
                 if refused:
                     yield key, refused
-            elif not re.match(r"^https?://", report.url):
+            elif not re.match(r"^https?://", call.url):
                 yield key, "write the whole URL, with https://"
+
+    def _calls(self) -> Iterator[tuple[str, Location, CallSpec]]:
+        for name, report in self.reports.items():
+            for at, call in report.calls():
+                yield name, at, call
 
     def rules(self) -> Iterator[tuple[str, int, RuleSpec]]:
         """Yield every rule in the file's order: kind, number within its kind, rule."""
@@ -244,8 +209,9 @@ def allowed_hosts(spec: PartnerSpec) -> tuple[str, ...]:
     if not spec.allow_private:
         return spec.hosts
     names = {split_pattern(host)[0] for host in hosts}
-    for report in spec.reports.values():
-        _, own = authority(report.url)
+    urls = [call.url for report in spec.reports.values() for _, call in report.calls()]
+    for url in urls:
+        _, own = authority(url)
         name, port = split_pattern(own)
         if port and name in names and own not in hosts:
             hosts.append(own)

@@ -15,9 +15,10 @@ from jinja2.exceptions import SecurityError, TemplateRuntimeError
 from jinja2.sandbox import SandboxedEnvironment
 
 from reportd.errors import InvalidMessageError
+from reportd.partners.filters import FILTERS
 
-ROOTS = frozenset({"account", "params", "from", "to", "request"})
-"""What a template may speak of."""
+ROOTS = frozenset({"account", "params", "from", "to", "request", "picked", "item"})
+"""What a template may speak of; the last two only within steps."""
 REQUEST_FIELDS = ("id", "run", "report", "class")
 Values = Mapping[str, Any]
 Encode = Callable[[str], str]
@@ -75,11 +76,6 @@ class _Environment(SandboxedEnvironment):
         return super().getattr(obj, attribute)
 
 
-def _date(value: str, pattern: str) -> str:
-    """Filter ``date``: ``{{ from | date("%Y%m%d") }}``."""
-    return datetime.date.fromisoformat(value).strftime(pattern)
-
-
 def _environment(encode: Encode) -> Environment:
     environment = _Environment(
         undefined=StrictUndefined,
@@ -87,7 +83,7 @@ def _environment(encode: Encode) -> Environment:
         keep_trailing_newline=True,
         finalize=lambda value: encode(_text(value)),
     )
-    environment.filters["date"] = _date
+    environment.filters.update(FILTERS)
     return environment
 
 
@@ -138,6 +134,14 @@ def _path_of(node: nodes.Node) -> tuple[str, ...]:
         inner = _path_of(node.node)
         return (*inner, node.arg.value) if inner else ()
     return ()
+
+
+def alone(source: str) -> tuple[str, ...] | None:
+    """Return the path of a template that is one path and nothing else: ``{{ picked.url }}``."""
+    parts = _plain_parts(_parse(source))
+    if parts is None or len(parts) != 1 or isinstance(parts[0], str):
+        return None
+    return parts[0]
 
 
 def compile_template(source: str, encode: Encode = plain) -> Template:

@@ -21,6 +21,12 @@ class Outcome(StrEnum):
     """This request can never work, unless the partner fails for everyone."""
     UNEXPECTED = "unexpected"
     """The answer does not parse, or breaks the declared columns."""
+    PENDING = "pending"
+    """Not done yet: ask again after ``wait_seconds``; not an attempt."""
+    EXPIRED = "expired"
+    """A URL that was picked does not work any more: polled for a fresh one; an attempt."""
+    TOO_BIG = "too_big"
+    """Ask for less: ``next_cursor`` says how; without one it cannot be split."""
 
 
 Cursor = dict[str, str]

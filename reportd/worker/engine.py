@@ -315,6 +315,7 @@ class Engine:
 
     def _start(self, partition: Partition, entry: Entry, now: Now) -> None:
         partition.circuits.started(entry.request)
+        self._judge.started(partition, entry)
         entry.state = State.IN_FLIGHT
         if not entry.started_at:
             entry.started_at = now.wall

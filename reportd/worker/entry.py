@@ -60,6 +60,10 @@ class Entry:
     """Epoch seconds of the first call; 0.0: none yet."""
     first_failed_at: float | None = None
     """Monotonic seconds of the first failure of the present kind."""
+    failing: str = ""
+    """Which kind that is: the class of its error."""
+    is_proof: bool = False
+    """Whether another account had succeeded since then when the call under way started."""
     proofs: int = 0
     """How often it was refused again after another account had succeeded."""
     holds: int = 0

@@ -47,6 +47,13 @@ class Judge:
         """Take the source of jitter."""
         self._random = random
 
+    def started(self, partition: Partition, entry: Entry) -> None:
+        """Note, as a call starts, whether others have succeeded since the request first failed.
+
+        What happens while the call is under way proves nothing: an outage may end meanwhile.
+        """
+        entry.is_proof = self.is_alone(partition, entry)
+
     def refused(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         """Let the entry wait for what its refusal asks; raises `DeadError` when it is given up."""
         entry.sample = verdict.sample
@@ -84,8 +91,9 @@ class Judge:
         the same credential and report had succeeded in between; or when it was refused for so
         long that nobody is waited for any more.
         """
-        if entry.first_failed_at is None:
-            entry.first_failed_at = now.mono
+        failed_at = entry.first_failed_at
+        if failed_at is None or entry.failing != error:
+            failed_at = self._first_failed(entry, error, now)
         entry.holds += 1
         entry.refusal = f"{error}: {reason}"
         retry = partition.rules.retry
@@ -93,18 +101,18 @@ class Judge:
         account = entry.request.account
         if error == "permanent" and evidence.is_condemned(account, now.mono):
             raise DeadError(error, reason)
-        if evidence.since(entry.first_failed_at, account):
+        if entry.is_proof:
             entry.proofs += 1
             if entry.proofs >= PROOFS.get(error, 1):
                 if error == "permanent":
                     evidence.condemn(account, now.mono)
                 raise DeadError(error, reason)
-            entry.first_failed_at = now.mono
+            failed_at = self._first_failed(entry, error, now)
         if entry.holds >= HOLD_TRIES:
             patience = retry.give_up_seconds
             if evidence.before(account) and self._is_last(partition, entry):
                 patience = min(LAST_HOLDS * retry.hold_seconds, patience)
-            if now.mono - entry.first_failed_at >= patience:
+            if now.mono - failed_at >= patience:
                 raise DeadError(error, f"{reason} (for {patience:.0f} s or more)")
         wait = min(retry.hold_seconds * 2 ** min(entry.holds - 1, 16), retry.max_seconds)
         partition.scheduler.add_later(entry, State.HELD, now.mono + self._jitter(wait))
@@ -143,7 +151,7 @@ class Judge:
             return
         entry.attempts += 1
         if entry.attempts == 1 and not entry.holds:
-            entry.first_failed_at = now.mono
+            self._first_failed(entry, "transient", now)
         if entry.attempts >= partition.rules.retry.attempts:
             entry.attempts = 0
             self.hold(partition, entry, "transient", verdict.reason, now)
@@ -157,6 +165,14 @@ class Judge:
             entry.request.account, verdict.reason, now.mono
         )
         self.hold(partition, entry, "auth", verdict.reason, now)
+
+    @staticmethod
+    def _first_failed(entry: Entry, error: str, now: Now) -> float:
+        """Begin to look for others' successes: the call that has just failed is no proof."""
+        entry.failing = error
+        entry.first_failed_at = now.mono
+        entry.is_proof = False
+        return now.mono
 
     def _back_off(
         self,

@@ -115,6 +115,14 @@ def test_phase_is_the_supervisors_to_say() -> None:
             {"workers": {"worker-0": worker(partitions=[])}},
             "worker-0: no partition, nothing to do",
         ),
+        (
+            {"sunsets": {"acme": WALL + 44.6 * 86400}},
+            "acme: the version of its interface is switched off in 45 days",
+        ),
+        (
+            {"sunsets": {"acme": WALL - 1}},
+            "acme: the version of its interface is switched off; update its file",
+        ),
     ],
 )
 def test_warnings(more: dict[str, Any], words: str) -> None:
@@ -127,10 +135,12 @@ def test_warnings(more: dict[str, Any], words: str) -> None:
 
 
 def test_all_well_warns_of_nothing() -> None:
-    """An ordinary day has no warning; neither has a VM with the same configuration."""
+    """An ordinary day, a VM with the same configuration, a sunset 45 days away: no warning."""
     same = (Vm(machine="vm-2", incarnation="j", config="c1"),)
 
-    assert document(sight(vms=same), {}, Progress())["warnings"] == []
+    later = {"acme": WALL + 45 * 86400}
+
+    assert document(sight(vms=same, sunsets=later), {}, Progress())["warnings"] == []
 
 
 def test_many_warnings_are_counted() -> None:

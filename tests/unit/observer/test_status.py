@@ -157,7 +157,8 @@ def test_every_gauge_is_exposed() -> None:
         progress.note("acme", "here", float(second))
         progress.tick("acme", float(second), remaining=58)
     gauges = Gauges()
-    gauges.show(document(sight(workers={"worker-0": full}), {}, progress))
+    ends = {"acme": WALL + 10 * 86400}
+    gauges.show(document(sight(workers={"worker-0": full}, sunsets=ends), {}, progress))
     registry = CollectorRegistry()
     registry.register(gauges)
 
@@ -169,6 +170,7 @@ def test_every_gauge_is_exposed() -> None:
     assert 'reportd_offset_lag{partition="1",topic="p.requests.acme"} 30.0' in text
     assert 'reportd_worker_restarts_total{slot="worker-0"} 2.0' in text
     assert "reportd_config_last_reload_successful 1.0" in text
+    assert 'reportd_partner_api_sunset_days{partner="acme"} 10.0' in text
 
 
 def test_gauges_of_the_dead_vanish() -> None:

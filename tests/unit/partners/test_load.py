@@ -75,7 +75,7 @@ def test_all_problems_at_once() -> None:
         ("", "post = 'https://api.acme.com/'\n", "give exactly one of get, post"),
         ("", "next = { query = 'after' }\n", "give exactly one of page, cursor, url"),
         ("", "next = { cursor = 'a' }\n", "next.query: give either query or json"),
-        ("", "next = { cursor = 'a', json = 'b' }\n", "next.json: the report has no json body"),
+        ("", "next = { cursor = 'a', json = 'b' }\n", "next.json: there is no json body"),
         ("", "next = { page = 1, query = 'p', total = 't' }\n", "next.size: is missing"),
         ("", "next = { url = 'a[' }\n", "next.url: not a JMESPath"),
         ("", "next = { url = 'header:X' }\n", "a JMESPath, or header:Link"),

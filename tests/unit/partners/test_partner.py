@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
+from reportd.partners.partner import sunsets
 from tests.unit.partners.making import AUTH, REPORT, flow, partner, request
 
 
@@ -47,6 +48,13 @@ def test_partitions() -> None:
     assert partner().partitions == 12
     assert partner("limits = [{ per = 'partner', calls = 9 }]\n").partitions == 1
     assert partner("partitions = 40\n").partitions == 40
+
+
+def test_a_sunset_is_the_beginning_of_a_day_in_utc() -> None:
+    """Only partners that name a day have one."""
+    ends = partner('api_version = "v9"\nsunset = 2027-02-23\n')
+
+    assert sunsets({"acme": ends, "bolt": partner()}) == {"acme": 1_803_340_800.0}
 
 
 def test_params_have_defaults() -> None:

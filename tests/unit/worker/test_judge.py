@@ -31,7 +31,8 @@ class Case:
         return one
 
     def refuse(self, verdict: Verdict, seconds: float = 0.0) -> float:
-        """Judge a refusal; return how long the request waits."""
+        """Judge a refusal of a call that started just before; return how long it waits."""
+        self.judge.started(self.partition, self.entry)
         self.judge.refused(self.partition, self.entry, verdict, at(seconds))
         return self.entry.due - seconds
 
@@ -190,6 +191,27 @@ def test_a_success_before_the_first_404_is_no_proof() -> None:
         case.refuse(PERMANENT, float(second))
 
     assert not case.entry.ended
+
+
+def test_what_succeeds_while_the_call_is_under_way_is_no_proof() -> None:
+    """An outage that ends meanwhile would condemn whoever was refused last in it."""
+    case = Case()
+    case.refuse(PERMANENT, 0.0)
+    case.judge.started(case.partition, case.entry)
+    case.works_for("b", 10.0)
+    case.judge.refused(case.partition, case.entry, PERMANENT, at(15.0))
+
+    assert case.entry.proofs == 0
+
+
+def test_a_failure_of_another_kind_begins_no_proof() -> None:
+    """Others' successes after a 503 say nothing about the 404 that comes next."""
+    case = Case()
+    case.refuse(TRANSIENT, 0.0)
+    case.works_for("b", 1.0)
+    case.refuse(PERMANENT, 2.0)
+
+    assert case.entry.proofs == 0
 
 
 def test_a_404_is_dead_when_nobody_is_left_to_prove_it() -> None:
