@@ -33,6 +33,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from reportd.config.base import Section
 from reportd.config.problems import problems_of
 from reportd.errors import ConfigError, InvalidMessageError
+from reportd.model.content import whole
 from reportd.model.request import Request
 from reportd.partners.redaction import HIDDEN
 from reportd.partners.scrubbing import scrubbed, scrubbed_headers, scrubbed_text
@@ -213,7 +214,7 @@ def write_exchange(
                 "seconds": round(outcome.seconds, 3),
                 "body": f"{name}.body",
             }
-            (folder / f"{name}.body").write_bytes(scrubbed(outcome.body, secrets))
+            (folder / f"{name}.body").write_bytes(scrubbed(whole(outcome.body), secrets))
         else:
             document["failure"] = {
                 "kind": outcome.kind.value,

@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from reportd.broker.commits import SentCommits
 from reportd.broker.keys import partition_of
 from reportd.errors import FencedError, OutputError
+from reportd.model.content import whole
 from reportd.model.ledger import parse_ledger_record
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
@@ -421,7 +422,7 @@ class Process:
             if isinstance(job, Spool):
                 self._guard(entry)()
                 file = f"{entry.request.id}-{entry.replay}.{entry.generation}.{len(entry.steps)}"
-                self._store.spool(file, job.body)
+                self._store.spool(file, whole(job.body))
                 self.engine.spooled(entry, file, len(job.body), "-", now)
                 return
             self._publish(job, entry)
