@@ -75,7 +75,7 @@ class Partner:
         self._slowed = {name: _narrowest_scope(spec.limits, name) for name in spec.reports}
         self._rules = tuple(compile_rule(*each) for each in spec.rules())
         self._rules_of: dict[int, tuple[Rule, ...]] = {}
-        self._auth = compile_auth(spec.auth)
+        self._auth = compile_auth(name, spec.auth, allow_private=spec.allow_private)
 
     @property
     def partitions(self) -> int:
@@ -195,7 +195,7 @@ class Partner:
         """Return the names of the secrets that a request's calls need.
 
         For `reportd.transport.credentials.Credentials`. Raises `InvalidMessageError` when the
-        account's credential makes no plain file name.
+        account's credential makes no plain file name, or lacks what ``auth`` speaks of.
         """
         return self._auth(self.values(request))
 

@@ -70,6 +70,9 @@ class Verdict:
     """TOO_BIG: how many of the last kept answers are of the part that was too big."""
     part_days: int = 0
     """TOO_BIG: how many days a part has from now on; 0: a single day is split."""
+    unsent: bool = False
+    """Nothing was sent: the credential is not at hand (THROTTLED) or refused (AUTH). No limit
+    counts it, and no metric of calls."""
     sample: bytes = field(default=b"", repr=False)
     """The beginning of a refused answer, redacted, for the dead letter; at most 4 KiB."""
 

@@ -351,7 +351,9 @@ class Engine:
     ) -> None:
         """Take a judged answer to a call that left at ``sent_at`` (monotonic seconds)."""
         partition = self._call_over(entry)
-        entry.calls += 1
+        if verdict.unsent and partition is not None:
+            self._give_back(partition, entry)
+        entry.calls += 0 if verdict.unsent else 1
         grant, entry.grant = entry.grant, None
         if partition is None:
             return

@@ -137,6 +137,12 @@ class Judge:
     def _throttled(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         partition.circuits.abandoned(entry.request)
         scope = scope_of(entry, verdict.scope)
+        if verdict.unsent:  # the partner has said nothing
+            partition.limiter.block(scope, verdict.wait_seconds or 0.0, now)
+            partition.scheduler.add_later(
+                entry, State.LIMIT, now.mono + (verdict.wait_seconds or 0.0)
+            )
+            return
         times = partition.throttled_times.get(scope, 0)
         partition.throttled_times[scope] = min(times + 1, 10)
         wait = verdict.wait_seconds
@@ -171,9 +177,10 @@ class Judge:
     def _auth(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         circuits = partition.circuits
         circuits.outage.abandoned()
-        circuits.credential(entry.request.credential).failed(
-            entry.request.account, verdict.reason, now.mono
-        )
+        circuit = circuits.credential(entry.request.credential)
+        circuit.failed(entry.request.account, verdict.reason, now.mono)
+        if verdict.unsent and not circuit.is_open:  # it is certain: no account gets through
+            circuit.open(now.mono)
         self.hold(partition, entry, "auth", verdict.reason, now)
 
     def _expired(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
