@@ -4,7 +4,7 @@ Pure declarations, used by `reportd.partners.spec` and `reportd.partners.report_
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -36,19 +36,25 @@ _HOST = re.compile(
     r"^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,62})\.)*[a-z0-9][a-z0-9-]{0,62}(?::\d{1,5})?$"
     r"|^\[[0-9a-f:.]+\](?::\d{1,5})?$"
 )
+_AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
 _WAIT = re.compile(r"^(header:[A-Za-z0-9-]+(:.+)?|body:.+)$", re.DOTALL)
 _PICKED = re.compile(r"^picked\.[a-z][a-z0-9_]{0,63}$")
 _UNTIL = re.compile(r"^midnight \S+$")
 
 
-def _template(text: str) -> str:
-    unknown = sorted({path[0] for path in mentions(text)} - ROOTS)
+def known_roots(text: str, roots: Collection[str]) -> None:
+    """Check what a template speaks of; raises ``ValueError`` with a hint."""
+    unknown = sorted({path[0] for path in mentions(text)} - set(roots))
     if unknown:
-        raise ValueError(f"{{{{ {unknown[0]} }}}} is unknown; {did_you_mean(unknown[0], ROOTS)}")
+        raise ValueError(f"{{{{ {unknown[0]} }}}} is unknown; {did_you_mean(unknown[0], roots)}")
     for path in mentions(text):
         if path[0] == "request" and len(path) > 1 and path[1] not in REQUEST_FIELDS:
             hint = did_you_mean(path[1], REQUEST_FIELDS)
             raise ValueError(f"{{{{ request.{path[1]} }}}} is unknown; {hint}")
+
+
+def _template(text: str) -> str:
+    known_roots(text, ROOTS)
     return text
 
 
@@ -116,6 +122,12 @@ def _host(text: str) -> str:
     if not _HOST.match(text.lower()):
         raise ValueError("not a host like api.acme.com, *.acme.com or 127.0.0.1:8080")
     return text.lower()
+
+
+def authority(url: str) -> tuple[str, str]:
+    """Return scheme and authority of a URL's template; empty when the host is templated."""
+    found = _AUTHORITY.match(url)
+    return (found[1], found[2].lower()) if found else ("", "")
 
 
 def _wait(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from reportd.config.docstrings import field_texts
-from reportd.partners.auth_spec import AuthSpec, BasicSpec, SecretName
+from reportd.partners.auth_spec import AuthSpec, BasicSpec, OAuth2Spec, SecretName
 from reportd.partners.call_spec import NextSpec
 from reportd.partners.report_spec import CsvSpec, ParamSpec, ReportSpec
 from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
@@ -27,6 +27,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "The file": PartnerSpec,
     "auth": AuthSpec,
     "auth.basic": BasicSpec,
+    "auth.oauth2": OAuth2Spec,
     "limits": LimitSpec,
     "retry": RetrySpec,
     "slow_down, quota, transient": WaitRuleSpec,

@@ -17,7 +17,7 @@ from reportd.model.base import Name
 from reportd.partners.accounts_spec import accounts_problems
 from reportd.partners.auth_spec import AuthSpec
 from reportd.partners.call_spec import CallSpec
-from reportd.partners.fields import Host, Per
+from reportd.partners.fields import Host, Per, authority
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
 from reportd.partners.step_spec import StepSpec
@@ -34,7 +34,6 @@ RULE_KINDS: Final = (
     "expired",
 )
 SLIDING_MOST = 100_000
-_AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
 
 
 class LimitSpec(Section):
@@ -161,9 +160,7 @@ class PartnerSpec(Section):
         return self
 
     def _header_problems(self) -> Iterator[tuple[Location, str]]:
-        carried = {name.lower() for name in self.auth.headers}
-        if self.auth.bearer or self.auth.basic:
-            carried.add("authorization")
+        carried = self.auth.carried()
         for where, report in self.parts():
             tables = {(): report.headers, **{at: call.headers for at, call in report.calls()}}
             for at, headers in tables.items():
@@ -181,6 +178,7 @@ class PartnerSpec(Section):
 
     def _url_problems(self) -> Iterator[tuple[Location, str]]:
         hosts = allowed_hosts(self)
+        yield from self.auth.token_problems(allow_private=self.allow_private)
         for at, call in self._calls():
             if isinstance(call, StepSpec) and call.picked_url:
                 continue
@@ -211,12 +209,6 @@ class PartnerSpec(Section):
         for kind in self._rule_kinds:
             for number, rule in enumerate(getattr(self, kind)):
                 yield kind, number, rule
-
-
-def authority(url: str) -> tuple[str, str]:
-    """Return scheme and authority of a URL's template; empty when the host is templated."""
-    found = _AUTHORITY.match(url)
-    return (found[1], found[2].lower()) if found else ("", "")
 
 
 def allowed_hosts(spec: PartnerSpec) -> tuple[str, ...]:

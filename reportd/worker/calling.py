@@ -1,22 +1,37 @@
 """What the engine and the executor need of a partner's file: rules, limits, one call."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Protocol
 
-from reportd.errors import ConfigError, InvalidMessageError
+from reportd.errors import (
+    ConfigError,
+    CredentialRefusedError,
+    InvalidMessageError,
+    NotYetError,
+    ReportdError,
+    UnavailableError,
+)
 from reportd.limits.limiter import LimitRule, Scope
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.spec import LimitSpec
 from reportd.partners.verdict import Outcome, Verdict
-from reportd.transport.credentials import Credentials
+from reportd.partners.way import StaleCursorError
+from reportd.transport.credentials import Auth, Credentials
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
 
 MARGIN_SHARE = 0.02
 MARGIN_MOST_SECONDS = 0.25
+
+LATE_SECONDS = 0.25
+"""A grant whose token took longer is given back: calls that were granted one after the other would
+leave together."""
+AWAY_SECONDS = 5.0
+"""When to come again where the VM's own folder of tokens does not work."""
 
 
 class Rules:
@@ -117,32 +132,58 @@ class PartnerCaller:
         self._wall = wall
 
     def call(self, entry: Entry) -> tuple[Answer | Failure, Verdict]:
-        """Make one call; a 401 is tried once more with secrets read anew."""
+        """Make one call; a 401 is tried once more with secrets read, or a token fetched, anew."""
         partner = self._partners[entry.request.partner]
         try:
             plan = partner.auth_plan(entry.request)
-            flow = Flow(partner, entry.request, self._credentials.auth(plan))
-            answer, verdict = self._exchange(flow, entry)
-            if verdict.outcome is Outcome.AUTH:
-                known = self._credentials.auth(plan)
-                fresh = self._credentials.refresh(plan)
-                if fresh != known:
-                    flow = Flow(partner, entry.request, fresh)
-                    answer, verdict = self._exchange(flow, entry)
+            asked_at = self._wall()
+            auth = self._credentials.auth(plan)
+            if self._wall() - asked_at > LATE_SECONDS:
+                raise NotYetError("its token has just come", 0.0)
+            answer, verdict = self._exchange(_flow(partner, entry, auth), entry)
+        except StaleCursorError as error:
+            return _unsent(str(error)), Verdict(outcome=Outcome.FAILED, reason=str(error))
         except InvalidMessageError as error:
             return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
-        except ConfigError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.AUTH, reason=str(error))
-        return answer, verdict
+        except (ConfigError, CredentialRefusedError, UnavailableError) as error:
+            return _unsent(str(error)), _without_credential(error)
+        if verdict.outcome is not Outcome.AUTH:
+            return answer, verdict
+        try:
+            fresh = self._credentials.refresh(plan, auth)
+        except (ConfigError, CredentialRefusedError) as error:
+            return answer, replace(verdict, reason=f"{verdict.reason}; {error}"[:500])
+        except UnavailableError as error:
+            return answer, replace(_without_credential(error), unsent=False)
+        if fresh == auth:
+            return answer, verdict
+        return self._exchange(_flow(partner, entry, fresh), entry)
 
     def secrets_of(self, request: Request) -> Collection[str]:
         """Return what a request's calls carry that must be seen nowhere; it was called before."""
         partner = self._partners[request.partner]
-        return self._credentials.auth(partner.auth_plan(request)).secrets
+        return self._credentials.secrets_of(partner.auth_plan(request))
 
     def _exchange(self, flow: Flow, entry: Entry) -> tuple[Answer | Failure, Verdict]:
         answer = self._client.send(flow.call(entry.cursor))
         return answer, flow.judge(entry.cursor, answer, self._wall())
+
+
+def _flow(partner: Partner, entry: Entry, auth: Auth) -> Flow:
+    return Flow(partner, entry.request, auth, entry.picked, entry.volatile)
+
+
+def _without_credential(error: ReportdError) -> Verdict:
+    """Return what follows where a credential is not there: it waits, or is refused."""
+    if not isinstance(error, UnavailableError):
+        return Verdict(outcome=Outcome.AUTH, reason=str(error)[:500], unsent=True)
+    return Verdict(
+        outcome=Outcome.THROTTLED,
+        reason=str(error)[:500],
+        wait_seconds=error.wait_seconds if isinstance(error, NotYetError) else AWAY_SECONDS,
+        scope="credential",
+        unsent=True,
+    )
 
 
 def _unsent(detail: str) -> Failure:

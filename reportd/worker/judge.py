@@ -72,8 +72,12 @@ class Judge:
                 self.hold(partition, entry, "permanent", verdict.reason, now)
             case Outcome.UNEXPECTED:
                 self.unexpected(partition, entry, verdict.reason, now)
-            case Outcome.OK:
-                raise ValueError("an OK answer is not refused")
+            case Outcome.EXPIRED:
+                self._expired(partition, entry, verdict, now)
+            case Outcome.FAILED:
+                self._failed(partition, entry, verdict, now)
+            case Outcome.OK | Outcome.PENDING | Outcome.TOO_BIG:
+                raise ValueError(f"{verdict.outcome} is no refusal")
 
     def unexpected(self, partition: Partition, entry: Entry, reason: str, now: Now) -> None:
         """Start over an answer that does not parse; twice, then as permanent."""
@@ -117,6 +121,12 @@ class Judge:
         wait = min(retry.hold_seconds * 2 ** min(entry.holds - 1, 16), retry.max_seconds)
         partition.scheduler.add_later(entry, State.HELD, now.mono + self._jitter(wait))
 
+    def pending(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Let the entry wait for what is not done yet, or for its next step; no attempt."""
+        share = self._random.uniform(1.0 - verdict.jitter, 1.0 + verdict.jitter)
+        wait = (verdict.wait_seconds or 0.0) * share
+        partition.scheduler.add_later(entry, State.PENDING, now.mono + wait)
+
     def is_alone(self, partition: Partition, entry: Entry) -> bool:
         """Say whether a held request's failure is its own, as far as others show: try it again."""
         if entry.first_failed_at is None:
@@ -127,6 +137,12 @@ class Judge:
     def _throttled(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         partition.circuits.abandoned(entry.request)
         scope = scope_of(entry, verdict.scope)
+        if verdict.unsent:  # the partner has said nothing
+            partition.limiter.block(scope, verdict.wait_seconds or 0.0, now)
+            partition.scheduler.add_later(
+                entry, State.LIMIT, now.mono + (verdict.wait_seconds or 0.0)
+            )
+            return
         times = partition.throttled_times.get(scope, 0)
         partition.throttled_times[scope] = min(times + 1, 10)
         wait = verdict.wait_seconds
@@ -161,10 +177,30 @@ class Judge:
     def _auth(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         circuits = partition.circuits
         circuits.outage.abandoned()
-        circuits.credential(entry.request.credential).failed(
-            entry.request.account, verdict.reason, now.mono
-        )
+        circuit = circuits.credential(entry.request.credential)
+        circuit.failed(entry.request.account, verdict.reason, now.mono)
+        if verdict.unsent and not circuit.is_open:  # it is certain: no account gets through
+            circuit.open(now.mono)
         self.hold(partition, entry, "auth", verdict.reason, now)
+
+    def _expired(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Ask for a fresh URL; one that never works is an attempt each time."""
+        partition.circuits.abandoned(entry.request)
+        entry.attempts += 1
+        if entry.attempts >= partition.rules.retry.attempts:
+            entry.attempts = 0
+            self.hold(partition, entry, "expired", verdict.reason, now)
+            return
+        self._back_off(partition, entry, entry.attempts, now)
+
+    def _failed(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Start over; good answers in between do not count: each try begins with some."""
+        partition.circuits.abandoned(entry.request)
+        entry.restarts += 1
+        if entry.restarts >= partition.rules.retry.attempts:
+            self.hold(partition, entry, "failed", verdict.reason, now)
+            return
+        self._back_off(partition, entry, entry.restarts, now)
 
     @staticmethod
     def _first_failed(entry: Entry, error: str, now: Now) -> float:

@@ -121,6 +121,8 @@ class Partition:
         self.entries: dict[Identity, Entry] = {}
         self.spools: list[SpoolLeft] = []
         self.throttled_times: dict[Scope, int] = {}
+        self.part_days: dict[tuple[str, str], int] = {}
+        """How many days of a report an account is asked for at once, where all were too big."""
         self.is_alive = True
         self.is_active = False
         self.is_closing = False

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from reportd.clock import Clock
 from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
-from reportd.model.ledger import PublishedFile, Step
+from reportd.model.ledger import PublishedFile, Step, answers_of
 from reportd.model.request import Request
 from reportd.partners.body import Body
 from reportd.partners.parse import to_tables
@@ -59,7 +59,7 @@ class Output:
             return Looked(files=found.published.files)
         if found.kind == "newer":
             return Looked(newer_run=found.published.run)
-        return Looked(spool_fits=all(self._fits(step) for step in entry.steps))
+        return Looked(spool_fits=all(self._fits(step) for step in entry.steps if step.file))
 
     def spool(self, entry: Entry, body: bytes) -> tuple[str, int, str]:
         """Store one answer durably: file, size in bytes, checksum."""
@@ -74,9 +74,14 @@ class Output:
         request = self._completed(entry)
         partner = self._partners[request.partner]
         now = self._clock.wall()
-        bodies = [self._spool.read(step.file, step.checksum) for step in entry.steps]
+        answers = answers_of(entry.steps)
+        bodies = [self._spool.read(step.file, step.checksum) for step in answers]
         bodies.append(body)
         tables = to_tables(partner, request, [one for one in bodies if one], now)
+        if partner.reports[request.report].spec.rows_expected and not any(
+            map(len, tables.values())
+        ):
+            raise UnexpectedAnswerError("no rows, and the report says rows_expected")
         return self._publisher.prepare(
             request,
             self._publisher.targets(request),

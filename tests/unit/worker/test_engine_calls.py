@@ -437,3 +437,21 @@ def test_an_end_beyond_the_commit_keeps_its_first_life() -> None:
     hands.put(message(one, 3), message(one, 9))
 
     assert (hands.offset(), hands.ends) == (10, [])
+
+
+def test_a_call_whose_token_is_not_there_takes_nothing_from_the_limit() -> None:
+    """Its grant is given back, and it is no call."""
+    hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=60.0, meter="sliding")])
+    hands.own()
+    hands.go(60.0)
+    hands.put(request())
+    (one,) = hands.calls
+    unsent = Verdict(outcome=Outcome.THROTTLED, wait_seconds=0.25, scope="credential", unsent=True)
+
+    hands.answer(one, unsent)
+    assert hands.calls == []
+    hands.go(0.25)
+
+    assert hands.calls == [one]
+    hands.answer(one)
+    assert hands.ends[0].calls == 1

@@ -277,3 +277,36 @@ def test_the_sample_of_the_last_refusal_is_kept() -> None:
     case.refuse(Verdict(outcome=Outcome.TRANSIENT, sample=b"<html>sorry"))
 
     assert case.entry.sample == b"<html>sorry"
+
+
+def test_a_revoked_credential_opens_its_circuit_at_once() -> None:
+    """What the token server refuses is certain; other credentials go on."""
+    case = Case()
+    revoked = Verdict(outcome=Outcome.AUTH, reason="invalid_grant", unsent=True)
+
+    case.refuse(revoked)
+
+    circuits = case.partition.circuits
+    assert not circuits.lets_through(entry("b").request, 0.5)
+    assert circuits.lets_through(entry("b", credential="second").request, 0.5)
+    assert circuits.credential("main").reason == "invalid_grant"
+
+
+def test_one_401_does_not_open_it() -> None:
+    """It may be the account's own."""
+    case = Case()
+
+    case.refuse(AUTH)
+
+    assert case.partition.circuits.lets_through(entry("b").request, 0.5)
+
+
+def test_a_token_that_is_not_there_is_no_slow_down_of_the_partner() -> None:
+    """The wait does not grow what the partner's next silence means."""
+    case = Case()
+    unsent = Verdict(outcome=Outcome.THROTTLED, wait_seconds=0.25, scope="credential", unsent=True)
+    for _ in range(5):
+        assert case.refuse(unsent) == 0.25
+
+    assert (case.entry.attempts, case.entry.state) == (0, State.LIMIT)
+    assert case.refuse(Verdict(outcome=Outcome.THROTTLED, scope="credential")) == 1.0
