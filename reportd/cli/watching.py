@@ -24,11 +24,12 @@ class Watch:
     def __init__(self, out: TextIO) -> None:
         """Print there."""
         self._out = out
-        self._secrets: Collection[str] = ()
+        self.secrets: Collection[str] = ()
+        """Those of the last call: nobody may see them."""
 
     def calling(self, number: int, call: Call, secrets: Collection[str]) -> None:
         """Print a call: URL, headers, body."""
-        self._secrets = secrets
+        self.secrets = secrets
         url = scrubbed_text(call.url, secrets)
         for name, _ in call.secret_query:
             url += f"{'&' if '?' in url else '?'}{name}={HIDDEN}"
@@ -57,12 +58,12 @@ class Watch:
             self._say(f"     rule {first} decides{also}")
         self._say(f"     {_meaning(verdict)}")
         for name, value in verdict.picked.items():
-            self._say(f"     picked {name} = {_shown(value, self._secrets)}")
+            self._say(f"     picked {name} = {_shown(value, self.secrets)}")
         for name in verdict.volatile:
             self._say(f"     picked {name}: a URL, used at once and kept nowhere")
         if verdict.outcome is Outcome.OK and verdict.next_cursor is not None:
             at = ", ".join(f"{key} = {value}" for key, value in verdict.next_cursor.items())
-            self._say(f"     goes on at {_shown(at, self._secrets)}")
+            self._say(f"     goes on at {_shown(at, self.secrets)}")
 
     def waiting(self, seconds: float, why: str) -> None:
         """Print for how long nothing happens."""

@@ -17,6 +17,7 @@ from reportd.model.request import Request
 from reportd.partners.body import Body
 from reportd.partners.partner import Partner
 from reportd.partners.recording import Send
+from reportd.partners.scrubbing import secrets_in_urls
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.credentials import Credentials
 from reportd.transport.exchange import Answer, Call, Failure
@@ -141,8 +142,10 @@ class _Loop:
         return self.trial.send(call)
 
     def _secrets(self) -> Collection[str]:
+        """Return what nobody may see of the next call: its credentials, the key in its URL."""
         trial = self.trial
-        return trial.credentials.secrets_of(trial.partner.auth_plan(self.request))
+        known = trial.credentials.secrets_of(trial.partner.auth_plan(self.request))
+        return (*known, *secrets_in_urls(self.entry.volatile))
 
     def _follow(self, answer: Answer | Failure, verdict: Verdict) -> None:
         """Do what a verdict asks for before the next call."""

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reportd.cli.asking import add_accounts_options, add_try_options
 from reportd.cli.choosing import Place, place_of
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import show_json, show_table
-from reportd.cli.trying import add_accounts_options, add_try_options
+from reportd.cli.trying import list_accounts, try_report
 from reportd.config.toml import toml_lines
 from reportd.errors import ConfigError
 from reportd.partners.extending import catalogue_files, read_source
@@ -64,6 +65,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "long.",
     )
     add_try_options(trying)
+    trying.set_defaults(act=try_report)
     asking = actions.add_parser(
         "accounts",
         help="list the accounts that a credential can see",
@@ -71,6 +73,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "schedule's accounts.",
     )
     add_accounts_options(asking)
+    asking.set_defaults(act=list_accounts)
     describing = actions.add_parser(
         "schema",
         help="print the JSON Schema of partner files, for editors",

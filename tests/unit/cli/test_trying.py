@@ -58,6 +58,7 @@ def record(folder: Path, *exchanges: tuple[str, Answer | Failure], **fields: Any
     recorder = Recorder(lambda _call: answers.pop(0), folder / "rec", lambda: NOW, lambda: ())
     for url, _ in exchanges:
         recorder.send(Call(method="GET", url=url, hosts=("api.acme.com",)))
+    recorder.close()
 
 
 def run(folder: Path, action: str, *options: str) -> int:

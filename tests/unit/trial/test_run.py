@@ -1,7 +1,9 @@
 """A trial does what a worker would: verdicts, waits, limits, steps; on a clock that jumps."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,11 @@ import pytest
 from reportd.config.secrets import Secret
 from reportd.errors import ConfigError, InvalidMessageError
 from reportd.partners.partner import Partner
+from reportd.partners.recording import Recorder, new_recording, read_request
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.credentials import Credentials
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
-from reportd.trial.replay import RecordedClock
+from reportd.trial.replay import RecordedClock, open_recording
 from reportd.trial.run import ImpatientError, RefusedError, Trial
 from tests.unit.partners.making import NOW, answer, partner, request
 
@@ -52,6 +55,7 @@ class Stage:
         self.calls: list[tuple[float, str]] = []
         self.verdicts: list[tuple[Outcome, list[str]]] = []
         self.waits: list[tuple[float, str]] = []
+        self.numbers: list[int] = []
         self.secrets: Collection[str] = ()
         self.trial = Trial(
             partner=of,
@@ -68,7 +72,8 @@ class Stage:
         return self.answers.pop(0)
 
     def calling(self, number: int, _call: Call, secrets: Collection[str]) -> None:
-        assert number == len(self.calls) + 1
+        self.numbers.append(number)
+        assert list(range(1, number + 1)) == self.numbers
         self.secrets = secrets
 
     def judged(
@@ -234,3 +239,27 @@ def test_the_watcher_knows_the_secrets() -> None:
     stage.run()
 
     assert ("hunter2-token",) == tuple(stage.secrets)
+
+
+def test_a_flow_is_recorded_without_the_key_in_its_url_and_replayed(tmp_path: Path) -> None:
+    """A download URL is good for whoever has it: what is kept shows its place alone."""
+    of = partner(base=FLOW)
+    url = "https://files.acme.com/x?q=0paque-k3y&part=1"
+    rows = answer({"data": [{"clicks": 1}]})
+    stage = Stage(of, answer({"id": "r1"}), answer({"state": "DONE", "url": url}), rows)
+    asked = request(first_day="2025-11-21")
+    new_recording(tmp_path / "rec", asked)
+    recorder = Recorder(stage.send, tmp_path / "rec", stage.clock.wall, lambda: stage.secrets)
+    stage.trial = replace(stage.trial, send=recorder.send)
+
+    assert [rows.body] == stage.trial.run(asked)
+    recorder.close()
+
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "rec").iterdir())
+    assert b"https://files.acme.com/x?q=[secret]&part=1" in kept
+    assert b"0paque-k3y" not in kept
+    player, clock = open_recording(tmp_path / "rec")
+    again = Stage(of)
+    trial = replace(again.trial, send=player.send, clock=clock, pause=clock.pause)
+    assert [rows.body] == trial.run(read_request(tmp_path / "rec"))
+    assert ([], 0) == (player.differences, player.left)
