@@ -107,7 +107,8 @@ def _refused(error: RefusedError, stage: Stage) -> int:
         sample_text = error.verdict.sample.decode("utf-8", "replace")
         print(f"The answer begins: {harmless(sample_text)}", file=sys.stderr)
     _show_replay(stage)
-    return EXIT_UNAVAILABLE if error.verdict.outcome is Outcome.TRANSIENT else 1
+    later = error.verdict.outcome in (Outcome.TRANSIENT, Outcome.QUOTA)
+    return EXIT_UNAVAILABLE if later else 1
 
 
 def _show_columns(columns: Mapping[str, Any], seen: Sample) -> None:

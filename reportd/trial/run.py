@@ -23,15 +23,13 @@ from reportd.transport.credentials import Credentials
 from reportd.transport.exchange import Answer, Call, Failure
 from reportd.worker.calling import PartnerCaller, Rules
 from reportd.worker.entry import Entry
-from reportd.worker.judge import (
-    QUOTA_SECONDS,
-    THROTTLE_FIRST_SECONDS,
-    THROTTLE_MOST_SECONDS,
-    scope_of,
-)
+from reportd.worker.judge import scope_of
 
 TRIES_MOST = 3
 """How often a failed call is made in all: whoever tries a file wants to see what is wrong."""
+UNTOLD_FIRST_SECONDS = 1.0
+"""First wait where a partner says "slow down" and not how long; each next one is twice that."""
+UNTOLD_MOST_SECONDS = 60.0
 CLEAR_SECONDS = 1.0
 """How long no call is made at the beginning: another trial may just have ended."""
 _TRIED_AGAIN = (Outcome.TRANSIENT, Outcome.EXPIRED, Outcome.FAILED)
@@ -205,12 +203,13 @@ class _Loop:
         return [] if verdict.empty or isinstance(answer, Failure) else [answer.body]
 
     def _throttled(self, verdict: Verdict) -> None:
+        """Wait as told; a spent quota of which nobody says when it is new ends the trial."""
         wait = verdict.wait_seconds
         why = "as the partner says"
         if wait is None and verdict.outcome is Outcome.QUOTA:
-            wait, why = QUOTA_SECONDS, "a quota is spent, the partner does not say until when"
-        elif wait is None:
-            wait = min(THROTTLE_FIRST_SECONDS * 2**self.throttled, THROTTLE_MOST_SECONDS)
+            raise RefusedError(verdict)
+        if wait is None:
+            wait = min(UNTOLD_FIRST_SECONDS * 2**self.throttled, UNTOLD_MOST_SECONDS)
             why = "the partner does not say how long"
         self.throttled += 1
         self.limiter.block(scope_of(self.entry, verdict.scope), wait, self._now())

@@ -111,6 +111,17 @@ def test_slow_down_is_obeyed() -> None:
     assert [0.0, 30.0] == [at for at, _ in stage.calls]
 
 
+def test_a_slow_down_without_a_word_how_long() -> None:
+    """Waits grow; a spent quota of which nobody knows the end is not waited for."""
+    stage = Stage(partner(BUSY), answer(b"", 429), answer(b"", 429), answer({"data": []}))
+    stage.run()
+    assert [1.0, 2.0] == [seconds for seconds, _ in stage.waits]
+
+    stage = Stage(partner("quota = [{ status = 403 }]\n"), answer(b"", 403))
+    with pytest.raises(RefusedError, match="quota"):
+        stage.run()
+
+
 def test_patience_has_an_end() -> None:
     """A long wait ends the trial, with what to do; a partner's word is never cut short."""
     stage = Stage(partner(BUSY), answer(b"", 429, retry_after="3600"), patience=600.0)
