@@ -26,6 +26,7 @@ class AmazonAds(Fake):
 
     name = "amazon_ads"
     attributes = {"api_host": HOST}
+    secrets = {"amazon-ads-client-id": CLIENT_ID}
     # .../concepts/rate-limiting: a bucket whose size moves; this one is made up
     limits = (Limit(per="credential", calls=4, seconds=1, meter="bucket"),)
 

@@ -74,6 +74,8 @@ class Fake(ABC):
     name: ClassVar[str]
     attributes: ClassVar[Mapping[str, str]] = {}
     """What the accounts table has to say beyond the account."""
+    secrets: ClassVar[Mapping[str, str]] = {}
+    """Secrets that it knows, by the names of their files."""
     limits: ClassVar[tuple[Limit, ...]] = ()
     """What it allows; more is answered by `slow_down`."""
 

@@ -25,6 +25,7 @@ class GoogleAds(Fake):
 
     name = "google_ads"
     attributes = {"manager": "9990001111"}
+    secrets = {"google-ads-developer-token": DEVELOPER_TOKEN}
     # .../docs/productionize/rate-limits: by customer; the rate moves, this one is made up
     limits = (Limit(per="account", calls=4, seconds=1, meter="bucket"),)
 

@@ -32,6 +32,7 @@ class MicrosoftAds(Fake):
 
     name = "microsoft_ads"
     attributes = {"customer": "5550001"}
+    secrets = {"microsoft-ads-developer-token": DEVELOPER_TOKEN}
 
     def __init__(self, *arguments: Any) -> None:
         """Start without reports."""
