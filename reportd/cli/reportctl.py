@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from reportd.cli.commands import check, dead, leave, reload, schedule, status, topics
+from reportd.cli.commands import check, dead, leave, partner, reload, schedule, status, topics
 from reportd.errors import (
     EXIT_CONFIG,
     EXIT_UNAVAILABLE,
@@ -34,7 +34,7 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: tuple[Command, ...] = (check, topics, status, dead, reload, leave, schedule)
+COMMANDS: tuple[Command, ...] = (check, partner, topics, status, dead, reload, leave, schedule)
 
 
 def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:

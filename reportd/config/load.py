@@ -15,7 +15,8 @@ import orjson
 from pydantic import ValidationError
 
 from reportd.config.base import Origin
-from reportd.config.problems import Location, problems_of
+from reportd.config.merging import Merged
+from reportd.config.problems import problems_of
 from reportd.config.secrets import SecretsFolder
 from reportd.config.settings import Settings
 from reportd.errors import ConfigError
@@ -58,7 +59,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     Raises `ConfigError` with every problem of every file, each as ``file: section.key: ...``.
     """
     path = path.absolute()
-    merged = _Merged(path)
+    merged = Merged(path)
     problems: list[str] = []
     for each in _files(path):
         try:
@@ -81,7 +82,7 @@ def folders(path: Path, environ: Mapping[str, str] = os.environ) -> Folders | No
     None: the file is not there, or not TOML.
     """
     path = path.absolute()
-    merged = _Merged(path)
+    merged = Merged(path)
     for each in _files(path):
         try:
             merged.add(each, read_toml(each))
@@ -127,41 +128,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: not TOML: nested too deeply") from None
-
-
-class _Merged:
-    """Several files as one table, and which file each key came from."""
-
-    def __init__(self, first: Path) -> None:
-        self.data: dict[str, Any] = {}
-        self._first = first
-        self._files: dict[Location, Path] = {}
-
-    def add(self, path: Path, data: Mapping[str, Any]) -> None:
-        """Lay a file over what is there: tables are merged, anything else is replaced."""
-        self._lay(self.data, data, path, ())
-
-    def file_of(self, location: Location) -> Path:
-        """Return the file that a location, or the nearest thing around it, stands in."""
-        for length in range(len(location), 0, -1):
-            if location[:length] in self._files:
-                return self._files[location[:length]]
-        return self._first
-
-    def _lay(self, onto: dict[str, Any], data: Mapping[str, Any], path: Path, at: Location) -> None:
-        for key, value in data.items():
-            here: Location = (*at, key)
-            self._files[here] = path
-            there = onto.get(key)
-            if isinstance(value, dict) and not ({"secret"} & (value.keys() | _keys(there))):
-                onto[key] = there if isinstance(there, dict) else {}
-                self._lay(onto[key], value, path, here)
-            else:
-                onto[key] = value
-
-
-def _keys(value: Any) -> set[str]:
-    return set(value) if isinstance(value, dict) else set()
 
 
 def _secrets_folder(

@@ -202,4 +202,8 @@ QueryValue = Annotated[
 JsonBody = Annotated[dict[str, Any] | list[Any], AfterValidator(_json)]
 """A JSON value whose texts are templates."""
 Until = Annotated[str, AfterValidator(_until)]
-Waits = Annotated[tuple[Wait, ...], BeforeValidator(_as_list)]
+Waits = Annotated[
+    tuple[Wait, ...],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"items": {"type": "string"}, "type": "array"}]}),
+]

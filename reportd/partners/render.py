@@ -53,6 +53,9 @@ and complete it: put ``#:schema`` and the path of ``docs/partner.schema.json`` i
 ``slow_down``, without the keys that begin with ``wait`` and without ``scope``.
 """
 
+_TAKEN_AWAY: Mapping[str, Any] = {"const": False}
+_WORDS = ("title", "description", "default")
+
 
 def page() -> str:
     """Return the reference."""
@@ -71,9 +74,30 @@ def schema() -> str:
             key = model.model_fields[name].alias or name
             described = {**shown["properties"][key], "description": text}
             shown["properties"][key] = dict(sorted(described.items()))
+    for short in (ColumnSpec, ParamSpec):
+        whole = found["$defs"][short.__name__]
+        found["$defs"][short.__name__] = {"anyOf": [{"type": "string"}, whole]}
+    _let_extend(found)
     return json.dumps(
         {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}, indent=1
     ) + "\n"  # fmt: skip
+
+
+def _let_extend(found: dict[str, Any]) -> None:
+    """Let a file that extends another one leave out what that has, and take away with false."""
+    needed = found.pop("required")
+    found["anyOf"] = [{"required": ["extends"]}, {"required": needed}]
+    report = found["$defs"][ReportSpec.__name__]
+    report.pop("required", None)
+    for table in (found, report):
+        for key, shown in table["properties"].items():
+            if isinstance(inner := shown.get("additionalProperties"), dict):
+                shown["additionalProperties"] = {"anyOf": [inner, _TAKEN_AWAY]}
+            for pattern, inner in shown.get("patternProperties", {}).items():
+                shown["patternProperties"][pattern] = {"anyOf": [inner, _TAKEN_AWAY]}
+            if shown.get("type") != "boolean":
+                described = {name: shown.pop(name) for name in _WORDS if name in shown}
+                table["properties"][key] = {"anyOf": [shown, _TAKEN_AWAY], **described}
 
 
 def rendered() -> dict[Path, str]:

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, StringConstraints, mod
 from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
+from reportd.partners.accounts_spec import accounts_problems
 from reportd.partners.auth_spec import AuthSpec
 from reportd.partners.call_spec import CallSpec
 from reportd.partners.fields import Host, Per, authority
@@ -82,6 +83,8 @@ class RetrySpec(Section):
 class PartnerSpec(Section):
     """A whole partner file."""
 
+    extends: Name | None = None
+    """A partner of the catalogue that this file begins with; what stands here is laid over it."""
     hosts: Annotated[tuple[Host, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     """The only hosts that are ever called: ``api.acme.com``, ``*.acme.com``, ``host:port``."""
     allow_private: bool = False
@@ -123,6 +126,10 @@ class PartnerSpec(Section):
     """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``."""
     reports: Annotated[dict[Name, ReportSpec], Field(min_length=1)]
     """What can be asked for: ``[reports.NAME]``, in schedules ``partner.NAME``."""
+    accounts: ReportSpec | None = None
+    """``[accounts]``, written as a report: how the accounts are listed that a credential can see.
+    Its columns are those of the accounts table: ``account`` (needed), ``timezone``, ``currency``,
+    ``credential``, ``active``, attributes. ``reportctl partner accounts`` asks it."""
 
     _rule_kinds: tuple[str, ...] = PrivateAttr(default=RULE_KINDS)
 
@@ -145,22 +152,24 @@ class PartnerSpec(Section):
         problems.update(self._url_problems())
         problems.update(self._header_problems())
         problems.update(self._rule_problems())
+        if self.accounts is not None:
+            found = accounts_problems(self.accounts)
+            problems.update({("accounts", *at): what for at, what in found})
         if problems:
             raise FieldProblems(problems)
         return self
 
     def _header_problems(self) -> Iterator[tuple[Location, str]]:
         carried = self.auth.carried()
-        for name, report in self.reports.items():
+        for where, report in self.parts():
             tables = {(): report.headers, **{at: call.headers for at, call in report.calls()}}
             for at, headers in tables.items():
                 for header in headers:
                     if header.lower() in carried:
-                        key = ("reports", name, *at, "headers", header)
-                        yield key, "auth sets this header, too"
+                        yield (*where, *at, "headers", header), "auth sets this header, too"
 
     def _rule_problems(self) -> Iterator[tuple[Location, str]]:
-        steps = {step.name for report in self.reports.values() for step in report.steps}
+        steps = {step.name for _, report in self.parts() for step in report.steps}
         for kind, number, rule in self.rules():
             for name in rule.steps:
                 if name not in steps:
@@ -170,10 +179,10 @@ class PartnerSpec(Section):
     def _url_problems(self) -> Iterator[tuple[Location, str]]:
         hosts = allowed_hosts(self)
         yield from self.auth.token_problems(allow_private=self.allow_private)
-        for report, at, call in self._calls():
+        for at, call in self._calls():
             if isinstance(call, StepSpec) and call.picked_url:
                 continue
-            key = ("reports", report, *at, "get" if call.get is not None else "post")
+            key = (*at, "get" if call.get is not None else "post")
             scheme, own = authority(call.url)
             if own:
                 where = f"{scheme}://{own}/"
@@ -183,10 +192,17 @@ class PartnerSpec(Section):
             elif not re.match(r"^https?://", call.url):
                 yield key, "write the whole URL, with https://"
 
-    def _calls(self) -> Iterator[tuple[str, Location, CallSpec]]:
-        for name, report in self.reports.items():
+    def _calls(self) -> Iterator[tuple[Location, CallSpec]]:
+        for where, report in self.parts():
             for at, call in report.calls():
-                yield name, at, call
+                yield (*where, *at), call
+
+    def parts(self) -> Iterator[tuple[Location, ReportSpec]]:
+        """Yield the reports, and the list of accounts, with their locations."""
+        for name, report in self.reports.items():
+            yield ("reports", name), report
+        if self.accounts is not None:
+            yield ("accounts",), self.accounts
 
     def rules(self) -> Iterator[tuple[str, int, RuleSpec]]:
         """Yield every rule in the file's order: kind, number within its kind, rule."""
@@ -201,7 +217,7 @@ def allowed_hosts(spec: PartnerSpec) -> tuple[str, ...]:
     if not spec.allow_private:
         return spec.hosts
     names = {split_pattern(host)[0] for host in hosts}
-    urls = [call.url for report in spec.reports.values() for _, call in report.calls()]
+    urls = [call.url for _, report in spec.parts() for _, call in report.calls()]
     for url in urls:
         _, own = authority(url)
         name, port = split_pattern(own)

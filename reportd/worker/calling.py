@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from reportd.errors import (
     ConfigError,
@@ -18,9 +19,8 @@ from reportd.partners.partner import Partner
 from reportd.partners.spec import LimitSpec
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.partners.way import StaleCursorError
-from reportd.transport.client import Client
 from reportd.transport.credentials import Auth, Credentials
-from reportd.transport.exchange import Answer, Failure, FailureKind
+from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
 
@@ -107,13 +107,21 @@ def _limit_rule(limit: LimitSpec, index: int) -> LimitRule:
     )
 
 
+class Sender(Protocol):
+    """What sends calls: `reportd.transport.client.Client`, or what takes its place."""
+
+    def send(self, call: Call) -> Answer | Failure:
+        """Send one call; never raises for trouble on the network."""
+        ...
+
+
 class PartnerCaller:
     """Renders, sends and judges one call of an entry; used by the executor's threads."""
 
     def __init__(
         self,
         partners: Mapping[str, Partner],
-        client: Client,
+        client: Sender,
         credentials: Credentials,
         wall: Callable[[], float],
     ) -> None:

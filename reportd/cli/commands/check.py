@@ -13,6 +13,7 @@ from reportd.config.load import Config, folders, load
 from reportd.config.schedule import Schedule, ask_problems, load_schedules
 from reportd.errors import ConfigError
 from reportd.observer.web import tls_context
+from reportd.partners.extending import catalogue_files
 from reportd.partners.load import load_partners
 from reportd.partners.partner import Partner
 from reportd.sinks.formats import FORMATS
@@ -109,7 +110,7 @@ def schedule_problems(
     reports = {name: partner.reports for name, partner in partners.items()}
     problems = []
     for schedule in schedules.values():
-        problems += ask_problems(schedule, reports, FORMATS)
+        problems += ask_problems(schedule, reports, FORMATS, catalogue_files())
         problems += _refused(schedule, partners)
     return problems
 
