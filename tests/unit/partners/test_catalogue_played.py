@@ -11,12 +11,13 @@ from reportd.partners.verdict import Outcome
 from reportd.transport.exchange import Answer, Failure, FailureKind
 from tests.fakes.amazon_ads import AmazonAds
 from tests.fakes.driving import Drive, GaveUpError
-from tests.fakes.fake import Asked, Fake
+from tests.fakes.fake import KNOWN, Asked, Fake
 from tests.fakes.faults import Faulty
 from tests.fakes.ga4 import TOKENS_PER_HOUR, Ga4
 from tests.fakes.google_ads import GoogleAds
 from tests.fakes.linkedin import LinkedIn
 from tests.fakes.meta import Meta
+from tests.fakes.microsoft_ads import MicrosoftAds
 from tests.fakes.pinterest import Pinterest
 from tests.fakes.tiktok import TikTok
 
@@ -344,3 +345,32 @@ def test_pinterest_s_report_ends_after_an_hour() -> None:
 
     assert check(run, "campaigns", "1001") > 0
     assert len(fake.jobs.all) == 2
+
+
+@pytest.mark.parametrize("fake", [*FAKES, MicrosoftAds])
+def test_accounts_are_listed(fake: type[Fake]) -> None:
+    """With zone and currency, as the accounts table wants them; all pages of them."""
+
+    def as_report(file: dict[str, Any]) -> None:
+        file["reports"]["accounts"] = file["accounts"]
+
+    run = Drive(fake(), change=as_report)
+
+    (rows,) = run.rows("accounts", "-", LAST, LAST).values()
+
+    prefix = "properties/" if fake is Ga4 else ""
+    assert [row["account"] for row in rows] == [f"{prefix}{one.account}" for one in KNOWN]
+    assert [row["currency"] for row in rows] == [one.currency for one in KNOWN]
+    assert [row["name"] for row in rows] == [one.name for one in KNOWN]
+    utc = fake in (LinkedIn, Pinterest)
+    if fake is not MicrosoftAds:
+        zones = ["UTC" if utc else one.timezone for one in KNOWN]
+        assert [row["timezone"] for row in rows] == zones
+    for name in {"manager", "api_host"} & set(fake.attributes):
+        assert {row[name] for row in rows} == {fake.attributes[name]}
+    if fake is Ga4:
+        named = [run.rows("campaigns", name, FIRST, LAST) for name in ("1001", "properties/1001")]
+        sessions = [[row["sessions"] for day in found.values() for row in day] for found in named]
+        assert sessions[0] == sessions[1] != []
+    if fake is Meta:
+        assert [row["active"] for row in rows] == [True, True, False]
