@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reportd.errors import UnexpectedAnswerError
+from reportd.model.content import Content
 from reportd.partners.body import Body
 from reportd.partners.partner import Report
 from reportd.trial.inference import Seen, fields_of, look
@@ -29,7 +30,7 @@ class Sample:
     """Why there is no more: the answer was not understood."""
 
 
-def sample(report: Report, bodies: Sequence[bytes]) -> Sample:
+def sample(report: Report, bodies: Sequence[Content]) -> Sample:
     """Return the fields of the first records of a request's answers."""
     records: list[Any] = []
     problem = ""
