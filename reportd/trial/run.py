@@ -12,6 +12,7 @@ from reportd.broker.message import Message
 from reportd.clock import Clock
 from reportd.errors import ReportdError, UnavailableError
 from reportd.limits.limiter import Grant, Limiter, Now
+from reportd.model.content import Content
 from reportd.model.ledger import Step, answers_of
 from reportd.model.request import Request
 from reportd.partners.body import Body
@@ -80,7 +81,7 @@ class Trial:
     patience_seconds: float = 600.0
     """The longest wait that is waited for."""
 
-    def run(self, request: Request) -> list[bytes]:
+    def run(self, request: Request) -> list[Content]:
         """Work on a request; return its answers that hold rows.
 
         Raises `RefusedError`, `ImpatientError`, and `InvalidMessageError` for a request that the
@@ -98,7 +99,7 @@ class _Loop:
     limiter: Limiter = field(init=False)
     tries: int = 0
     throttled: int = 0
-    bodies: dict[str, bytes] = field(default_factory=dict)
+    bodies: dict[str, Content] = field(default_factory=dict)
     calls: int = 0
 
     def __post_init__(self) -> None:
@@ -117,7 +118,7 @@ class _Loop:
         now = self._now()
         self.limiter.start(Now(now.mono - before, now.wall - before, now.boot - before))
 
-    def run(self) -> list[bytes]:
+    def run(self) -> list[Content]:
         trial = self.trial
         caller = PartnerCaller(
             {trial.partner.name: trial.partner}, self, trial.credentials, trial.clock.wall
@@ -195,11 +196,11 @@ class _Loop:
         )
         entry.picked.update(verdict.picked)
 
-    def _kept(self) -> list[bytes]:
+    def _kept(self) -> list[Content]:
         return [self.bodies[step.file] for step in answers_of(self.entry.steps)]
 
     @staticmethod
-    def _body(answer: Answer | Failure, verdict: Verdict) -> list[bytes]:
+    def _body(answer: Answer | Failure, verdict: Verdict) -> list[Content]:
         return [] if verdict.empty or isinstance(answer, Failure) else [answer.body]
 
     def _throttled(self, verdict: Verdict) -> None:

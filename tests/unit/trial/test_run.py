@@ -10,6 +10,7 @@ import pytest
 
 from reportd.config.secrets import Secret
 from reportd.errors import ConfigError, InvalidMessageError
+from reportd.model.content import Content
 from reportd.partners.partner import Partner
 from reportd.partners.recording import Recorder, new_recording, read_request
 from reportd.partners.verdict import Outcome, Verdict
@@ -84,7 +85,7 @@ class Stage:
     def waiting(self, seconds: float, why: str) -> None:
         self.waits.append((seconds, why))
 
-    def run(self, **fields: Any) -> list[bytes]:
+    def run(self, **fields: Any) -> list[Content]:
         return self.trial.run(request(**fields))
 
 
