@@ -19,7 +19,7 @@ from reportd.partners.answer_spec import CsvSpec, ListsSpec
 from reportd.partners.auth_spec import AuthSpec, BasicSpec, OAuth2Spec, SecretName
 from reportd.partners.call_spec import NextSpec
 from reportd.partners.report_spec import ParamSpec, ReportSpec
-from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.rule_spec import GrowingSpec, RuleSpec, UsageSpec, WaitRuleSpec, WaitsSpec
 from reportd.partners.spec import LimitSpec, PartnerSpec, RetrySpec
 from reportd.partners.step_spec import AdoptSpec, PollSpec, SplitSpec, StepSpec
 from reportd.sinks.columns import ColumnSpec
@@ -30,8 +30,11 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "auth.basic": BasicSpec,
     "auth.oauth2": OAuth2Spec,
     "limits": LimitSpec,
+    "waits": WaitsSpec,
+    "waits.slow_down, waits.quota": GrowingSpec,
     "retry": RetrySpec,
     "slow_down, quota, transient": WaitRuleSpec,
+    "usage": UsageSpec,
     "reports.NAME": ReportSpec,
     "reports.NAME.params": ParamSpec,
     "reports.NAME.next": NextSpec,

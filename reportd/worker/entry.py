@@ -48,6 +48,8 @@ class Entry:
     strikes: int = 0
     attempts: int = 0
     """Failed tries since the last outage; a throttled or quota answer is none."""
+    told_to_wait: int = 0
+    """How often in a row a partner told this request alone to wait."""
     unexpected: int = 0
     restarts: int = 0
     """How often what was made for it failed, or was gone."""
