@@ -107,8 +107,7 @@ def _refused(error: RefusedError, stage: Stage) -> int:
         sample_text = error.verdict.sample.decode("utf-8", "replace")
         print(f"The answer begins: {harmless(sample_text)}", file=sys.stderr)
     _show_replay(stage)
-    later = error.verdict.outcome in (Outcome.TRANSIENT, Outcome.QUOTA)
-    return EXIT_UNAVAILABLE if later else 1
+    return EXIT_UNAVAILABLE if error.verdict.outcome is Outcome.TRANSIENT else 1
 
 
 def _show_columns(columns: Mapping[str, Any], seen: Sample) -> None:

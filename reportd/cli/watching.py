@@ -57,6 +57,10 @@ class Watch:
             also = f" (these fit, too: {', '.join(others)})" if others else ""
             self._say(f"     rule {first} decides{also}")
         self._say(f"     {_meaning(verdict)}")
+        for pace in verdict.paces:
+            self._say(
+                f"     nearly spent, it says: the {pace.scope} waits {duration(pace.wait_seconds)}"
+            )
         for name, value in verdict.picked.items():
             self._say(f"     picked {name} = {_shown(value, self.secrets)}")
         for name in verdict.volatile:

@@ -28,9 +28,6 @@ from reportd.worker.judge import scope_of
 
 TRIES_MOST = 3
 """How often a failed call is made in all: whoever tries a file wants to see what is wrong."""
-UNTOLD_FIRST_SECONDS = 1.0
-"""First wait where a partner says "slow down" and not how long; each next one is twice that."""
-UNTOLD_MOST_SECONDS = 60.0
 CLEAR_SECONDS = 1.0
 """How long no call is made at the beginning: another trial may just have ended."""
 _TRIED_AGAIN = (Outcome.TRANSIENT, Outcome.EXPIRED, Outcome.FAILED)
@@ -96,6 +93,7 @@ class _Loop:
     trial: Trial
     request: Request
     entry: Entry = field(init=False)
+    rules: Rules = field(init=False)
     limiter: Limiter = field(init=False)
     tries: int = 0
     throttled: int = 0
@@ -103,7 +101,7 @@ class _Loop:
     calls: int = 0
 
     def __post_init__(self) -> None:
-        rules = Rules(self.trial.partner)
+        rules = self.rules = Rules(self.trial.partner)
         self.entry = Entry(
             message=Message("", 0, 0, None, b""),
             request=self.request,
@@ -127,8 +125,7 @@ class _Loop:
         while True:
             grant = self._take_turn()
             answer, verdict = caller.call(self.entry)
-            if verdict.unsent:
-                self.limiter.give_back(grant)
+            self._charged(grant, verdict)
             trial.watcher.judged(answer, verdict, self._matching(answer))
             if verdict.outcome is Outcome.OK and verdict.next_cursor is None:
                 return [*self._kept(), *self._body(answer, verdict)]
@@ -145,6 +142,15 @@ class _Loop:
         trial = self.trial
         known = trial.credentials.secrets_of(trial.partner.auth_plan(self.request))
         return (*known, *secrets_in_urls(self.entry.volatile))
+
+    def _charged(self, grant: Grant, verdict: Verdict) -> None:
+        """Let limits know what became of a call, and what the partner says of them."""
+        if verdict.unsent:
+            self.limiter.give_back(grant)
+        else:
+            self.limiter.answered(grant, is_error=verdict.is_server_error)
+        for pace in verdict.paces:
+            self._block(pace.scope, pace.wait_seconds)
 
     def _follow(self, answer: Answer | Failure, verdict: Verdict) -> None:
         """Do what a verdict asks for before the next call."""
@@ -204,26 +210,31 @@ class _Loop:
         return [] if verdict.empty or isinstance(answer, Failure) else [answer.body]
 
     def _throttled(self, verdict: Verdict) -> None:
-        """Wait as told; a spent quota of which nobody says when it is new ends the trial."""
-        wait = verdict.wait_seconds
-        why = "as the partner says"
-        if wait is None and verdict.outcome is Outcome.QUOTA:
-            raise RefusedError(verdict)
+        retry = self.rules.retry
+        wait, why = verdict.wait_seconds, "as the partner says"
         if wait is None:
-            wait = min(UNTOLD_FIRST_SECONDS * 2**self.throttled, UNTOLD_MOST_SECONDS)
+            usual = retry.quota if verdict.outcome is Outcome.QUOTA else retry.slow_down
+            wait = (verdict.growing or usual).after(self.throttled)
             why = "the partner does not say how long"
         self.throttled += 1
-        self.limiter.block(scope_of(self.entry, verdict.scope), wait, self._now())
+        if verdict.scope != "call":
+            self._block(verdict.scope, wait)
         self._wait(wait, why)
+
+    def _block(self, per: str, seconds: float) -> None:
+        self.limiter.block(scope_of(self.entry, per), seconds, self._now())
 
     def _try_again(self, verdict: Verdict) -> None:
         self.tries += 1
-        retry = self.trial.partner.spec.retry
+        retry = self.rules.retry
         if self.tries >= min(TRIES_MOST, retry.attempts):
             raise RefusedError(verdict)
-        told = verdict.wait_seconds
-        grown = min(retry.base_seconds * 2 ** (self.tries - 1), retry.max_seconds)
-        self._wait(grown if told is None else told, f"try {self.tries + 1} follows")
+        wait = verdict.wait_seconds
+        if wait is None and verdict.growing is not None:
+            wait = verdict.growing.after(self.tries - 1)
+        if wait is None:
+            wait = min(retry.base_seconds * 2 ** (self.tries - 1), retry.max_seconds)
+        self._wait(wait, f"try {self.tries + 1} follows")
 
     def _take_turn(self) -> Grant:
         """Wait until every limit has room, and take from each."""

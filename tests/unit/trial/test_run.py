@@ -113,14 +113,26 @@ def test_slow_down_is_obeyed() -> None:
 
 
 def test_a_slow_down_without_a_word_how_long() -> None:
-    """Waits grow; a spent quota of which nobody knows the end is not waited for."""
+    """Waits grow as a worker's do; a spent quota takes longer than anybody wants to wait."""
     stage = Stage(partner(BUSY), answer(b"", 429), answer(b"", 429), answer({"data": []}))
     stage.run()
     assert [1.0, 2.0] == [seconds for seconds, _ in stage.waits]
 
     stage = Stage(partner("quota = [{ status = 403 }]\n"), answer(b"", 403))
-    with pytest.raises(RefusedError, match="quota"):
+    with pytest.raises(ImpatientError, match="the partner does not say how long"):
         stage.run()
+
+
+def test_what_usage_says_slows_down() -> None:
+    """A good answer that says that a limit is nearly spent keeps the next call back."""
+    usage = "usage = [{ used = 'header:X-Usage', wait_seconds = 20 }]\n"
+    of = partner(usage, 'next = { cursor = "next", query = "after" }\n')
+    stage = Stage(of, answer({"data": [], "next": "b"}, x_usage="90"), answer({"data": []}))
+
+    stage.run()
+
+    assert [0.0, 20.0] == [at for at, _ in stage.calls]
+    assert [(20.0, "the limit per account")] == stage.waits
 
 
 def test_patience_has_an_end() -> None:
