@@ -15,12 +15,12 @@ from reportd.limits.limiter import Grant, Limiter, Now
 from reportd.model.content import Content
 from reportd.model.ledger import Step, answers_of
 from reportd.model.request import Request
-from reportd.partners.body import Body
+from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.recording import Send
 from reportd.partners.scrubbing import secrets_in_urls
 from reportd.partners.verdict import Outcome, Verdict
-from reportd.transport.credentials import Credentials
+from reportd.transport.credentials import Auth, Credentials
 from reportd.transport.exchange import Answer, Call, Failure
 from reportd.worker.calling import PartnerCaller, Rules
 from reportd.worker.entry import Entry
@@ -49,13 +49,11 @@ class ImpatientError(UnavailableError):
 class Watcher(Protocol):
     """Is told what happens; shows no secret."""
 
-    def calling(self, number: int, call: Call, secrets: Collection[str]) -> None:
-        """Take note of a call that is about to be sent."""
+    def calling(self, number: int, step: str, call: Call, secrets: Collection[str]) -> None:
+        """Take note of a call that is about to be sent; a report of one step has no ``step``."""
         ...
 
-    def judged(
-        self, outcome: Answer | Failure, verdict: Verdict, matching: Collection[str]
-    ) -> None:
+    def judged(self, outcome: Answer | Failure, verdict: Verdict, fitting: Collection[str]) -> None:
         """Take note of its answer; of the rules that fit it the first one decided."""
         ...
 
@@ -126,7 +124,7 @@ class _Loop:
             grant = self._take_turn()
             answer, verdict = caller.call(self.entry)
             self._charged(grant, verdict)
-            trial.watcher.judged(answer, verdict, self._matching(answer))
+            trial.watcher.judged(answer, verdict, self._fitting(answer))
             if verdict.outcome is Outcome.OK and verdict.next_cursor is None:
                 return [*self._kept(), *self._body(answer, verdict)]
             self._follow(answer, verdict)
@@ -134,7 +132,8 @@ class _Loop:
     def send(self, call: Call) -> Answer | Failure:
         """Send what the caller renders, and let it be seen."""
         self.calls += 1
-        self.trial.watcher.calling(self.calls, call, self._secrets())
+        step = self._flow().step(self.entry.cursor).name
+        self.trial.watcher.calling(self.calls, step, call, self._secrets())
         return self.trial.send(call)
 
     def _secrets(self) -> Collection[str]:
@@ -257,15 +256,15 @@ class _Loop:
         self.trial.watcher.waiting(seconds, why)
         self.trial.pause(seconds)
 
-    def _matching(self, answer: Answer | Failure) -> list[str]:
+    def _fitting(self, answer: Answer | Failure) -> list[str]:
         """Return every rule that fits an answer: the first one decided."""
-        if isinstance(answer, Failure):
-            return []
-        partner = self.trial.partner
-        body = Body(answer.body, partner.reports[self.request.report].spec)
-        return [
-            rule.label for rule in partner.rules_for(answer.status) if rule.matches(answer, body)
-        ]
+        return (
+            [] if isinstance(answer, Failure) else self._flow().fitting(self.entry.cursor, answer)
+        )
+
+    def _flow(self) -> Flow:
+        entry = self.entry
+        return Flow(self.trial.partner, self.request, Auth(), entry.picked, entry.volatile)
 
     def _now(self) -> Now:
         clock = self.trial.clock
