@@ -37,9 +37,10 @@ _HOST = re.compile(
     r"|^\[[0-9a-f:.]+\](?::\d{1,5})?$"
 )
 _AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
-_WAIT = re.compile(r"^(header:[A-Za-z0-9-]+(:.+)?|body:.+)$", re.DOTALL)
+_WAIT = re.compile(r"^(header:[A-Za-z0-9-]+(:.+)?|body:.+|text:.+)$", re.DOTALL)
+_WAIT_GROUPS = frozenset({"hours", "minutes", "seconds", "milliseconds"})
 _PICKED = re.compile(r"^picked\.[a-z][a-z0-9_]{0,63}$")
-_UNTIL = re.compile(r"^midnight \S+$")
+_UNTIL = re.compile(r"^(hour|(midnight|([01]\d|2[0-3]):[0-5]\d) \S+)$")
 
 
 def known_roots(text: str, roots: Collection[str]) -> None:
@@ -132,8 +133,14 @@ def authority(url: str) -> tuple[str, str]:
 
 def _wait(text: str) -> str:
     if not _WAIT.match(text):
-        raise ValueError("write header:NAME, header:NAME:JMESPATH or body:JMESPATH")
+        raise ValueError("write header:NAME, header:NAME:JMESPATH, body:JMESPATH or text:REGEX")
     kind, _, rest = text.partition(":")
+    if kind == "text":
+        unknown = sorted(set(re.compile(_regex(rest)).groupindex) - _WAIT_GROUPS)
+        if unknown:
+            hint = did_you_mean(unknown[0], _WAIT_GROUPS)
+            raise ValueError(f"a group named {unknown[0]!r} says no unit; {hint}")
+        return text
     expression = rest if kind == "body" else rest.partition(":")[2]
     if expression:
         compile_pick(expression)
@@ -142,8 +149,9 @@ def _wait(text: str) -> str:
 
 def _until(text: str) -> str:
     if not _UNTIL.match(text):
-        raise ValueError('write "midnight ZONE", like "midnight America/Los_Angeles"')
-    known_zone(text.partition(" ")[2])
+        raise ValueError('write "midnight ZONE", "03:00 ZONE" (like America/Los_Angeles) or "hour"')
+    if text != "hour":
+        known_zone(text.partition(" ")[2])
     return text
 
 
@@ -193,6 +201,8 @@ Statuses = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array"}, {"type": "string"}]}),
 ]
 Per = Literal["partner", "credential", "account", "report"]
+Scope = Literal["partner", "credential", "account", "report", "call"]
+"""What waits."""
 QueryValue = Annotated[
     Any,
     PlainValidator(_query_value),

@@ -19,10 +19,12 @@ from reportd.partners.partner import Partner, Report, render_call
 from reportd.partners.picking import PickError
 from reportd.partners.picks import Source, check_recordable, picked_from
 from reportd.partners.redaction import redacted, redacted_reason
-from reportd.partners.rules import Rule, seconds_from
+from reportd.partners.rules import Rule
 from reportd.partners.steps import Poll, State, Step
 from reportd.partners.templates import Values
+from reportd.partners.usage import paces
 from reportd.partners.verdict import Cursor, Outcome, Verdict
+from reportd.partners.waits import seconds_from
 from reportd.partners.way import Way
 from reportd.transport.credentials import Auth
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
@@ -142,7 +144,19 @@ class Flow:
     # --- judging ---------------------------------------------------------------------------
 
     def judge(self, cursor: Cursor, outcome: Answer | Failure, now_wall: float) -> Verdict:
-        """Return what an answer to a cursor's call means: the partner's rules, then the table."""
+        """Return what an answer to a cursor's call means, and what it says of limits."""
+        verdict = self._judged(cursor, outcome, now_wall)
+        if isinstance(outcome, Failure):
+            return verdict
+        if self._partner.usage:
+            body = Body(outcome.body, self.step(cursor).answers)
+            scope = self._partner.slowed_by(self._report.name)
+            slower = paces(self._partner.usage, outcome, body, scope, now_wall)
+            verdict = replace(verdict, paces=slower)
+        return replace(verdict, is_server_error=True) if outcome.status >= 500 else verdict
+
+    def _judged(self, cursor: Cursor, outcome: Answer | Failure, now_wall: float) -> Verdict:
+        """Return what it means: the partner's rules, then the table."""
         if isinstance(outcome, Failure):
             kind = _FAILURES.get(outcome.kind, Outcome.TRANSIENT)
             hint = "; see max_answer_mib" if outcome.kind is FailureKind.TOO_LARGE else ""
@@ -183,6 +197,7 @@ class Flow:
             outcome=rule.outcome,
             reason=f"HTTP {answer.status}: {why}",
             wait_seconds=rule.wait_seconds(answer, body, now_wall),
+            growing=rule.growing,
             scope=rule.scope or self._partner.slowed_by(self._report.name),
             sample=self._sample(step, body),
         )
@@ -250,7 +265,7 @@ class Flow:
             if pager is not None:
                 call = self._call_of(cursor)
                 if step.is_data and self._report.spec.format != "csv":
-                    body.rows(self._report.rows)
+                    body.row_count(self._report.rows)
                 following = pager.next(cursor, call, answer, body, self._secrets)
         except BrokenAnswerError as error:
             return self._refused(Outcome.TRANSIENT, step, answer, body, str(error))

@@ -19,6 +19,7 @@ from reportd.partners.rules import Rule, compile_rule
 from reportd.partners.spec import LimitSpec, PartnerSpec, allowed_hosts
 from reportd.partners.steps import Step, check_early, compile_steps
 from reportd.partners.templates import Values, in_url, suspicious
+from reportd.partners.usage import compile_usage
 from reportd.transport.credentials import AuthPlan
 from reportd.transport.exchange import Call
 
@@ -74,6 +75,7 @@ class Partner:
         self.hosts = allowed_hosts(spec)
         self._slowed = {name: _narrowest_scope(spec.limits, name) for name in spec.reports}
         self._rules = tuple(compile_rule(*each) for each in spec.rules())
+        self.usage = tuple(compile_usage(each) for each in spec.usage)
         self._rules_of: dict[int, tuple[Rule, ...]] = {}
         self._auth = compile_auth(name, spec.auth, allow_private=spec.allow_private)
 

@@ -15,10 +15,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from reportd.config.docstrings import field_texts
+from reportd.partners.answer_spec import CsvSpec, ListsSpec
 from reportd.partners.auth_spec import AuthSpec, BasicSpec, OAuth2Spec, SecretName
 from reportd.partners.call_spec import NextSpec
-from reportd.partners.report_spec import CsvSpec, ParamSpec, ReportSpec
-from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.report_spec import ParamSpec, ReportSpec
+from reportd.partners.rule_spec import GrowingSpec, RuleSpec, UsageSpec, WaitRuleSpec, WaitsSpec
 from reportd.partners.spec import LimitSpec, PartnerSpec, RetrySpec
 from reportd.partners.step_spec import AdoptSpec, PollSpec, SplitSpec, StepSpec
 from reportd.sinks.columns import ColumnSpec
@@ -29,12 +30,16 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "auth.basic": BasicSpec,
     "auth.oauth2": OAuth2Spec,
     "limits": LimitSpec,
+    "waits": WaitsSpec,
+    "waits.slow_down, waits.quota": GrowingSpec,
     "retry": RetrySpec,
     "slow_down, quota, transient": WaitRuleSpec,
+    "usage": UsageSpec,
     "reports.NAME": ReportSpec,
     "reports.NAME.params": ParamSpec,
     "reports.NAME.next": NextSpec,
     "reports.NAME.csv": CsvSpec,
+    "reports.NAME.lists": ListsSpec,
     "reports.NAME.steps": StepSpec,
     "reports.NAME.steps.poll": PollSpec,
     "reports.NAME.steps.adopt": AdoptSpec,

@@ -19,7 +19,7 @@ from reportd.partners.auth_spec import AuthSpec
 from reportd.partners.call_spec import CallSpec
 from reportd.partners.fields import Host, Per, authority
 from reportd.partners.report_spec import ReportSpec
-from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.rule_spec import RuleSpec, UsageSpec, WaitRuleSpec, WaitsSpec
 from reportd.partners.step_spec import StepSpec
 from reportd.transport.guard import refusal, split_pattern
 
@@ -53,11 +53,16 @@ class LimitSpec(Section):
     """How much longer than ``seconds`` a window is taken, for clocks and networks that differ."""
     reports: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
     """Only calls of these reports count; default: all."""
+    counts: Literal["calls", "errors"] = "calls"
+    """errors: answers with 5xx, where a partner allows so many. A call under way takes a place,
+    which it gives back unless it fails so; with none left its scope waits."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.burst is not None and self.meter != "bucket":
             raise FieldProblems({"burst": 'only with meter = "bucket"'})
+        if self.counts == "errors" and self.meter == "bucket":
+            raise FieldProblems({"counts": 'errors not with meter = "bucket"; use sliding'})
         if self.meter == "sliding" and self.calls > SLIDING_MOST:
             raise FieldProblems(
                 {"calls": f"at most {SLIDING_MOST}: a sliding window remembers each; use fixed"}
@@ -93,6 +98,8 @@ class PartnerSpec(Section):
     """How calls are authorized."""
     limits: Annotated[tuple[LimitSpec, ...], BeforeValidator(as_tuple)] = ()
     """What the partner allows; a call waits until every limit that counts it has room."""
+    waits: WaitsSpec = WaitsSpec()
+    """How long it is waited where neither an answer nor a rule says so."""
     retry: RetrySpec = RetrySpec()
     """How often and how soon a failed call is tried again."""
     partitions: Annotated[int | None, Field(ge=1, le=10_000)] = None
@@ -107,6 +114,8 @@ class PartnerSpec(Section):
     """Answers that mean: the day's quota is spent."""
     transient: Annotated[tuple[WaitRuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: try again."""
+    usage: Annotated[tuple[UsageSpec, ...], BeforeValidator(as_tuple)] = ()
+    """What answers say of the use of limits: their scope slows down before it is refused."""
     permanent: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: this request can never work."""
     unauthorized: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()

@@ -9,14 +9,15 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from reportd.errors import InvalidMessageError
+from reportd.partners.answer_spec import CsvSpec
 from reportd.partners.call_spec import CallSpec
 from reportd.partners.paging import Pager, compile_pager
 from reportd.partners.picking import Pick, compile_pick
 from reportd.partners.picks import Source as PickSource
 from reportd.partners.picks import compile_picks, needs_json
-from reportd.partners.report_spec import CsvSpec, ReportSpec
+from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rule_spec import RuleSpec
-from reportd.partners.rules import Rule, Source, compile_rule, compile_source
+from reportd.partners.rules import Rule, compile_rule
 from reportd.partners.step_spec import PollSpec, StepSpec
 from reportd.partners.templates import (
     Builder,
@@ -29,6 +30,7 @@ from reportd.partners.templates import (
     mentions,
     plain,
 )
+from reportd.partners.waits import Source, compile_source
 
 State = Literal["too_big", "failed", "cancelled", "expired", "empty", "done", "pending"]
 STATES: tuple[State, ...] = (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Outcome(StrEnum):
@@ -33,6 +33,25 @@ class Outcome(StrEnum):
     """Ask for less: ``next_cursor`` says how; not an attempt."""
 
 
+class Growing(NamedTuple):
+    """A wait that grows while a partner goes on refusing."""
+
+    first_seconds: float
+    factor: float
+    most_seconds: float
+
+    def after(self, times: int) -> float:
+        """Return the wait after so many refusals in a row before this one."""
+        return min(self.first_seconds * self.factor ** min(times, 30), self.most_seconds)
+
+
+class Pace(NamedTuple):
+    """What slows down although nothing was refused: a kind of scope, and for how long."""
+
+    scope: str
+    wait_seconds: float
+
+
 Cursor = dict[str, str]
 """What a flow goes on from; it stands in step records: no secret is in it. Empty: the first call.
 
@@ -57,6 +76,12 @@ class Verdict:
     scope: str = ""
     """THROTTLED, QUOTA: which limit's ``per`` waits (``partner``, ``account``, ...): what the rule
     names, else the narrowest that counts the call; empty: the account."""
+    paces: tuple[Pace, ...] = ()
+    """What waits because the partner says that its limits are nearly spent; of any outcome."""
+    is_server_error: bool = False
+    """Whether the partner answered with 5xx: some count those against whoever asked."""
+    growing: Growing | None = None
+    """How long where ``wait_seconds`` is None; None: as the file says of its class."""
     next_cursor: Cursor | None = None
     """OK: the next call's cursor; None: that was the last answer. Of PENDING it is not recorded."""
     empty: bool = False

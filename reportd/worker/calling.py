@@ -16,8 +16,9 @@ from reportd.limits.limiter import LimitRule, Scope
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
+from reportd.partners.rule_spec import GrowingSpec
 from reportd.partners.spec import LimitSpec
-from reportd.partners.verdict import Outcome, Verdict
+from reportd.partners.verdict import Growing, Outcome, Verdict
 from reportd.partners.way import StaleCursorError
 from reportd.transport.credentials import Auth, Credentials
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
@@ -54,6 +55,8 @@ class Rules:
             max_seconds=retry.max_seconds,
             hold_seconds=retry.hold_seconds,
             give_up_seconds=retry.give_up_seconds,
+            slow_down=_growing(partner.spec.waits.slow_down),
+            quota=_growing(partner.spec.waits.quota),
         )
 
     def check(self, request: Request) -> None:
@@ -82,6 +85,10 @@ class Rules:
         )
 
 
+def _growing(spec: GrowingSpec) -> Growing:
+    return Growing(spec.first_seconds, spec.growth, spec.most_seconds)
+
+
 def _kind(limit: LimitSpec, index: int) -> str:
     """Return the kind of a limit's scope: its own, where it counts some reports only."""
     return f"{limit.per}#{index}" if limit.reports else limit.per
@@ -104,6 +111,7 @@ def _limit_rule(limit: LimitSpec, index: int) -> LimitRule:
         meter=limit.meter,
         burst=max(1, (limit.burst or 1) // 2),
         margin_seconds=margin,
+        counts=limit.counts,
     )
 
 

@@ -11,6 +11,7 @@ from random import Random
 
 from reportd.broker.message import Message
 from reportd.limits.limiter import Now
+from reportd.model.content import Content
 from reportd.model.ledger import End, PublishedFile, Step
 from reportd.partners.parts import cut
 from reportd.partners.verdict import Outcome, Verdict
@@ -32,7 +33,7 @@ from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
 from reportd.worker.fence import Fence
 from reportd.worker.intake import Intake
-from reportd.worker.judge import DeadError, Judge
+from reportd.worker.judge import DeadError, Judge, scope_of
 from reportd.worker.ledger import KnownEnd, LedgerImage
 from reportd.worker.partition import Looked, Misfit, Partition, PartnerRules, RestoredTopic
 from reportd.worker.reading import Reading
@@ -347,7 +348,7 @@ class Engine:
         self._ready(partition, entry, first=True)
 
     def answered(
-        self, entry: Entry, verdict: Verdict, body: bytes, sent_at: float, now: Now
+        self, entry: Entry, verdict: Verdict, body: Content, sent_at: float, now: Now
     ) -> None:
         """Take a judged answer to a call that left at ``sent_at`` (monotonic seconds)."""
         partition = self._call_over(entry)
@@ -359,6 +360,9 @@ class Engine:
             return
         if grant is not None:
             partition.limiter.sent(grant, sent_at)
+            partition.limiter.answered(grant, is_error=verdict.is_server_error)
+        for pace in verdict.paces:
+            partition.limiter.block(scope_of(entry, pace.scope), pace.wait_seconds, now)
         if verdict.outcome in _GOES_ON:
             self._goes_on(partition, entry, verdict, now)
             return
@@ -427,6 +431,7 @@ class Engine:
         self._heard(partition, entry)
 
     def _heard(self, partition: Partition, entry: Entry) -> None:
+        entry.told_to_wait = 0
         for scope in entry.scopes:
             partition.throttled_times.pop(scope, None)
         if partition.circuits.answered(entry.request):

@@ -10,6 +10,7 @@ from confluent_kafka import TopicPartition
 from reportd.broker.commits import SentCommits
 from reportd.broker.keys import partition_of
 from reportd.errors import FencedError, OutputError
+from reportd.model.content import whole
 from reportd.model.ledger import answers_of, parse_ledger_record
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
@@ -410,7 +411,7 @@ class Process:
             if isinstance(job, Spool):
                 self._guard(entry)()
                 file = f"{entry.request.id}-{entry.replay}.{entry.generation}.{len(entry.steps)}"
-                self._store.spool(file, job.body)
+                self._store.spool(file, whole(job.body))
                 self.engine.spooled(entry, file, len(job.body), "-", now)
                 return
             self._publish(job, entry)
@@ -425,7 +426,9 @@ class Process:
         if request.account in partner.plan.killers:
             raise Crash("parsing a killer")
         bodies = [self._store.spooled[step.file] for step in answers_of(entry.steps)]
-        tables = partner.tables(request, [body for body in (*bodies, job.body) if body])
+        if isinstance(job.body, bytes) and job.body:
+            bodies.append(job.body)
+        tables = partner.tables(request, bodies)
         if tables is None:
             self.engine.unparsable(entry, Misfit("not data"), now)
             return
