@@ -114,6 +114,19 @@ def test_a_picked_url_is_kept_nowhere_and_gets_no_credential() -> None:
         assert "s3.amazonaws" not in shown
 
 
+def test_a_redirect_to_a_file() -> None:
+    """It may lead to the step's hosts; the call that has the credential goes to the partner's."""
+    text = ADS.replace("{{ picked.url }}", "https://{{ params.hour }}/f/{{ picked.report }}")
+    walk = at_poll(text.replace('hour = "all"', 'hour = "api.acme.com"'))
+    walk.take(answer({"status": "COMPLETED", "url": "x"}))
+    walk.take(answer([]))
+    assert walk.calls[-1].hosts == ("api.acme.com", "*.s3.amazonaws.com")
+
+    walk.fields = {"params": {"hour": "a.s3.amazonaws.com"}}
+    with pytest.raises(InvalidMessageError, match="not a host"):
+        walk.flow().call({"step": "download"})
+
+
 def test_a_picked_url_of_the_partner_itself_is_authorized() -> None:
     """Some partners serve the file from where the report was made."""
     own = "https://api.acme.com/files/1"
