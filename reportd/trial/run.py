@@ -27,9 +27,6 @@ from reportd.worker.judge import scope_of
 
 TRIES_MOST = 3
 """How often a failed call is made in all: whoever tries a file wants to see what is wrong."""
-UNTOLD_FIRST_SECONDS = 1.0
-"""First wait where a partner says "slow down" and not how long; each next one is twice that."""
-UNTOLD_MOST_SECONDS = 60.0
 CLEAR_SECONDS = 1.0
 """How long no call is made at the beginning: another trial may just have ended."""
 _TRIED_AGAIN = (Outcome.TRANSIENT, Outcome.EXPIRED, Outcome.FAILED)
@@ -128,6 +125,10 @@ class _Loop:
             answer, verdict = caller.call(self.entry)
             if verdict.unsent:
                 self.limiter.give_back(grant)
+            else:
+                self.limiter.answered(grant, is_error=verdict.is_server_error)
+            for pace in verdict.paces:
+                self.limiter.block(scope_of(self.entry, pace.scope), pace.wait_seconds, self._now())
             trial.watcher.judged(answer, verdict, self._matching(answer))
             if verdict.outcome is Outcome.OK and verdict.next_cursor is None:
                 return [*self._kept(), *self._body(answer, verdict)]
@@ -206,10 +207,11 @@ class _Loop:
         """Wait as told; a spent quota of which nobody says when it is new ends the trial."""
         wait = verdict.wait_seconds
         why = "as the partner says"
-        if wait is None and verdict.outcome is Outcome.QUOTA:
+        if wait is None and verdict.growing is None and verdict.outcome is Outcome.QUOTA:
             raise RefusedError(verdict)
         if wait is None:
-            wait = min(UNTOLD_FIRST_SECONDS * 2**self.throttled, UNTOLD_MOST_SECONDS)
+            usual = Rules(self.trial.partner).retry.slow_down
+            wait = (verdict.growing or usual).after(self.throttled)
             why = "the partner does not say how long"
         self.throttled += 1
         self.limiter.block(scope_of(self.entry, verdict.scope), wait, self._now())
