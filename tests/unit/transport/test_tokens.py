@@ -268,6 +268,21 @@ def test_it_is_stored_before_it_is_used(clock: HandClock, tmp_path: Path) -> Non
     assert tokens(server, clock, TokenMemory(), notes).token(ROTATES) == "access-2"
 
 
+def test_a_process_that_dies_while_it_stores_loses_nothing(
+    clock: HandClock, tmp_path: Path
+) -> None:
+    """What it had got stands in the VM's own file; the next one stores it."""
+    server, notes = Rotating(), Notes()
+    notes.fails = lambda name: _killed(name) if name.endswith("link") else None
+    with pytest.raises(KilledError):
+        tokens(server, clock, TokenFolder(tmp_path), notes).token(ROTATES)
+
+    notes.fails = lambda _name: None
+    clock.now += 61
+    assert tokens(server, clock, TokenFolder(tmp_path), notes).token(ROTATES) == "access-1"
+    assert len(server.forms) == 1
+
+
 def test_an_output_that_is_away_costs_no_refresh(clock: HandClock) -> None:
     """Without a lease nothing is sent: the token would be used up for nothing."""
     server, notes = Rotating(), Notes()
