@@ -36,6 +36,24 @@ class UnavailableError(ReportdError):
     """Something outside is away (broker, output); it is worth trying again later."""
 
 
+class NotYetError(UnavailableError):
+    """A credential is not at hand yet; nothing is wrong with it, as far as is known."""
+
+    def __init__(self, message: str, wait_seconds: float) -> None:
+        """Say what is waited for, and when to ask again."""
+        super().__init__(message)
+        self.args = (message, wait_seconds)
+        self.wait_seconds = wait_seconds
+
+    def __str__(self) -> str:
+        """Say what is waited for."""
+        return str(self.args[0])
+
+
+class CredentialRefusedError(ReportdError):
+    """A token server refuses a credential: somebody has to authorize anew."""
+
+
 class BrokerError(UnavailableError):
     """The broker did not do what it was asked."""
 

@@ -45,6 +45,13 @@ CALLS = Declared(
     "many transient or auth: look at the partner or the credential.",
     ("partner", "outcome"),
 )
+TOKEN_REQUESTS = Declared(
+    "reportd_token_requests_total",
+    "counter",
+    "Requests to token servers by outcome: minted, refused, failed. Any refused: a credential was "
+    "revoked; `reportctl status` names it. Failed for long: its token server is away.",
+    ("partner", "outcome"),
+)
 CALL_SECONDS = Declared(
     "reportd_call_duration_seconds",
     "histogram",
@@ -123,8 +130,8 @@ OPEN_REQUESTS = Declared(
     "reportd_open_requests",
     "gauge",
     "Requests on this VM's partitions that have not ended, by state: ready, in_flight, limit, "
-    "backoff, quota, scheduled, held, parked, unread. Sum over VMs. Held: a partner refuses; "
-    "parked: read again later; unread: still in Kafka.",
+    "backoff, quota, pending, scheduled, held, parked, unread. Sum over VMs. Pending: the partner "
+    "is at it; held: it refuses; parked: read again later; unread: still in Kafka.",
     ("partner", "state"),
 )
 OLDEST_OPEN = Declared(
@@ -253,8 +260,8 @@ SUNSET_DAYS = Declared(
 VMS_LIVE = Declared("reportd_vms_live", "gauge", "VMs of the group that are alive, this one too.")
 
 COUNTED: tuple[Declared, ...] = (
-    CALLS, CALL_SECONDS, ANSWER_BYTES, REQUESTS_ENDED, REQUEST_SECONDS, ROWS, FILES, FILE_BYTES,
-    COMMITS, FORWARDED, RECEIPTS, REBALANCES,
+    CALLS, TOKEN_REQUESTS, CALL_SECONDS, ANSWER_BYTES, REQUESTS_ENDED, REQUEST_SECONDS, ROWS,
+    FILES, FILE_BYTES, COMMITS, FORWARDED, RECEIPTS, REBALANCES,
 )  # fmt: skip
 OBSERVED: tuple[Declared, ...] = (
     OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
@@ -328,6 +335,7 @@ class Metrics:
         """Make every counter; use `of_process` or `in_memory`, which choose where they live."""
         self.registry = CollectorRegistry()
         self.calls = CounterOf(CALLS, self.registry)
+        self.token_requests = CounterOf(TOKEN_REQUESTS, self.registry)
         self.call_seconds = HistogramOf(CALL_SECONDS, self.registry)
         self.answer_bytes = CounterOf(ANSWER_BYTES, self.registry)
         self.requests_ended = CounterOf(REQUESTS_ENDED, self.registry)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from reportd.cli.commands import check, dead, leave, reload, schedule, status, topics
+from reportd.cli.commands import check, dead, leave, partner, reload, schedule, status, topics
 from reportd.errors import (
     EXIT_CONFIG,
     EXIT_UNAVAILABLE,
@@ -20,6 +20,8 @@ from reportd.errors import (
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
+
+INTERRUPTED = 130
 
 
 class Command(Protocol):
@@ -34,7 +36,7 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: tuple[Command, ...] = (check, topics, status, dead, reload, leave, schedule)
+COMMANDS: tuple[Command, ...] = (check, partner, topics, status, dead, reload, leave, schedule)
 
 
 def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:
@@ -47,7 +49,10 @@ def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None, commands: Sequence[Command] = COMMANDS) -> int:
-    """Run one command; return its exit status: 78 configuration, 75 not there yet, else 1."""
+    """Run one command; return its exit status: 78 configuration, 75 not there yet, else 1.
+
+    Whoever is tired of waiting presses Ctrl-C: 130, as shells say it.
+    """
     args = parser(commands).parse_args(argv)
     try:
         status: int = args.run(args)
@@ -60,6 +65,8 @@ def main(argv: Sequence[str] | None = None, commands: Sequence[Command] = COMMAN
     except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
         sys.stderr.close()
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return status
 
 

@@ -15,10 +15,14 @@ import orjson
 from pydantic import ValidationError
 
 from reportd.config.base import Origin
-from reportd.config.problems import Location, problems_of
+from reportd.config.merging import Merged
+from reportd.config.problems import problems_of
 from reportd.config.secrets import SecretsFolder
 from reportd.config.settings import Settings
 from reportd.errors import ConfigError
+
+CATALOGUE = Path(__file__).parents[1] / "partners" / "catalogue"
+"""The partners that come with reportd: what files of the partners' folder may extend."""
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 _OWN = (("workers", "machine_id"), ("metrics", "listen"))
@@ -52,13 +56,15 @@ class Folders:
     secrets: SecretsFolder = field(repr=False)
 
 
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+def load(
+    path: Path, environ: Mapping[str, str] = os.environ, catalogue: Path = CATALOGUE
+) -> Config:
     """Load a configuration.
 
     Raises `ConfigError` with every problem of every file, each as ``file: section.key: ...``.
     """
     path = path.absolute()
-    merged = _Merged(path)
+    merged = Merged(path)
     problems: list[str] = []
     for each in _files(path):
         try:
@@ -72,7 +78,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         settings = Settings.model_validate(merged.data, context=Origin(path.parent, secrets))
     except ValidationError as error:
         raise ConfigError(*problems_of(error, Settings, merged.file_of)) from None
-    return Config(settings, path, _hash(merged.data, settings.partners_folder), secrets)
+    config_hash = _hash(merged.data, settings.partners_folder, catalogue)
+    return Config(settings, path, config_hash, secrets)
 
 
 def folders(path: Path, environ: Mapping[str, str] = os.environ) -> Folders | None:
@@ -81,7 +88,7 @@ def folders(path: Path, environ: Mapping[str, str] = os.environ) -> Folders | No
     None: the file is not there, or not TOML.
     """
     path = path.absolute()
-    merged = _Merged(path)
+    merged = Merged(path)
     for each in _files(path):
         try:
             merged.add(each, read_toml(each))
@@ -129,41 +136,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: nested too deeply") from None
 
 
-class _Merged:
-    """Several files as one table, and which file each key came from."""
-
-    def __init__(self, first: Path) -> None:
-        self.data: dict[str, Any] = {}
-        self._first = first
-        self._files: dict[Location, Path] = {}
-
-    def add(self, path: Path, data: Mapping[str, Any]) -> None:
-        """Lay a file over what is there: tables are merged, anything else is replaced."""
-        self._lay(self.data, data, path, ())
-
-    def file_of(self, location: Location) -> Path:
-        """Return the file that a location, or the nearest thing around it, stands in."""
-        for length in range(len(location), 0, -1):
-            if location[:length] in self._files:
-                return self._files[location[:length]]
-        return self._first
-
-    def _lay(self, onto: dict[str, Any], data: Mapping[str, Any], path: Path, at: Location) -> None:
-        for key, value in data.items():
-            here: Location = (*at, key)
-            self._files[here] = path
-            there = onto.get(key)
-            if isinstance(value, dict) and not ({"secret"} & (value.keys() | _keys(there))):
-                onto[key] = there if isinstance(there, dict) else {}
-                self._lay(onto[key], value, path, here)
-            else:
-                onto[key] = value
-
-
-def _keys(value: Any) -> set[str]:
-    return set(value) if isinstance(value, dict) else set()
-
-
 def _secrets_folder(
     data: Mapping[str, Any], base: Path, environ: Mapping[str, str]
 ) -> SecretsFolder:
@@ -173,22 +145,36 @@ def _secrets_folder(
     return SecretsFolder.of(base / folder, environ)
 
 
-def _hash(data: Mapping[str, Any], partners_folder: Path) -> str:
+def _hash(data: Mapping[str, Any], partners_folder: Path, catalogue: Path) -> str:
     shared = dict(data)
     for section, own in _OWN:
         if isinstance(shared.get(section), dict):
             others = {k: v for k, v in shared.pop(section).items() if k != own}
             shared |= {section: others} if others else {}
     digest = hashlib.sha256(orjson.dumps(shared, option=orjson.OPT_SORT_KEYS))
-    for part in _partner_files(partners_folder):
+    for part in _partner_files(partners_folder, catalogue):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
 
 
-def _partner_files(folder: Path) -> Iterator[bytes]:
+def _partner_files(folder: Path, catalogue: Path) -> Iterator[bytes]:
+    """Yield names and contents of a folder's files, and of those of the catalogue they extend."""
     for path in sorted(folder.glob("*.toml")):
         yield path.name.encode(errors="surrogateescape")
-        try:
-            yield path.read_bytes()
-        except OSError:
-            yield b""  # loading the partners says what is wrong with it
+        content = _content(path)
+        yield content
+        yield from (_content(each) for each in catalogue.glob("*.toml") if _extends(content, each))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # loading the partners says what is wrong with it
+
+
+def _extends(content: bytes, base: Path) -> bool:
+    try:
+        return tomllib.loads(content.decode()).get("extends") == base.stem
+    except (ValueError, RecursionError):
+        return False

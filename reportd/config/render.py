@@ -4,17 +4,16 @@
 declarations; a test says when they are not current.
 """
 
-import json
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from reportd.config.kafka import REFUSED, SECRET
 from reportd.config.reference import Setting, Table, table_of
 from reportd.config.schedule import ScheduleSettings
 from reportd.config.settings import Settings
+from reportd.config.toml import toml_key, toml_value
 
 _WIDTH = 92
 _RENDERED = """\
@@ -131,25 +130,6 @@ def _assignments(setting: Setting) -> Iterator[str]:
             yield f"#{toml_key(key)} = {toml_value(value)}"
     else:
         yield f"{mark}{toml_key(setting.name)} = {toml_value(setting.sample)}"
-
-
-def toml_key(key: str) -> str:
-    """Return a key as TOML wants it written."""
-    return key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
-
-
-def toml_value(value: Any) -> str:
-    """Return a value as TOML."""
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{toml_key(key)} = {toml_value(each)}" for key, each in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(toml_value(each) for each in value)}]"
-    if isinstance(value, Path):
-        return json.dumps(str(value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _rst(table: Table) -> Iterator[str]:

@@ -4,7 +4,7 @@ Read by the enqueuer and by the tools; the daemon needs none of it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -232,10 +232,12 @@ def ask_problems(
     schedule: Schedule,
     reports: Mapping[str, Mapping[str, object]],
     formats: tuple[str, ...],
+    catalogue: Collection[str] = (),
 ) -> list[str]:
     """Return what a schedule asks for that nobody has: partners, reports, formats.
 
-    ``reports`` are the known reports by partner and name.
+    ``reports`` are the known reports by partner and name; ``catalogue`` names the partners that
+    a file could extend.
     """
     problems = []
 
@@ -246,6 +248,9 @@ def ask_problems(
         of_partner = reports.get(ask.partner)
         if of_partner is None:
             hint = did_you_mean(ask.partner, reports)
+            if ask.partner in catalogue:
+                own = f'{ask.partner}.toml with extends = "{ask.partner}"'
+                hint = f"the catalogue has it: put {own} among the partners"
             say(number, "report", f"there is no partner {ask.partner!r}; {hint}")
         elif ask.report_name not in of_partner:
             hint = did_you_mean(ask.report_name, of_partner)

@@ -63,7 +63,13 @@ class DaemonSource:
     """Plans for the supervisor, from the configuration on disk."""
 
     def __init__(
-        self, first: Loaded, me: Vm, board: Board, metrics_folder: Path, clock: Clock
+        self,
+        first: Loaded,
+        me: Vm,
+        board: Board,
+        metrics_folder: Path,
+        tokens_folder: Path,
+        clock: Clock,
     ) -> None:
         """Start with what was loaded already; every later plan is read from disk anew."""
         self._path = first.config.path
@@ -71,6 +77,7 @@ class DaemonSource:
         self._me = me
         self._board = board
         self._metrics_folder = metrics_folder
+        self._tokens_folder = tokens_folder
         self._clock = clock
         self._listens = ""
 
@@ -139,6 +146,7 @@ class DaemonSource:
                 stop_requested=context.stop.requested,
                 leaves=context.stop.for_good,
                 metrics=Metrics.of_process(self._metrics_folder, context.name),
+                tokens_folder=self._tokens_folder,
                 tls=tls,
             )
 
@@ -185,8 +193,8 @@ def run(path: Path) -> int:
     log.setup(first.config.settings.log.level)
     set_up_library()
     board = Board(FIRST_WORKER_SLOT + max(_most_workers(first.config), SPARE_WORKERS))
-    with metrics_folder(os.environ) as folder:
-        source = DaemonSource(first, me, board, folder, clock)
+    with metrics_folder(os.environ) as folder, tokens_folder(os.environ) as tokens:
+        source = DaemonSource(first, me, board, folder, tokens, clock)
         herald = Herald(
             Notifier(),
             board.slot(SUPERVISOR_SLOT),
@@ -241,6 +249,20 @@ def metrics_folder(environ: Mapping[str, str]) -> Iterator[Path]:
         yield folder
         return
     folder = Path(tempfile.mkdtemp(prefix="reportd-metrics-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def tokens_folder(environ: Mapping[str, str]) -> Iterator[Path]:
+    """Give a private folder for access tokens: in systemd's runtime directory, or a passing one."""
+    runtime = runtime_folder(environ)
+    if runtime is not None:
+        yield runtime / "tokens"
+        return
+    folder = Path(tempfile.mkdtemp(prefix="reportd-tokens-"))
     try:
         yield folder
     finally:

@@ -21,6 +21,7 @@ from reportd.enqueue.runs_topic import BrokerCluster
 from reportd.enqueue.spark_engine import SparkEngine, spark_engine
 from reportd.enqueue.spark_requests import Kafka
 from reportd.errors import ConfigError
+from reportd.partners.extending import catalogue_files
 from reportd.partners.load import load_partners
 from reportd.partners.partner import FORMATS, Partner
 
@@ -87,7 +88,7 @@ def _load(config: Config, name: str) -> tuple[Schedule, dict[str, Partner]]:
         problems += error.problems
     if schedule is not None and not problems:
         reports = {partner.name: partner.reports for partner in partners.values()}
-        problems += ask_problems(schedule, reports, FORMATS)
+        problems += ask_problems(schedule, reports, FORMATS, catalogue_files())
     if problems or schedule is None:
         raise ConfigError(*problems)
     return schedule, partners

@@ -35,9 +35,20 @@ class LimitRule:
     meter: MeterName = "bucket"
     burst: float = 1.0
     margin_seconds: float = 0.0
+    counts: Literal["calls", "errors"] = "calls"
 
     def meter_at(self, now: Now) -> Meter:
-        """Return a new meter, spent."""
+        """Return a new meter, spent; one of errors half: what came before is not known.
+
+        Spent whole, every start would keep its scope from all calls for a window.
+        """
+        meter = self._spent_at(now)
+        if self.counts == "errors":
+            for _ in range(self.calls - self.calls // 2):
+                meter.give_back(now.wall if meter.wall else now.mono)
+        return meter
+
+    def _spent_at(self, now: Now) -> Meter:
         if self.meter == "sliding":
             return SlidingWindow(self.calls, self.seconds, self.margin_seconds, now.mono)
         if self.meter == "fixed":
@@ -64,6 +75,8 @@ class Grant(NamedTuple):
 
     meters: tuple[Meter, ...]
     at: Now
+    of_errors: tuple[Meter, ...] = ()
+    """Those that keep their charge only if the partner answers with an error."""
 
 
 class Limiter:
@@ -74,6 +87,7 @@ class Limiter:
         self._rules: dict[str, list[LimitRule]] = {}
         for rule in rules:
             self._rules.setdefault(rule.per, []).append(rule)
+        self._with_errors = {rule.per for rule in rules if rule.counts == "errors"}
         self._meters: dict[Scope, tuple[Meter, ...]] = {}
         self._blocked_until: dict[Scope, float] = {}
         self._born: Now | None = None
@@ -94,20 +108,35 @@ class Limiter:
 
     def take(self, scopes: Iterable[Scope], now: Now) -> Grant:
         """Charge one call; only after `blocked` returned None for the same ``now``."""
-        meters = tuple(meter for scope in scopes for meter in self._meters_of(scope, now))
+        meters: list[Meter] = []
+        of_errors: list[Meter] = []
+        for scope in scopes:
+            found = self._meters_of(scope, now)
+            meters += found
+            if scope.per in self._with_errors:
+                rules = self._rules[scope.per]
+                of_errors += [
+                    m for m, rule in zip(found, rules, strict=True) if rule.counts == "errors"
+                ]
         for meter in meters:
             meter.take(now.wall if meter.wall else now.mono)
-        return Grant(meters, now)
+        return Grant(tuple(meters), now, tuple(of_errors))
 
     def give_back(self, grant: Grant) -> None:
         """Undo a charge whose call was never sent."""
         for meter in grant.meters:
             meter.give_back(grant.at.wall if meter.wall else grant.at.mono)
 
+    def answered(self, grant: Grant, *, is_error: bool) -> None:
+        """Give back what only errors cost, unless the answer was one."""
+        if not is_error:
+            for meter in grant.of_errors:
+                meter.give_back(grant.at.wall if meter.wall else grant.at.mono)
+
     def sent(self, grant: Grant, sent_at: float) -> None:
         """Correct a charge by when its call really left, in monotonic seconds."""
         for meter in grant.meters:
-            if not meter.wall:
+            if not meter.wall and meter not in grant.of_errors:
                 meter.sent(grant.at.mono, sent_at)
 
     def block(self, scope: Scope, seconds: float, now: Now) -> None:

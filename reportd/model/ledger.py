@@ -1,8 +1,9 @@
 """The records of ``ledger.<partner>``: end, step, grant. One partition belongs to one worker."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from reportd.errors import InvalidMessageError
 from reportd.model.base import Record, problems_of
@@ -59,12 +60,27 @@ class Step(Record):
     attempt: int
     step: int
     cursor: dict[str, str]
-    """What the flow goes on from: page number, cursor, next URL's path and query, report id."""
+    """What the flow goes on from: step, page number, cursor, next URL's path and query."""
     file: str
-    """The spool file, relative to the staging root."""
+    """The spool file, relative to the staging root; empty: the answer holds no rows."""
     bytes: int
     checksum: str
     calls: int = 0
+    picked: dict[str, JsonValue] = {}
+    """What later steps need of this answer, by name; never a URL that was picked."""
+    dropped: int = 0
+    """How many of the last answers with rows count no more: they will come in smaller parts."""
+
+
+def answers_of(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps whose answers hold the rows of a request, in their order."""
+    kept: list[Step] = []
+    for step in steps:
+        if step.dropped:
+            del kept[-step.dropped :]
+        if step.file:
+            kept.append(step)
+    return kept
 
 
 class Grant(Record):

@@ -6,13 +6,14 @@ Most urgent first: a terminal cuts the line.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-WAITING_FOR_THE_WORLD = frozenset({"scheduled", "quota", "held"})
+WAITING_FOR_THE_WORLD = frozenset({"scheduled", "quota", "pending", "held"})
 """States that no amount of work ends: they do not count for the ETA."""
 WAITING = {
     "limit": "for a limit",
     "scheduled": "for their day",
     "quota": "for a quota",
     "backoff": "to try again",
+    "pending": "for partners' reports",
     "held": "held",
 }
 """What requests wait for, by state, in words."""

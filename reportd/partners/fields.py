@@ -4,7 +4,7 @@ Pure declarations, used by `reportd.partners.spec` and `reportd.partners.report_
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -36,19 +36,26 @@ _HOST = re.compile(
     r"^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,62})\.)*[a-z0-9][a-z0-9-]{0,62}(?::\d{1,5})?$"
     r"|^\[[0-9a-f:.]+\](?::\d{1,5})?$"
 )
-_WAIT = re.compile(r"^(header:[A-Za-z0-9-]+(:.+)?|body:.+)$", re.DOTALL)
+_AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
+_WAIT = re.compile(r"^(header:[A-Za-z0-9-]+(:.+)?|body:.+|text:.+)$", re.DOTALL)
+_WAIT_GROUPS = frozenset({"hours", "minutes", "seconds", "milliseconds"})
 _PICKED = re.compile(r"^picked\.[a-z][a-z0-9_]{0,63}$")
-_UNTIL = re.compile(r"^midnight \S+$")
+_UNTIL = re.compile(r"^(hour|(midnight|([01]\d|2[0-3]):[0-5]\d) \S+)$")
 
 
-def _template(text: str) -> str:
-    unknown = sorted({path[0] for path in mentions(text)} - ROOTS)
+def known_roots(text: str, roots: Collection[str]) -> None:
+    """Check what a template speaks of; raises ``ValueError`` with a hint."""
+    unknown = sorted({path[0] for path in mentions(text)} - set(roots))
     if unknown:
-        raise ValueError(f"{{{{ {unknown[0]} }}}} is unknown; {did_you_mean(unknown[0], ROOTS)}")
+        raise ValueError(f"{{{{ {unknown[0]} }}}} is unknown; {did_you_mean(unknown[0], roots)}")
     for path in mentions(text):
         if path[0] == "request" and len(path) > 1 and path[1] not in REQUEST_FIELDS:
             hint = did_you_mean(path[1], REQUEST_FIELDS)
             raise ValueError(f"{{{{ request.{path[1]} }}}} is unknown; {hint}")
+
+
+def _template(text: str) -> str:
+    known_roots(text, ROOTS)
     return text
 
 
@@ -118,10 +125,22 @@ def _host(text: str) -> str:
     return text.lower()
 
 
+def authority(url: str) -> tuple[str, str]:
+    """Return scheme and authority of a URL's template; empty when the host is templated."""
+    found = _AUTHORITY.match(url)
+    return (found[1], found[2].lower()) if found else ("", "")
+
+
 def _wait(text: str) -> str:
     if not _WAIT.match(text):
-        raise ValueError("write header:NAME, header:NAME:JMESPATH or body:JMESPATH")
+        raise ValueError("write header:NAME, header:NAME:JMESPATH, body:JMESPATH or text:REGEX")
     kind, _, rest = text.partition(":")
+    if kind == "text":
+        unknown = sorted(set(re.compile(_regex(rest)).groupindex) - _WAIT_GROUPS)
+        if unknown:
+            hint = did_you_mean(unknown[0], _WAIT_GROUPS)
+            raise ValueError(f"a group named {unknown[0]!r} says no unit; {hint}")
+        return text
     expression = rest if kind == "body" else rest.partition(":")[2]
     if expression:
         compile_pick(expression)
@@ -130,8 +149,9 @@ def _wait(text: str) -> str:
 
 def _until(text: str) -> str:
     if not _UNTIL.match(text):
-        raise ValueError('write "midnight ZONE", like "midnight America/Los_Angeles"')
-    known_zone(text.partition(" ")[2])
+        raise ValueError('write "midnight ZONE", "03:00 ZONE" (like America/Los_Angeles) or "hour"')
+    if text != "hour":
+        known_zone(text.partition(" ")[2])
     return text
 
 
@@ -181,6 +201,8 @@ Statuses = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array"}, {"type": "string"}]}),
 ]
 Per = Literal["partner", "credential", "account", "report"]
+Scope = Literal["partner", "credential", "account", "report", "call"]
+"""What waits."""
 QueryValue = Annotated[
     Any,
     PlainValidator(_query_value),
@@ -190,4 +212,8 @@ QueryValue = Annotated[
 JsonBody = Annotated[dict[str, Any] | list[Any], AfterValidator(_json)]
 """A JSON value whose texts are templates."""
 Until = Annotated[str, AfterValidator(_until)]
-Waits = Annotated[tuple[Wait, ...], BeforeValidator(_as_list)]
+Waits = Annotated[
+    tuple[Wait, ...],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"items": {"type": "string"}, "type": "array"}]}),
+]

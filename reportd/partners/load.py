@@ -4,37 +4,43 @@ Called at start and reload and by the tools; reads files, changes nothing.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from reportd.config.load import read_toml
-from reportd.config.problems import problems_of
+from reportd.config.load import CATALOGUE
+from reportd.config.problems import Location, problems_of
 from reportd.errors import ConfigError
+from reportd.partners.extending import read_source
 from reportd.partners.partner import Partner
 from reportd.partners.spec import PartnerSpec
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 
 
-def load_partner(path: Path) -> Partner:
-    """Load ``<name>.toml``; raises `ConfigError` with every problem found."""
+def load_partner(path: Path, catalogue: Path = CATALOGUE) -> Partner:
+    """Load ``<name>.toml``, and what it extends; raises `ConfigError` with every problem found."""
     name = path.stem
     if not _NAME.match(name):
         raise ConfigError(
             f"{path}: the file's name is the partner's: a-z, 0-9 and _, a letter first"
         )
-    return Partner(name, parse_spec(read_toml(path), str(path)))
+    source = read_source(path, catalogue)
+    return Partner(name, _checked(source.data, source.where))
 
 
 def parse_spec(data: Mapping[str, Any], where: str) -> PartnerSpec:
     """Check what a partner file says; raises `ConfigError`, each problem begins with ``where``."""
+    return _checked(data, lambda _at: where)
+
+
+def _checked(data: Mapping[str, Any], where: Callable[[Location], str]) -> PartnerSpec:
     try:
         return PartnerSpec.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(*problems_of(error, PartnerSpec, lambda _at: where)) from None
+        raise ConfigError(*problems_of(error, PartnerSpec, where)) from None
 
 
 def partner_problems(folder: Path) -> tuple[str, ...]:

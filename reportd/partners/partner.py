@@ -13,21 +13,13 @@ from zoneinfo import ZoneInfo
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
 from reportd.partners.auth import compile_auth
-from reportd.partners.paging import Pager, compile_pager
 from reportd.partners.picking import Pick, compile_pick
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rules import Rule, compile_rule
 from reportd.partners.spec import LimitSpec, PartnerSpec, allowed_hosts
-from reportd.partners.templates import (
-    Builder,
-    Template,
-    Values,
-    compile_json,
-    compile_template,
-    in_header,
-    in_url,
-    suspicious,
-)
+from reportd.partners.steps import Step, check_early, compile_steps
+from reportd.partners.templates import Values, in_url, suspicious
+from reportd.partners.usage import compile_usage
 from reportd.transport.credentials import AuthPlan
 from reportd.transport.exchange import Call
 
@@ -43,13 +35,10 @@ class Report:
 
     name: str
     spec: ReportSpec
-    url: Template
-    query: tuple[tuple[str, Template], ...]
-    """Names are encoded, values are not."""
-    headers: tuple[tuple[str, Template], ...]
-    json: Builder | None
     rows: Pick
-    pager: Pager | None
+    steps: tuple[Step, ...]
+    may_split: bool
+    """Whether an answer may say that what is asked for is too big."""
 
     @property
     def max_answer_bytes(self) -> int:
@@ -80,13 +69,15 @@ class Partner:
         self.spec = spec
         self.key_scope: KeyScope = key_scope(spec.limits)
         self.reports: Mapping[str, Report] = {
-            key: _compile_report(key, report) for key, report in spec.reports.items()
+            key: _compile_report(key, report, bool(spec.too_big))
+            for key, report in spec.reports.items()
         }
         self.hosts = allowed_hosts(spec)
         self._slowed = {name: _narrowest_scope(spec.limits, name) for name in spec.reports}
         self._rules = tuple(compile_rule(*each) for each in spec.rules())
+        self.usage = tuple(compile_usage(each) for each in spec.usage)
         self._rules_of: dict[int, tuple[Rule, ...]] = {}
-        self._auth = compile_auth(spec.auth)
+        self._auth = compile_auth(name, spec.auth, allow_private=spec.allow_private)
 
     @property
     def partitions(self) -> int:
@@ -122,8 +113,6 @@ class Partner:
         report = self.reports.get(request.report)
         if request.partner != self.name or report is None:
             raise InvalidMessageError("report: this partner has no such report")
-        if report.spec.steps:
-            raise InvalidMessageError("report: its steps cannot be followed yet")
         unknown = [name for name in request.formats if name not in FORMATS]
         if unknown or len(set(request.formats)) != len(request.formats):
             raise InvalidMessageError(f"formats: each once, of {', '.join(FORMATS)}")
@@ -133,7 +122,10 @@ class Partner:
         self._check_texts(request)
         values = self.values(request)
         self.auth_plan(request)
-        render_call(self, report, values)
+        first, *later = report.steps
+        render_call(self, report, first, values)
+        for step in later:
+            check_early(step, values)
 
     @staticmethod
     def _check_texts(request: Request) -> None:
@@ -205,7 +197,7 @@ class Partner:
         """Return the names of the secrets that a request's calls need.
 
         For `reportd.transport.credentials.Credentials`. Raises `InvalidMessageError` when the
-        account's credential makes no plain file name.
+        account's credential makes no plain file name, or lacks what ``auth`` speaks of.
         """
         return self._auth(self.values(request))
 
@@ -245,46 +237,33 @@ def scope_value(partner: str, per: str, request: Request) -> str:
     return partner
 
 
-def render_call(partner: Partner, report: Report, values: Values, **rest: Any) -> Call:
-    """Render a report's first call, without auth; raises `InvalidMessageError`."""
-    url = report.url(values)
-    query = [f"{name}={quote(template(values), safe='')}" for name, template in report.query]
+def render_call(partner: Partner, report: Report, step: Step, values: Values, **rest: Any) -> Call:
+    """Render a step's call to the partner's hosts, without auth, page and body.
+
+    Raises `InvalidMessageError`.
+    """
+    url = step.url(values)
+    query = [f"{name}={quote(template(values), safe='')}" for name, template in step.query]
     if query:
         url += ("&" if "?" in url else "?") + "&".join(query)
+    headers = step.shared_headers + step.headers if step.shared_headers else step.headers
     return Call(
-        method="GET" if report.spec.get is not None else "POST",
+        method=step.method,
         url=url,
         hosts=partner.hosts,
-        headers={name: template(values) for name, template in report.headers},
-        timeout_seconds=report.spec.timeout_seconds,
+        headers={name: template(values) for name, template in headers},
+        timeout_seconds=step.timeout_seconds,
         max_answer_bytes=report.max_answer_bytes,
         allow_private=partner.spec.allow_private,
         **rest,
     )
 
 
-def _compile_report(name: str, spec: ReportSpec) -> Report:
-    rows = compile_pick(spec.rows)
-    query = [
-        (quote(key, safe=""), compile_template(_literal(value)))
-        for key, values in spec.query.items()
-        for value in (values if isinstance(values, tuple) else (values,))
-    ]
+def _compile_report(name: str, spec: ReportSpec, may_split: bool) -> Report:
     return Report(
         name=name,
         spec=spec,
-        url=compile_template(spec.url, in_url),
-        query=tuple(query),
-        headers=tuple(
-            (header, compile_template(text, in_header)) for header, text in spec.headers.items()
-        ),
-        json=None if spec.json_ is None else compile_json(spec.json_),
-        rows=rows,
-        pager=compile_pager(spec.next_, rows) if spec.next_ else None,
+        rows=compile_pick(spec.rows),
+        steps=compile_steps(spec),
+        may_split=may_split or any(step.poll and step.poll.too_big for step in spec.steps),
     )
-
-
-def _literal(value: str | float | bool) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)

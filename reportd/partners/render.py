@@ -16,10 +16,10 @@ from pydantic import BaseModel
 
 from reportd.config.docstrings import field_texts
 from reportd.partners.answer_spec import CsvSpec, ListsSpec
-from reportd.partners.auth_spec import AuthSpec, BasicSpec, SecretName
+from reportd.partners.auth_spec import AuthSpec, BasicSpec, OAuth2Spec, SecretName
 from reportd.partners.call_spec import NextSpec
 from reportd.partners.report_spec import ParamSpec, ReportSpec
-from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.rule_spec import GrowingSpec, RuleSpec, UsageSpec, WaitRuleSpec, WaitsSpec
 from reportd.partners.spec import LimitSpec, PartnerSpec, RetrySpec
 from reportd.partners.step_spec import AdoptSpec, PollSpec, SplitSpec, StepSpec
 from reportd.sinks.columns import ColumnSpec
@@ -28,9 +28,13 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "The file": PartnerSpec,
     "auth": AuthSpec,
     "auth.basic": BasicSpec,
+    "auth.oauth2": OAuth2Spec,
     "limits": LimitSpec,
+    "waits": WaitsSpec,
+    "waits.slow_down, waits.quota": GrowingSpec,
     "retry": RetrySpec,
     "slow_down, quota, transient": WaitRuleSpec,
+    "usage": UsageSpec,
     "reports.NAME": ReportSpec,
     "reports.NAME.params": ParamSpec,
     "reports.NAME.next": NextSpec,
@@ -54,6 +58,9 @@ and complete it: put ``#:schema`` and the path of ``docs/partner.schema.json`` i
 ``slow_down``, without the keys that begin with ``wait`` and without ``scope``.
 """
 
+_TAKEN_AWAY: Mapping[str, Any] = {"const": False}
+_WORDS = ("title", "description", "default")
+
 
 def page() -> str:
     """Return the reference."""
@@ -72,9 +79,30 @@ def schema() -> str:
             key = model.model_fields[name].alias or name
             described = {**shown["properties"][key], "description": text}
             shown["properties"][key] = dict(sorted(described.items()))
+    for short in (ColumnSpec, ParamSpec):
+        whole = found["$defs"][short.__name__]
+        found["$defs"][short.__name__] = {"anyOf": [{"type": "string"}, whole]}
+    _let_extend(found)
     return json.dumps(
         {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}, indent=1
     ) + "\n"  # fmt: skip
+
+
+def _let_extend(found: dict[str, Any]) -> None:
+    """Let a file that extends another one leave out what that has, and take away with false."""
+    needed = found.pop("required")
+    found["anyOf"] = [{"required": ["extends"]}, {"required": needed}]
+    report = found["$defs"][ReportSpec.__name__]
+    report.pop("required", None)
+    for table in (found, report):
+        for key, shown in table["properties"].items():
+            if isinstance(inner := shown.get("additionalProperties"), dict):
+                shown["additionalProperties"] = {"anyOf": [inner, _TAKEN_AWAY]}
+            for pattern, inner in shown.get("patternProperties", {}).items():
+                shown["patternProperties"][pattern] = {"anyOf": [inner, _TAKEN_AWAY]}
+            if shown.get("type") != "boolean":
+                described = {name: shown.pop(name) for name in _WORDS if name in shown}
+                table["properties"][key] = {"anyOf": [shown, _TAKEN_AWAY], **described}
 
 
 def rendered() -> dict[Path, str]:

@@ -14,11 +14,12 @@ from pydantic import BeforeValidator, Field, PrivateAttr, StringConstraints, mod
 from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
+from reportd.partners.accounts_spec import accounts_problems
 from reportd.partners.auth_spec import AuthSpec
 from reportd.partners.call_spec import CallSpec
-from reportd.partners.fields import Host, Per
+from reportd.partners.fields import Host, Per, authority
 from reportd.partners.report_spec import ReportSpec
-from reportd.partners.rule_spec import RuleSpec, WaitRuleSpec
+from reportd.partners.rule_spec import RuleSpec, UsageSpec, WaitRuleSpec, WaitsSpec
 from reportd.partners.step_spec import StepSpec
 from reportd.transport.guard import refusal, split_pattern
 
@@ -33,7 +34,6 @@ RULE_KINDS: Final = (
     "expired",
 )
 SLIDING_MOST = 100_000
-_AUTHORITY = re.compile(r"^([a-z]+)://([^/?#{}]+)(?:[/?#]|$)")
 
 
 class LimitSpec(Section):
@@ -53,11 +53,16 @@ class LimitSpec(Section):
     """How much longer than ``seconds`` a window is taken, for clocks and networks that differ."""
     reports: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
     """Only calls of these reports count; default: all."""
+    counts: Literal["calls", "errors"] = "calls"
+    """errors: answers with 5xx, where a partner allows so many. A call under way takes a place,
+    which it gives back unless it fails so; with none left its scope waits."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.burst is not None and self.meter != "bucket":
             raise FieldProblems({"burst": 'only with meter = "bucket"'})
+        if self.counts == "errors" and self.meter == "bucket":
+            raise FieldProblems({"counts": 'errors not with meter = "bucket"; use sliding'})
         if self.meter == "sliding" and self.calls > SLIDING_MOST:
             raise FieldProblems(
                 {"calls": f"at most {SLIDING_MOST}: a sliding window remembers each; use fixed"}
@@ -83,6 +88,8 @@ class RetrySpec(Section):
 class PartnerSpec(Section):
     """A whole partner file."""
 
+    extends: Name | None = None
+    """A partner of the catalogue that this file begins with; what stands here is laid over it."""
     hosts: Annotated[tuple[Host, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     """The only hosts that are ever called: ``api.acme.com``, ``*.acme.com``, ``host:port``."""
     allow_private: bool = False
@@ -91,6 +98,8 @@ class PartnerSpec(Section):
     """How calls are authorized."""
     limits: Annotated[tuple[LimitSpec, ...], BeforeValidator(as_tuple)] = ()
     """What the partner allows; a call waits until every limit that counts it has room."""
+    waits: WaitsSpec = WaitsSpec()
+    """How long it is waited where neither an answer nor a rule says so."""
     retry: RetrySpec = RetrySpec()
     """How often and how soon a failed call is tried again."""
     partitions: Annotated[int | None, Field(ge=1, le=10_000)] = None
@@ -105,6 +114,8 @@ class PartnerSpec(Section):
     """Answers that mean: the day's quota is spent."""
     transient: Annotated[tuple[WaitRuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: try again."""
+    usage: Annotated[tuple[UsageSpec, ...], BeforeValidator(as_tuple)] = ()
+    """What answers say of the use of limits: their scope slows down before it is refused."""
     permanent: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: this request can never work."""
     unauthorized: Annotated[tuple[RuleSpec, ...], BeforeValidator(as_tuple)] = ()
@@ -124,6 +135,10 @@ class PartnerSpec(Section):
     """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``."""
     reports: Annotated[dict[Name, ReportSpec], Field(min_length=1)]
     """What can be asked for: ``[reports.NAME]``, in schedules ``partner.NAME``."""
+    accounts: ReportSpec | None = None
+    """``[accounts]``, written as a report: how the accounts are listed that a credential can see.
+    Its columns are those of the accounts table: ``account`` (needed), ``timezone``, ``currency``,
+    ``credential``, ``active``, attributes. ``reportctl partner accounts`` asks it."""
 
     _rule_kinds: tuple[str, ...] = PrivateAttr(default=RULE_KINDS)
 
@@ -146,24 +161,24 @@ class PartnerSpec(Section):
         problems.update(self._url_problems())
         problems.update(self._header_problems())
         problems.update(self._rule_problems())
+        if self.accounts is not None:
+            found = accounts_problems(self.accounts)
+            problems.update({("accounts", *at): what for at, what in found})
         if problems:
             raise FieldProblems(problems)
         return self
 
     def _header_problems(self) -> Iterator[tuple[Location, str]]:
-        carried = {name.lower() for name in self.auth.headers}
-        if self.auth.bearer or self.auth.basic:
-            carried.add("authorization")
-        for name, report in self.reports.items():
+        carried = self.auth.carried()
+        for where, report in self.parts():
             tables = {(): report.headers, **{at: call.headers for at, call in report.calls()}}
             for at, headers in tables.items():
                 for header in headers:
                     if header.lower() in carried:
-                        key = ("reports", name, *at, "headers", header)
-                        yield key, "auth sets this header, too"
+                        yield (*where, *at, "headers", header), "auth sets this header, too"
 
     def _rule_problems(self) -> Iterator[tuple[Location, str]]:
-        steps = {step.name for report in self.reports.values() for step in report.steps}
+        steps = {step.name for _, report in self.parts() for step in report.steps}
         for kind, number, rule in self.rules():
             for name in rule.steps:
                 if name not in steps:
@@ -172,10 +187,11 @@ class PartnerSpec(Section):
 
     def _url_problems(self) -> Iterator[tuple[Location, str]]:
         hosts = allowed_hosts(self)
-        for report, at, call in self._calls():
+        yield from self.auth.token_problems(allow_private=self.allow_private)
+        for at, call in self._calls():
             if isinstance(call, StepSpec) and call.picked_url:
                 continue
-            key = ("reports", report, *at, "get" if call.get is not None else "post")
+            key = (*at, "get" if call.get is not None else "post")
             scheme, own = authority(call.url)
             if own:
                 where = f"{scheme}://{own}/"
@@ -185,10 +201,17 @@ class PartnerSpec(Section):
             elif not re.match(r"^https?://", call.url):
                 yield key, "write the whole URL, with https://"
 
-    def _calls(self) -> Iterator[tuple[str, Location, CallSpec]]:
-        for name, report in self.reports.items():
+    def _calls(self) -> Iterator[tuple[Location, CallSpec]]:
+        for where, report in self.parts():
             for at, call in report.calls():
-                yield name, at, call
+                yield (*where, *at), call
+
+    def parts(self) -> Iterator[tuple[Location, ReportSpec]]:
+        """Yield the reports, and the list of accounts, with their locations."""
+        for name, report in self.reports.items():
+            yield ("reports", name), report
+        if self.accounts is not None:
+            yield ("accounts",), self.accounts
 
     def rules(self) -> Iterator[tuple[str, int, RuleSpec]]:
         """Yield every rule in the file's order: kind, number within its kind, rule."""
@@ -197,19 +220,13 @@ class PartnerSpec(Section):
                 yield kind, number, rule
 
 
-def authority(url: str) -> tuple[str, str]:
-    """Return scheme and authority of a URL's template; empty when the host is templated."""
-    found = _AUTHORITY.match(url)
-    return (found[1], found[2].lower()) if found else ("", "")
-
-
 def allowed_hosts(spec: PartnerSpec) -> tuple[str, ...]:
     """Return the hosts; inside the house also with the ports that the file's own URLs name."""
     hosts = list(spec.hosts)
     if not spec.allow_private:
         return spec.hosts
     names = {split_pattern(host)[0] for host in hosts}
-    urls = [call.url for report in spec.reports.values() for _, call in report.calls()]
+    urls = [call.url for _, report in spec.parts() for _, call in report.calls()]
     for url in urls:
         _, own = authority(url)
         name, port = split_pattern(own)

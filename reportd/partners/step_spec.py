@@ -157,8 +157,8 @@ def step_problems(steps: Sequence[StepSpec]) -> Iterator[tuple[Location, str]]:
         url = step.picked_url
         if url in picked:
             yield from _volatile_problems(steps, number, url, picked[url])
-        if step.each and not step.data and number < len(steps) - 1:
-            yield (*at, "each"), "its answers lead nowhere; give data = true"
+        if not step.data and number < len(steps) - 1:
+            yield from _dataless_problems(step, at)
         for name in step.pick:
             if name in picked:
                 other = steps[picked[name]].name
@@ -176,11 +176,21 @@ def _uses(step: StepSpec) -> Iterator[tuple[Location, str]]:
                 yield key, path[1]
 
 
+def _dataless_problems(step: StepSpec, at: Location) -> Iterator[tuple[Location, str]]:
+    if step.each:
+        yield (*at, "each"), "its answers lead nowhere; give data = true"
+    pages = step.next_
+    if pages and pages.page is not None and not (pages.more or pages.pages or pages.total):
+        yield (*at, "next", "page"), "needs more, pages or total: there are no rows to count"
+
+
 def _volatile_problems(
     steps: Sequence[StepSpec], number: int, url: str, source: int
 ) -> Iterator[tuple[Location, str]]:
     """Yield what would keep a URL longer than from one call to the next."""
     at: Location = ("steps", number, "get" if steps[number].get is not None else "post")
+    if steps[source].next_:
+        yield ("steps", source, "next"), f"not where a URL is picked (picked.{url}): none is kept"
     if source != number - 1:
         yield at, f"picked.{url} is a URL: the step just before must pick it, URLs are not kept"
     for other, step in enumerate(steps):

@@ -19,6 +19,8 @@ from reportd.partners.filters import FILTERS
 
 ROOTS = frozenset({"account", "params", "from", "to", "request", "picked", "item"})
 """What a template may speak of; the last two only within steps."""
+SECRET_ROOTS = frozenset({"secrets", "token"})
+"""... and those of ``[auth]`` beside it."""
 REQUEST_FIELDS = ("id", "run", "report", "class")
 Values = Mapping[str, Any]
 Encode = Callable[[str], str]
@@ -105,7 +107,7 @@ def mentions(source: str) -> list[tuple[str, ...]]:
     found: set[tuple[str, ...]] = {(name,) for name in meta.find_undeclared_variables(tree)}
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         path = _path_of(node)
-        if path and path[0] in ROOTS:
+        if path and path[0] in ROOTS | SECRET_ROOTS:
             found.add(path)
     return sorted(found)
 

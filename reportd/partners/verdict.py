@@ -1,7 +1,9 @@
 """What an answer means: the vocabulary between partners (who judge) and the worker (who acts)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, NamedTuple
 
 
 class Outcome(StrEnum):
@@ -25,12 +27,38 @@ class Outcome(StrEnum):
     """Not done yet: ask again after ``wait_seconds``; not an attempt."""
     EXPIRED = "expired"
     """A URL that was picked does not work any more: polled for a fresh one; an attempt."""
+    FAILED = "failed"
+    """What was made failed, was cancelled, took too long or is gone: start over; an attempt."""
     TOO_BIG = "too_big"
-    """Ask for less: ``next_cursor`` says how; without one it cannot be split."""
+    """Ask for less: ``next_cursor`` says how; not an attempt."""
+
+
+class Growing(NamedTuple):
+    """A wait that grows while a partner goes on refusing."""
+
+    first_seconds: float
+    factor: float
+    most_seconds: float
+
+    def after(self, times: int) -> float:
+        """Return the wait after so many refusals in a row before this one."""
+        return min(self.first_seconds * self.factor ** min(times, 30), self.most_seconds)
+
+
+class Pace(NamedTuple):
+    """What slows down although nothing was refused: a kind of scope, and for how long."""
+
+    scope: str
+    wait_seconds: float
 
 
 Cursor = dict[str, str]
-"""What a flow goes on from; it stands in step records. Empty: the first call."""
+"""What a flow goes on from; it stands in step records: no secret is in it. Empty: the first call.
+
+``step``; ``page``, ``cursor`` or ``url`` of its pager, and ``calls``; ``item``, the index in the
+list; ``parts``, what of a split request is to be done; ``kept``, how many answers of the part give
+rows; ``since`` (epoch seconds) and ``polls``: when what is polled was made, how often it was.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +69,39 @@ class Verdict:
     reason: str = ""
     """Why, for people: no secret, bounded, no control characters."""
     wait_seconds: float | None = None
-    """How long the scope waits, as the partner said; None: it said nothing."""
+    """How long the scope waits, as the partner said; None: it said nothing. PENDING, and OK with a
+    next call: how long before that is made."""
+    jitter: float = 0.0
+    """PENDING, OK: by which share the wait may differ."""
     scope: str = ""
     """THROTTLED, QUOTA: which limit's ``per`` waits (``partner``, ``account``, ...): what the rule
     names, else the narrowest that counts the call; empty: the account."""
+    paces: tuple[Pace, ...] = ()
+    """What waits because the partner says that its limits are nearly spent; of any outcome."""
+    is_server_error: bool = False
+    """Whether the partner answered with 5xx: some count those against whoever asked."""
+    growing: Growing | None = None
+    """How long where ``wait_seconds`` is None; None: as the file says of its class."""
     next_cursor: Cursor | None = None
-    """OK: the next call's cursor; None: that was the last answer."""
+    """OK: the next call's cursor; None: that was the last answer. Of PENDING it is not recorded."""
     empty: bool = False
-    """OK: the answer says that there is no data; keep ``b""`` instead of its body."""
+    """OK: the answer holds no rows (there are none, or the step gives none); keep ``b""`` instead
+    of its body."""
+    picked: Mapping[str, Any] = field(default_factory=dict)
+    """OK: what later steps need of this answer; it is recorded."""
+    volatile: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """OK: URLs for the next call, kept in memory and used at once, or forgotten."""
+    dropped: int = 0
+    """TOO_BIG: how many of the last kept answers are of the part that was too big."""
+    part_days: int = 0
+    """TOO_BIG: how many days a part has from now on; 0: a single day is split."""
+    unsent: bool = False
+    """Nothing was sent: the credential is not at hand (THROTTLED) or refused (AUTH). No limit
+    counts it, and no metric of calls."""
     sample: bytes = field(default=b"", repr=False)
     """The beginning of a refused answer, redacted, for the dead letter; at most 4 KiB."""
+
+    @property
+    def is_recorded(self) -> bool:
+        """Say whether the next call waits for a step record: not where a URL is all that is new."""
+        return bool(self.picked) or not self.volatile or not self.empty

@@ -8,6 +8,7 @@ globs read names with ``_``)::
     _reportd/staging/<a>/<key>.<try>.<path hash>.receipt
     _reportd/receipts/<cd>/<path hash>.receipt           of published files that are not Parquet
     _reportd/spool/                                      see `reportd.sinks.answers`
+    _reportd/tokens/                                     see `reportd.sinks.notes`
 
 Every try has names of its own: a process that was stopped and wakes cannot write into what its
 successor stages. Used by workers.
@@ -37,6 +38,7 @@ from reportd.sinks.folders import (
     write_all,
 )
 from reportd.sinks.formats import read_footer
+from reportd.sinks.notes import LocalNotes
 from reportd.sinks.receipts import Receipt
 from reportd.sinks.staging import (
     OWN,
@@ -76,6 +78,7 @@ class LocalStore:
                 os.close(self.folders.open(*parts, make=True))
             self._identity = self._make_identity()
         self.answers = LocalAnswers(self.folders)
+        self.notes = LocalNotes(self.folders)
 
     @classmethod
     def of(cls, output: OutputSettings) -> Self:

@@ -9,6 +9,7 @@ its last object, and refuse a write that meets that moment::
     _reportd/staging/<key>/<try>.<path hash>.receipt
     _reportd/receipts/<cd>/<path hash>.receipt            of published files that are not Parquet
     _reportd/spool/<key>/<try>.<attempt>.<step>.zst       answers of many-call requests
+    _reportd/tokens/<credential>.<number>.<kind>          refresh tokens that rotate, sealed
 
 An object is complete and durable when the server has acknowledged it. Used by workers.
 """
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 STAGING = f"{OWN}/staging"
 RECEIPTS = f"{OWN}/receipts"
 SPOOL = f"{OWN}/spool"
+NOTES = f"{OWN}/tokens"
 _STORE = f"{OWN}/store"
 _KEEP = (f"{STAGING}/keep", f"{SPOOL}/keep")
 _MEMORY_BYTES = 1024 * 1024
@@ -62,6 +64,7 @@ class S3Store:
         for name in _KEEP:
             self._objects.create(name, b"")
         self.answers = S3Answers(self._objects)
+        self.notes = S3Notes(self._objects)
 
     @property
     def identity(self) -> str:
@@ -266,6 +269,31 @@ class S3Answers:
     def sweep(self, older_than_seconds: float, now: float, is_open: Callable[[str], bool]) -> int:
         """See `Answers.sweep`."""
         return _swept(self._objects, SPOOL, now - older_than_seconds, is_open)
+
+
+class S3Notes:
+    """See `reportd.sinks.store.Notes`; who may read the bucket may read them: they are sealed."""
+
+    def __init__(self, objects: Objects) -> None:
+        """Share the store's objects."""
+        self._objects = objects
+
+    def names(self, prefix: str) -> list[str]:
+        """See `Notes.names`."""
+        names = [found.key.removeprefix(f"{NOTES}/") for found in self._objects.below(NOTES)]
+        return [name for name in names if name.startswith(prefix)]
+
+    def create(self, name: str, data: bytes) -> bool:
+        """See `Notes.create`."""
+        return self._objects.create(f"{NOTES}/{name}", data)
+
+    def read(self, name: str) -> bytes | None:
+        """See `Notes.read`."""
+        return self._objects.read(f"{NOTES}/{name}")
+
+    def remove(self, name: str) -> None:
+        """See `Notes.remove`."""
+        self._objects.delete(f"{NOTES}/{name}")
 
 
 def _fitting(objects: Objects, receipt: Receipt, file: IO[bytes], key: str) -> Receipt | None:

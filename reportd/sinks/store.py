@@ -120,12 +120,40 @@ class Answers(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """Small files that all VMs see and reportd alone, each written once: see `SharedNotes`.
+
+    Thread-safe.
+    """
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names that begin so."""
+        ...
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file durably unless there is one; say whether it was written."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content, or None when there is none."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Delete a file; one that is gone already is fine."""
+        ...
+
+
 class OutputRoot(Store, Protocol):
     """All that a worker wants of its output."""
 
     @property
     def answers(self) -> Answers:
         """Where its spool lies."""
+        ...
+
+    @property
+    def notes(self) -> Notes:
+        """Where refresh tokens that rotate are kept."""
         ...
 
     @property

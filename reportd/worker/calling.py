@@ -1,22 +1,38 @@
 """What the engine and the executor need of a partner's file: rules, limits, one call."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Protocol
 
-from reportd.errors import ConfigError, InvalidMessageError
+from reportd.errors import (
+    ConfigError,
+    CredentialRefusedError,
+    InvalidMessageError,
+    NotYetError,
+    ReportdError,
+    UnavailableError,
+)
 from reportd.limits.limiter import LimitRule, Scope
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
+from reportd.partners.rule_spec import GrowingSpec
 from reportd.partners.spec import LimitSpec
-from reportd.partners.verdict import Outcome, Verdict
-from reportd.transport.client import Client
-from reportd.transport.credentials import Credentials
-from reportd.transport.exchange import Answer, Failure, FailureKind
+from reportd.partners.verdict import Growing, Outcome, Verdict
+from reportd.partners.way import StaleCursorError
+from reportd.transport.credentials import Auth, Credentials
+from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
 
 MARGIN_SHARE = 0.02
 MARGIN_MOST_SECONDS = 0.25
+
+LATE_SECONDS = 0.25
+"""A grant whose token took longer is given back: calls that were granted one after the other would
+leave together."""
+AWAY_SECONDS = 5.0
+"""When to come again where the VM's own folder of tokens does not work."""
 
 
 class Rules:
@@ -39,6 +55,8 @@ class Rules:
             max_seconds=retry.max_seconds,
             hold_seconds=retry.hold_seconds,
             give_up_seconds=retry.give_up_seconds,
+            slow_down=_growing(partner.spec.waits.slow_down),
+            quota=_growing(partner.spec.waits.quota),
         )
 
     def check(self, request: Request) -> None:
@@ -67,6 +85,10 @@ class Rules:
         )
 
 
+def _growing(spec: GrowingSpec) -> Growing:
+    return Growing(spec.first_seconds, spec.growth, spec.most_seconds)
+
+
 def _kind(limit: LimitSpec, index: int) -> str:
     """Return the kind of a limit's scope: its own, where it counts some reports only."""
     return f"{limit.per}#{index}" if limit.reports else limit.per
@@ -89,7 +111,16 @@ def _limit_rule(limit: LimitSpec, index: int) -> LimitRule:
         meter=limit.meter,
         burst=max(1, (limit.burst or 1) // 2),
         margin_seconds=margin,
+        counts=limit.counts,
     )
+
+
+class Sender(Protocol):
+    """What sends calls: `reportd.transport.client.Client`, or what takes its place."""
+
+    def send(self, call: Call) -> Answer | Failure:
+        """Send one call; never raises for trouble on the network."""
+        ...
 
 
 class PartnerCaller:
@@ -98,7 +129,7 @@ class PartnerCaller:
     def __init__(
         self,
         partners: Mapping[str, Partner],
-        client: Client,
+        client: Sender,
         credentials: Credentials,
         wall: Callable[[], float],
     ) -> None:
@@ -109,32 +140,58 @@ class PartnerCaller:
         self._wall = wall
 
     def call(self, entry: Entry) -> tuple[Answer | Failure, Verdict]:
-        """Make one call; a 401 is tried once more with secrets read anew."""
+        """Make one call; a 401 is tried once more with secrets read, or a token fetched, anew."""
         partner = self._partners[entry.request.partner]
         try:
             plan = partner.auth_plan(entry.request)
-            flow = Flow(partner, entry.request, self._credentials.auth(plan))
-            answer, verdict = self._exchange(flow, entry)
-            if verdict.outcome is Outcome.AUTH:
-                known = self._credentials.auth(plan)
-                fresh = self._credentials.refresh(plan)
-                if fresh != known:
-                    flow = Flow(partner, entry.request, fresh)
-                    answer, verdict = self._exchange(flow, entry)
+            asked_at = self._wall()
+            auth = self._credentials.auth(plan)
+            if self._wall() - asked_at > LATE_SECONDS:
+                raise NotYetError("its token has just come", 0.0)
+            answer, verdict = self._exchange(_flow(partner, entry, auth), entry)
+        except StaleCursorError as error:
+            return _unsent(str(error)), Verdict(outcome=Outcome.FAILED, reason=str(error))
         except InvalidMessageError as error:
             return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
-        except ConfigError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.AUTH, reason=str(error))
-        return answer, verdict
+        except (ConfigError, CredentialRefusedError, UnavailableError) as error:
+            return _unsent(str(error)), _without_credential(error)
+        if verdict.outcome is not Outcome.AUTH:
+            return answer, verdict
+        try:
+            fresh = self._credentials.refresh(plan, auth)
+        except (ConfigError, CredentialRefusedError) as error:
+            return answer, replace(verdict, reason=f"{verdict.reason}; {error}"[:500])
+        except UnavailableError as error:
+            return answer, replace(_without_credential(error), unsent=False)
+        if fresh == auth:
+            return answer, verdict
+        return self._exchange(_flow(partner, entry, fresh), entry)
 
     def secrets_of(self, request: Request) -> Collection[str]:
         """Return what a request's calls carry that must be seen nowhere; it was called before."""
         partner = self._partners[request.partner]
-        return self._credentials.auth(partner.auth_plan(request)).secrets
+        return self._credentials.secrets_of(partner.auth_plan(request))
 
     def _exchange(self, flow: Flow, entry: Entry) -> tuple[Answer | Failure, Verdict]:
         answer = self._client.send(flow.call(entry.cursor))
         return answer, flow.judge(entry.cursor, answer, self._wall())
+
+
+def _flow(partner: Partner, entry: Entry, auth: Auth) -> Flow:
+    return Flow(partner, entry.request, auth, entry.picked, entry.volatile)
+
+
+def _without_credential(error: ReportdError) -> Verdict:
+    """Return what follows where a credential is not there: it waits, or is refused."""
+    if not isinstance(error, UnavailableError):
+        return Verdict(outcome=Outcome.AUTH, reason=str(error)[:500], unsent=True)
+    return Verdict(
+        outcome=Outcome.THROTTLED,
+        reason=str(error)[:500],
+        wait_seconds=error.wait_seconds if isinstance(error, NotYetError) else AWAY_SECONDS,
+        scope="credential",
+        unsent=True,
+    )
 
 
 def _unsent(detail: str) -> Failure:

@@ -46,10 +46,14 @@ class Circuit:
             return
         enough = OUTAGE_FAILURES if len(self.accounts) > 1 else LONE_FAILURES
         if self.failures >= enough:
-            self.is_open = True
-            self.opened_at = now
-            self.probe_seconds = PROBE_FIRST_SECONDS
-            self.probe_at = now + self.probe_seconds
+            self.open(now)
+
+    def open(self, now: float) -> None:
+        """Let nothing but probes through from here on."""
+        self.is_open = True
+        self.opened_at = now
+        self.probe_seconds = PROBE_FIRST_SECONDS
+        self.probe_at = now + self.probe_seconds
 
     def succeeded(self) -> bool:
         """Count a success; True if it closed the circuit."""

@@ -13,6 +13,7 @@ from reportd.broker.message import Message
 from reportd.limits.limiter import Now
 from reportd.model.content import Content
 from reportd.model.ledger import End, PublishedFile, Step
+from reportd.partners.parts import cut
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.worker.actions import (
     Action,
@@ -32,7 +33,7 @@ from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
 from reportd.worker.fence import Fence
 from reportd.worker.intake import Intake
-from reportd.worker.judge import DeadError, Judge
+from reportd.worker.judge import DeadError, Judge, scope_of
 from reportd.worker.ledger import KnownEnd, LedgerImage
 from reportd.worker.partition import Looked, Misfit, Partition, PartnerRules, RestoredTopic
 from reportd.worker.reading import Reading
@@ -45,8 +46,14 @@ STEER_SECONDS = 0.01
 OUTPUT_PATIENCE_SECONDS = 120.0
 """A mount that hangs says nothing: after so long with no answer stored, it is called away."""
 
+VOLATILE_SECONDS = 60.0
+"""How old a picked URL may be when its call starts; an older one is asked for anew."""
+
 SUSPECTS_SECONDS = 0.05
 """How often it is looked whether a suspect, or a probe, may go."""
+
+_GOES_ON = (Outcome.PENDING, Outcome.TOO_BIG)
+"""Answers without rows that are no refusals."""
 
 
 class Engine:
@@ -215,6 +222,8 @@ class Engine:
             elif entry.steps:
                 entry.cursor = dict(entry.steps[-1].cursor)
                 entry.calls = entry.steps[-1].calls
+                for step in entry.steps:
+                    entry.picked.update(step.picked)
             self._ready(partition, entry)
 
     # --- calls -----------------------------------------------------------------------------
@@ -319,6 +328,10 @@ class Engine:
         entry.state = State.IN_FLIGHT
         if not entry.started_at:
             entry.started_at = now.wall
+        if entry.volatile and now.mono - entry.volatile_at > VOLATILE_SECONDS:
+            entry.volatile = {}
+        if partition.part_days and not entry.cursor:
+            self._cut(partition, entry)
         self.in_flight += 1
         self._in_flight_of[partition.partner] += 1
         partition.busy[entry] = None
@@ -339,19 +352,35 @@ class Engine:
     ) -> None:
         """Take a judged answer to a call that left at ``sent_at`` (monotonic seconds)."""
         partition = self._call_over(entry)
-        entry.calls += 1
+        if verdict.unsent and partition is not None:
+            self._give_back(partition, entry)
+        entry.calls += 0 if verdict.unsent else 1
         grant, entry.grant = entry.grant, None
         if partition is None:
             return
         if grant is not None:
             partition.limiter.sent(grant, sent_at)
+            partition.limiter.answered(grant, is_error=verdict.is_server_error)
+        for pace in verdict.paces:
+            partition.limiter.block(scope_of(entry, pace.scope), pace.wait_seconds, now)
+        if verdict.outcome in _GOES_ON:
+            self._goes_on(partition, entry, verdict, now)
+            return
         if verdict.outcome is not Outcome.OK:
+            entry.volatile = {}
+            if verdict.outcome is Outcome.FAILED:
+                self._start_over(entry)
             self._waits(partition, entry)
             try:
                 self._judge.refused(partition, entry, verdict, now)
             except DeadError as dead:
                 self._dead(partition, entry, dead, now)
             self._wake_early(partition, entry, now)
+            return
+        if verdict.volatile:
+            entry.volatile, entry.volatile_at = verdict.volatile, now.mono
+        if verdict.next_cursor is not None and not (body and verdict.is_recorded):
+            self._goes_on(partition, entry, verdict, now)
             return
         self._answered_well(partition, entry)
         entry.sent_at = sent_at
@@ -361,14 +390,48 @@ class Engine:
         if verdict.next_cursor is None:
             self._out.append(Finish(entry, body))
         else:
-            entry.next_cursor = verdict.next_cursor
+            entry.following = verdict
             self._out.append(Spool(entry, body))
+
+    def _goes_on(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Take an answer that holds no rows: wait, or write down where to go on, or do it."""
+        if verdict.outcome is Outcome.OK and not verdict.is_recorded:
+            # A fresh URL proves nothing yet: it is asked for again each time it does not work
+            self._heard(partition, entry)
+            entry.cursor = dict(verdict.next_cursor or {})
+            self._waits(partition, entry)
+            self._ready(partition, entry, first=True)
+            return
+        self._answered_well(partition, entry)
+        if verdict.outcome is Outcome.PENDING:
+            entry.cursor = dict(verdict.next_cursor or {})
+            self._waits(partition, entry)
+            self._judge.pending(partition, entry, verdict, now)
+            return
+        if verdict.outcome is Outcome.TOO_BIG:
+            of = (entry.request.report, entry.request.account)
+            partition.part_days[of] = verdict.part_days
+        entry.following = verdict
+        self._write_step(entry, verdict)
+
+    def _cut(self, partition: Partition, entry: Entry) -> None:
+        """Ask from the start for no more at once than what worked for the account before."""
+        request = entry.request
+        days = partition.part_days.get((request.report, request.account))
+        parts = None if days is None else cut(request.first_day, request.last_day, days)
+        if parts is not None:
+            entry.cursor = {"parts": str(parts)}
 
     def _answered_well(self, partition: Partition, entry: Entry) -> None:
         entry.attempts = 0
-        if not entry.unexpected:  # an answer that did not parse before proves nothing yet
+        # An answer that did not parse before, or a report that failed, proves nothing yet
+        if not entry.unexpected and not entry.restarts:
             entry.holds = entry.proofs = 0
             entry.first_failed_at = None
+        self._heard(partition, entry)
+
+    def _heard(self, partition: Partition, entry: Entry) -> None:
+        entry.told_to_wait = 0
         for scope in entry.scopes:
             partition.throttled_times.pop(scope, None)
         if partition.circuits.answered(entry.request):
@@ -395,10 +458,14 @@ class Engine:
         """Take note that an answer is durable; its step record goes into the ledger."""
         self._storing(-1, now)
         self._stored()
-        partition = self._partition_of(entry)
-        if partition is None or entry.next_cursor is None:
+        if self._partition_of(entry) is None or entry.following is None:
             return
         entry.body = b""
+        self._write_step(entry, entry.following, file, size, checksum)
+
+    def _write_step(
+        self, entry: Entry, verdict: Verdict, file: str = "", size: int = 0, checksum: str = ""
+    ) -> None:
         step = Step(
             id=entry.request.id,
             replay=entry.replay,
@@ -406,11 +473,13 @@ class Engine:
             offset=entry.message.offset,
             attempt=entry.generation,
             step=len(entry.steps) + 1,
-            cursor=entry.next_cursor,
+            cursor=verdict.next_cursor or {},
             file=file,
             bytes=size,
             checksum=checksum,
             calls=entry.calls,
+            picked=dict(verdict.picked),
+            dropped=verdict.dropped,
         )
         entry.state = State.ENDING
         self._out.append(WriteStep(entry, step))
@@ -425,9 +494,13 @@ class Engine:
         partition.image.need(position, book, entry.message.offset)
         entry.steps.append(step)
         entry.cursor = dict(step.cursor)
-        entry.next_cursor = None
+        entry.picked.update(step.picked)
+        following, entry.following = entry.following, None
         self._waits(partition, entry)
-        self._ready(partition, entry, first=True)
+        if following is not None and following.outcome is Outcome.OK and following.wait_seconds:
+            self._judge.pending(partition, entry, following, now)
+        else:
+            self._ready(partition, entry, first=True)
 
     def published(
         self, entry: Entry, files: tuple[PublishedFile, ...], newer_run: str, now: Now
@@ -573,7 +646,8 @@ class Engine:
     def _wake(self, partition: Partition, entry: Entry, now: Now) -> None:
         partition.held.pop(entry, None)
         if entry.state is not State.SCHEDULED:
-            self._ready(partition, entry, first=entry.state is State.LIMIT)
+            first = entry.state in (State.LIMIT, State.PENDING)
+            self._ready(partition, entry, first=first)
         elif (entry.request.not_before or 0.0) > now.wall:
             self._intake.schedule(partition, entry, now)
         else:
@@ -594,7 +668,9 @@ class Engine:
             entry.generation += 1
         entry.steps = []
         entry.cursor = {}
-        entry.next_cursor = None
+        entry.picked = {}
+        entry.volatile = {}
+        entry.following = None
 
     def _dead(self, partition: Partition, entry: Entry, dead: DeadError, now: Now) -> None:
         self._endings.end(partition, entry, "dead", now, reason=f"{dead.error}: {dead.reason}")

@@ -1,15 +1,16 @@
 """One open request in a worker's memory: what is known, what was done, what it waits for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from reportd.broker.message import Message
 from reportd.limits.limiter import Grant, Scope
 from reportd.model.content import Content
 from reportd.model.ledger import Step
 from reportd.model.request import Request
-from reportd.partners.verdict import Cursor
+from reportd.partners.verdict import Cursor, Verdict
 
 
 class State(StrEnum):
@@ -24,6 +25,7 @@ class State(StrEnum):
     QUOTA = "quota"
     SCHEDULED = "scheduled"
     HELD = "held"
+    PENDING = "pending"
     ENDING = "ending"
     PARKED = "parked"
 
@@ -46,11 +48,21 @@ class Entry:
     strikes: int = 0
     attempts: int = 0
     """Failed tries since the last outage; a throttled or quota answer is none."""
+    told_to_wait: int = 0
+    """How often in a row a partner told this request alone to wait."""
     unexpected: int = 0
+    restarts: int = 0
+    """How often what was made for it failed, or was gone."""
     calls: int = 0
     generation: int = 0
     """How often the flow was started over; the ``attempt`` of its step records."""
     cursor: Cursor = field(default_factory=dict)
+    picked: dict[str, Any] = field(default_factory=dict)
+    """What its steps have picked so far; it stands in their records."""
+    volatile: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Picked URLs, for calls made at once; recorded nowhere."""
+    volatile_at: float = 0.0
+    """Monotonic seconds at which they came."""
     steps: list[Step] = field(default_factory=list)
     grant: Grant | None = None
     granted_at: float = 0.0
@@ -72,7 +84,8 @@ class Entry:
     """Class and reason of the refusal that it was last held for."""
     body: Content = field(default=b"", repr=False)
     """The answer that is being stored; kept while the output is away."""
-    next_cursor: Cursor | None = None
+    following: Verdict | None = field(default=None, repr=False)
+    """What the last answer was judged to lead to, until its step is confirmed."""
     sample: bytes = b""
     answer: str = ""
     """Where the whole answer that was not understood is kept, below the output's root."""

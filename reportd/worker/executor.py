@@ -109,7 +109,8 @@ class Executor:
         answer, verdict = self._called(entry)
         # When it really left: rendering it, and waiting for the interpreter, came before
         sent_at = max(sent_at, self._clock.monotonic() - answer.seconds)
-        self._log.called(entry.request.partner, verdict.outcome, answer)
+        if not verdict.unsent:
+            self._log.called(entry.request.partner, verdict.outcome, answer)
         body = answer.body if isinstance(answer, Answer) and not verdict.empty else b""
         return lambda now: self._engine.answered(entry, verdict, body, sent_at, now)
 

@@ -6,16 +6,11 @@ Used by the engine in the worker's loop. Decides; changes entries and partitions
 from random import Random
 
 from reportd.limits.limiter import Now, Scope
-from reportd.partners.verdict import Outcome, Verdict
+from reportd.partners.verdict import Growing, Outcome, Verdict
 from reportd.worker.entry import Entry, State
 from reportd.worker.partition import Partition
 
-THROTTLE_FIRST_SECONDS = 1.0
-"""First wait where a partner said "slow down" and not how long; doubles to the most below."""
-THROTTLE_MOST_SECONDS = 60.0
-
-QUOTA_SECONDS = 900.0
-"""Wait where a quota is spent and the partner did not say until when."""
+IN_A_ROW_MOST = 30
 
 UNEXPECTED_TRIES = 3
 LAST_HOLDS = 10
@@ -72,8 +67,12 @@ class Judge:
                 self.hold(partition, entry, "permanent", verdict.reason, now)
             case Outcome.UNEXPECTED:
                 self.unexpected(partition, entry, verdict.reason, now)
-            case Outcome.OK:
-                raise ValueError("an OK answer is not refused")
+            case Outcome.EXPIRED:
+                self._expired(partition, entry, verdict, now)
+            case Outcome.FAILED:
+                self._failed(partition, entry, verdict, now)
+            case Outcome.OK | Outcome.PENDING | Outcome.TOO_BIG:
+                raise ValueError(f"{verdict.outcome} is no refusal")
 
     def unexpected(self, partition: Partition, entry: Entry, reason: str, now: Now) -> None:
         """Start over an answer that does not parse; twice, then as permanent."""
@@ -117,6 +116,12 @@ class Judge:
         wait = min(retry.hold_seconds * 2 ** min(entry.holds - 1, 16), retry.max_seconds)
         partition.scheduler.add_later(entry, State.HELD, now.mono + self._jitter(wait))
 
+    def pending(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Let the entry wait for what is not done yet, or for its next step; no attempt."""
+        share = self._random.uniform(1.0 - verdict.jitter, 1.0 + verdict.jitter)
+        wait = (verdict.wait_seconds or 0.0) * share
+        partition.scheduler.add_later(entry, State.PENDING, now.mono + wait)
+
     def is_alone(self, partition: Partition, entry: Entry) -> bool:
         """Say whether a held request's failure is its own, as far as others show: try it again."""
         if entry.first_failed_at is None:
@@ -126,20 +131,35 @@ class Judge:
 
     def _throttled(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         partition.circuits.abandoned(entry.request)
-        scope = scope_of(entry, verdict.scope)
-        times = partition.throttled_times.get(scope, 0)
-        partition.throttled_times[scope] = min(times + 1, 10)
-        wait = verdict.wait_seconds
-        if wait is None:
-            wait = min(THROTTLE_FIRST_SECONDS * 2**times, THROTTLE_MOST_SECONDS)
-        partition.limiter.block(scope, wait, now)
+        if verdict.unsent:  # the partner has said nothing
+            wait = verdict.wait_seconds or 0.0
+            partition.limiter.block(scope_of(entry, verdict.scope), wait, now)
+        else:
+            wait = self._waits(partition, entry, verdict, partition.rules.retry.slow_down, now)
         partition.scheduler.add_later(entry, State.LIMIT, now.mono + wait)
 
     def _quota(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         partition.circuits.abandoned(entry.request)
-        wait = QUOTA_SECONDS if verdict.wait_seconds is None else verdict.wait_seconds
-        partition.limiter.block(scope_of(entry, verdict.scope), wait, now)
+        wait = self._waits(partition, entry, verdict, partition.rules.retry.quota, now)
         partition.scheduler.add_later(entry, State.QUOTA, now.mono + wait)
+
+    @staticmethod
+    def _waits(
+        partition: Partition, entry: Entry, verdict: Verdict, usual: Growing, now: Now
+    ) -> float:
+        """Let a refusal's scope wait as told, else the longer the oftener it was; return it."""
+        times = entry.told_to_wait
+        entry.told_to_wait = min(times + 1, IN_A_ROW_MOST)
+        scope = None if verdict.scope == "call" else scope_of(entry, verdict.scope)
+        if scope is not None:
+            times = partition.throttled_times.get(scope, 0)
+            partition.throttled_times[scope] = min(times + 1, IN_A_ROW_MOST)
+        wait = verdict.wait_seconds
+        if wait is None:
+            wait = (verdict.growing or usual).after(times)
+        if scope is not None:
+            partition.limiter.block(scope, wait, now)
+        return wait
 
     def _transient(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         outage = partition.circuits.outage
@@ -147,7 +167,7 @@ class Judge:
         if outage.is_open:
             entry.attempts = 0
             entry.first_failed_at = None
-            self._back_off(partition, entry, 1, now, verdict.wait_seconds)
+            self._back_off(partition, entry, 1, now, _told(verdict, 0))
             return
         entry.attempts += 1
         if entry.attempts == 1 and not entry.holds:
@@ -156,15 +176,36 @@ class Judge:
             entry.attempts = 0
             self.hold(partition, entry, "transient", verdict.reason, now)
             return
-        self._back_off(partition, entry, entry.attempts, now, verdict.wait_seconds)
+        told = _told(verdict, entry.attempts - 1)
+        self._back_off(partition, entry, entry.attempts, now, told)
 
     def _auth(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         circuits = partition.circuits
         circuits.outage.abandoned()
-        circuits.credential(entry.request.credential).failed(
-            entry.request.account, verdict.reason, now.mono
-        )
+        circuit = circuits.credential(entry.request.credential)
+        circuit.failed(entry.request.account, verdict.reason, now.mono)
+        if verdict.unsent and not circuit.is_open:  # it is certain: no account gets through
+            circuit.open(now.mono)
         self.hold(partition, entry, "auth", verdict.reason, now)
+
+    def _expired(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Ask for a fresh URL; one that never works is an attempt each time."""
+        partition.circuits.abandoned(entry.request)
+        entry.attempts += 1
+        if entry.attempts >= partition.rules.retry.attempts:
+            entry.attempts = 0
+            self.hold(partition, entry, "expired", verdict.reason, now)
+            return
+        self._back_off(partition, entry, entry.attempts, now)
+
+    def _failed(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        """Start over; good answers in between do not count: each try begins with some."""
+        partition.circuits.abandoned(entry.request)
+        entry.restarts += 1
+        if entry.restarts >= partition.rules.retry.attempts:
+            self.hold(partition, entry, "failed", verdict.reason, now)
+            return
+        self._back_off(partition, entry, entry.restarts, now)
 
     @staticmethod
     def _first_failed(entry: Entry, error: str, now: Now) -> float:
@@ -201,6 +242,12 @@ class Judge:
             and other.request.account != request.account
             for other in partition.entries.values()
         )
+
+
+def _told(verdict: Verdict, times: int) -> float | None:
+    if verdict.wait_seconds is None and verdict.growing is not None:
+        return verdict.growing.after(times)
+    return verdict.wait_seconds
 
 
 def scope_of(entry: Entry, per: str) -> Scope:

@@ -6,6 +6,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from random import Random
 
 from reportd.board import Slot
@@ -21,11 +22,15 @@ from reportd.errors import BrokerError
 from reportd.limits.limiter import Now
 from reportd.metrics import Metrics
 from reportd.partners.partner import Partner
+from reportd.partners.redaction import redacted_reason
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
 from reportd.sinks.spool import Spool
+from reportd.transport.assertion import signed
 from reportd.transport.client import Client
 from reportd.transport.credentials import Credentials
+from reportd.transport.token_files import TokenFolder, TokenMemory
+from reportd.transport.tokens import Tokens
 from reportd.worker.calling import PartnerCaller, Rules
 from reportd.worker.engine import Engine
 from reportd.worker.events import Events
@@ -59,6 +64,7 @@ def run(
     stop_requested: Callable[[], bool],
     leaves: Callable[[], bool],
     metrics: Metrics,
+    tokens_folder: Path | None = None,
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
 ) -> int:
@@ -66,7 +72,9 @@ def run(
 
     ``leaves`` says then whether this member is to leave the group: no other takes its place.
 
-    ``tls`` is the context of the calls to partners, shared by all workers that are forked with it.
+    ``tokens_folder`` is where the workers of this VM share access tokens; None: this one alone has
+    them. ``tls`` is the context of the calls to partners, shared by all workers that are forked
+    with it.
     Raises `OutputError` when the output is not there, `BrokerFatalError`, and `Halt` (78) for
     another store or a second process of the same name.
     """
@@ -109,12 +117,19 @@ def run(
     )
     producer = Producer(client)
     spool = Spool(store)
-    caller = PartnerCaller(
-        partners,
-        Client(workers.threads, context=tls),
-        Credentials(config.secrets.read),
-        clock.wall,
+    http = Client(workers.threads, context=tls)
+    tokens = Tokens(
+        read=config.secrets.read,
+        send=http.send,
+        sign=signed,
+        files=TokenMemory() if tokens_folder is None else TokenFolder(tokens_folder),
+        clock=clock,
+        hide=redacted_reason,
+        notes=store.notes,
+        log=tally,
     )
+    credentials = Credentials(config.secrets.read, tokens, clock)
+    caller = PartnerCaller(partners, http, credentials, clock.wall)
     output = Output(
         partners=partners,
         publisher=Publisher(store, PathTemplate(settings.output.path)),

@@ -10,11 +10,15 @@ from typing import Protocol
 from reportd.limits.limiter import Limiter, LimitRule, Now, Scope
 from reportd.model.ledger import PublishedFile
 from reportd.model.request import Request
+from reportd.partners.verdict import Growing
 from reportd.worker.book import OffsetBook
 from reportd.worker.circuits import Circuits
 from reportd.worker.entry import Entry, Identity
 from reportd.worker.ledger import LedgerImage
 from reportd.worker.scheduler import Scheduler
+
+SLOW_DOWN = Growing(1.0, 2.0, 60.0)
+QUOTA = Growing(900.0, 1.0, 900.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,10 @@ class RetryRules:
     """First wait of a request held as a possible outage; grows to ``max_seconds``."""
     give_up_seconds: float = 2 * 3600.0
     """How long a request is held where no other account can prove it is alone."""
+    slow_down: Growing = SLOW_DOWN
+    """How long where a partner said "slow down" and not how long."""
+    quota: Growing = QUOTA
+    """The same where a quota is spent."""
 
 
 class PartnerRules(Protocol):
@@ -121,6 +129,8 @@ class Partition:
         self.entries: dict[Identity, Entry] = {}
         self.spools: list[SpoolLeft] = []
         self.throttled_times: dict[Scope, int] = {}
+        self.part_days: dict[tuple[str, str], int] = {}
+        """How many days of a report an account is asked for at once, where all were too big."""
         self.is_alive = True
         self.is_active = False
         self.is_closing = False

@@ -21,7 +21,9 @@ RECHECK_SECONDS = 30.0
 """A wait for the wall clock is looked at again this often: the clock may be set."""
 
 
-WAITING = frozenset({State.LIMIT, State.BACKOFF, State.QUOTA, State.SCHEDULED, State.HELD})
+WAITING = frozenset(
+    {State.LIMIT, State.BACKOFF, State.QUOTA, State.SCHEDULED, State.HELD, State.PENDING}
+)
 """The states of requests that wait until they are due."""
 
 

@@ -6,9 +6,9 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from reportd.clock import Clock
-from reportd.errors import FencedError, OutputError
+from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
 from reportd.model.content import Content
-from reportd.model.ledger import PublishedFile, Step
+from reportd.model.ledger import PublishedFile, Step, answers_of
 from reportd.model.request import Request
 from reportd.partners.body import Body
 from reportd.partners.parse import to_tables
@@ -64,7 +64,7 @@ class Output:
             return Looked(files=found.published.files)
         if found.kind == "newer":
             return Looked(newer_run=found.published.run)
-        return Looked(spool_fits=all(self._fits(step) for step in entry.steps))
+        return Looked(spool_fits=all(self._fits(step) for step in entry.steps if step.file))
 
     def spool(self, entry: Entry, body: Content) -> tuple[str, int, str]:
         """Store one answer durably: file, size in bytes, checksum."""
@@ -81,6 +81,10 @@ class Output:
         now = self._clock.wall()
         with output_errors("TMPDIR"):
             tables = to_tables(partner, request, self._contents(entry, body), now)
+        if partner.reports[request.report].spec.rows_expected and not any(
+            rows.num_rows for rows in tables.values()
+        ):
+            raise UnexpectedAnswerError("no rows, and the report says rows_expected")
         return self._publisher.prepare(
             request,
             self._publisher.targets(request),
@@ -114,7 +118,7 @@ class Output:
 
     def _contents(self, entry: Entry, body: Content) -> Iterator[Content]:
         """Yield the answers, each read when its turn comes."""
-        for step in entry.steps:
+        for step in answers_of(entry.steps):
             yield self._spool.read(step.file, step.checksum)
         yield body
 

@@ -21,6 +21,10 @@ class Tally:
         if isinstance(answer, Answer):
             self._metrics.answer_bytes.inc(partner, by=len(answer.body))
 
+    def token_asked(self, partner: str, outcome: str) -> None:
+        """Count one request to a token server."""
+        self._metrics.token_requests.inc(partner, outcome)
+
     def ended(self, entry: Entry, end: End) -> None:
         """Count a confirmed end, its files and rows."""
         partner = entry.request.partner

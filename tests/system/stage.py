@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -525,7 +526,10 @@ def accounts_of(scene: Scene) -> Iterator[tuple[DemoAccount, Role]]:
 
 @dataclass
 class Feeder:
-    """Keeps so many requests open: as many as are asked for, whatever the machine's speed."""
+    """Keeps so many requests open: as many as are asked for, whatever the machine's speed.
+
+    One at most of an account that is gone: they are held for a while, and would be all in the end.
+    """
 
     stage: Stage
     most: int
@@ -536,15 +540,16 @@ class Feeder:
         stage = self.stage
         accounts = list(accounts_of(stage.scene))
         stage.follow()
-        open_by_partner: dict[str, int] = {}
+        open_now = Counter[str]()
         for name in stage.open_ids():
-            partner = stage.requests[name].partner
-            open_by_partner[partner] = open_by_partner.get(partner, 0) + 1
+            open_now.update((stage.requests[name].partner, stage.requests[name].account))
         for account, role in accounts * 20:
-            if open_by_partner.get(account.partner, 0) >= self.most:
+            if open_now[account.partner] >= self.most:
+                continue
+            if account.gone and open_now[account.account]:
                 continue
             number = self.numbers.get(account.account, 0)
             self.numbers[account.account] = number + 1
             stage.ask(account, role, number)
-            open_by_partner[account.partner] = open_by_partner.get(account.partner, 0) + 1
+            open_now.update((account.partner, account.account))
         stage.confirm()

@@ -13,6 +13,7 @@ from reportd.config.load import Config, folders, load
 from reportd.config.schedule import Schedule, ask_problems, load_schedules
 from reportd.errors import ConfigError
 from reportd.observer.web import tls_context
+from reportd.partners.extending import catalogue_files
 from reportd.partners.load import load_partners
 from reportd.partners.partner import Partner
 from reportd.sinks.formats import FORMATS
@@ -109,7 +110,7 @@ def schedule_problems(
     reports = {name: partner.reports for name, partner in partners.items()}
     problems = []
     for schedule in schedules.values():
-        problems += ask_problems(schedule, reports, FORMATS)
+        problems += ask_problems(schedule, reports, FORMATS, catalogue_files())
         problems += _refused(schedule, partners)
     return problems
 
@@ -138,11 +139,13 @@ def summary(
         yield f"no partner yet: put one into {config.settings.partners_folder}"
     for partner in partners.values():
         limits = ", ".join(
-            f"{limit.calls} in {limit.seconds:g} s per {limit.per}" for limit in partner.spec.limits
+            f"{limit.calls}{' errors' if limit.counts == 'errors' else ''} in {limit.seconds:g} s "
+            f"per {limit.per}"
+            for limit in partner.spec.limits
         )
         yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
         for number, limit in enumerate(partner.spec.limits, 1):
-            if limit.seconds >= LONG_SECONDS:
+            if limit.seconds >= LONG_SECONDS and limit.counts == "calls":
                 yield (
                     f"partner {partner.name}: limits[{number}] begins spent with each start: up to "
                     f"{limit.seconds / 3600:g} h without a call (docs/design/limits.rst)"

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 ASK_SECONDS = 5.0
 MOST_BYTES = 64 * 1024 * 1024
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask, not to listen
-STATES = ("ready", "in_flight", "limit", "backoff", "quota", "scheduled", "held", "parked")
+STATES = (
+    "ready",
+    "in_flight",
+    "limit",
+    "backoff",
+    "quota",
+    "pending",
+    "scheduled",
+    "held",
+    "parked",
+)
 
 HELD_FIELDS = ("requests", "account", "reason")
 LAST_COLUMNS = ("unread", "elsewhere", "oldest", "ended", "per second", "ETA", "offset lag")

@@ -482,3 +482,18 @@ class SinkContract:
         assert spool.sweep(HOUR, now, "aa11".__eq__) == 1
         left = " ".join(map(str, self.below(place, "spool")))
         assert ("aa11" in left, "bb22" in left, "cc33" in left) == (True, False, True)
+
+    def test_a_note_is_written_once(self, place: Place) -> None:
+        """Of two processes one alone makes a name; the other sees it."""
+        one, two = place.open().notes, place.open().notes
+
+        assert one.names("chain.") == []
+        assert one.create("chain.1.link", b"mine")
+        assert not two.create("chain.1.link", b"no")
+        one.create("other.1.link", b"")
+        assert two.read("chain.1.link") == b"mine"
+        assert two.names("chain.") == ["chain.1.link"]
+
+        two.remove("chain.1.link")
+        two.remove("chain.1.link")
+        assert one.read("chain.1.link") is None

@@ -165,6 +165,18 @@ def test_what_is_asked_must_be_there(folder: Folder) -> None:
     ]
 
 
+def test_a_partner_of_the_catalogue_is_a_hint(folder: Folder) -> None:
+    """The catalogue alone makes no partner: its limits are for the user to choose."""
+    schedule = folder.load(f'{HEAD}accounts = "a.csv"\n[[ask]]\nreport = "meta.ads"\ndays = "1"\n')
+
+    (found,) = ask_problems(schedule, {"acme": {}}, ("parquet",), ["meta"])
+
+    assert found.endswith(
+        "ask[1].report: there is no partner 'meta'; the catalogue has it: put meta.toml with"
+        ' extends = "meta" among the partners'
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "first", "last"),
     [

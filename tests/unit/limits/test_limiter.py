@@ -161,3 +161,79 @@ def test_scopes_without_a_limit_have_no_share() -> None:
     limiter.take((PARTNER, ACCOUNT), at(0.0))
 
     assert list(limiter.shares(at(0.0))) == ["account"]
+
+
+ERRORS = (
+    LimitRule(per="account", calls=10, seconds=3600.0, meter="sliding", counts="errors"),
+    LimitRule(per="partner", calls=1_000, seconds=1.0),
+)
+
+
+def errors() -> Limiter:
+    """Return a limiter of errors whose owner began long ago."""
+    limiter = Limiter(ERRORS)
+    limiter.start(at(-10_000.0))
+    return limiter
+
+
+def test_only_errors_cost_what_errors_are_allowed() -> None:
+    """A thousand good answers leave all ten places; ten errors close the scope for the hour."""
+    limiter = errors()
+    for number in range(1_000):
+        limiter.answered(limiter.take((ACCOUNT, PARTNER), at(number)), is_error=False)
+    assert limiter.blocked((ACCOUNT,), at(1_000.0)) is None
+
+    for number in range(10):
+        limiter.answered(limiter.take((ACCOUNT,), at(1_000.0 + number)), is_error=True)
+
+    assert limiter.blocked((ACCOUNT,), at(1_010.0)) == Blocked(3_590.0, ACCOUNT)
+    assert limiter.blocked((OTHER,), at(1_010.0)) is None
+    assert limiter.blocked((ACCOUNT,), at(4_600.0)) is None
+
+
+@pytest.mark.parametrize("meter", ["sliding", "fixed"])
+def test_calls_under_way_may_all_fail(meter: MeterName) -> None:
+    """No more are under way than may fail: however the answers come, no limit is exceeded."""
+    rule = LimitRule(per="account", calls=3, seconds=3600.0, meter=meter, counts="errors")
+    limiter = Limiter([rule])
+    limiter.start(at(-10_000.0))
+    grants = [limiter.take((ACCOUNT,), at(1_000.0)) for _ in range(3)]
+
+    assert limiter.blocked((ACCOUNT,), at(1_001.0)) is not None
+    limiter.answered(grants[0], is_error=True)
+    limiter.answered(grants[1], is_error=False)
+    limiter.take((ACCOUNT,), at(1_002.0))
+    assert limiter.blocked((ACCOUNT,), at(1_003.0)) is not None
+
+
+def test_a_call_that_was_not_sent_is_no_error() -> None:
+    """Its place is free again."""
+    limiter = errors()
+    grants = [limiter.take((ACCOUNT,), at(0.0)) for _ in range(10)]
+    for grant in grants:
+        limiter.give_back(grant)
+
+    assert limiter.blocked((ACCOUNT,), at(0.0)) is None
+
+
+def test_a_new_owner_has_half_of_the_errors() -> None:
+    """What the last one met is not known; with none left nothing could be done for an hour."""
+    limiter = Limiter(ERRORS)
+    limiter.start(at(0.0))
+    grants = []
+    while limiter.blocked((ACCOUNT,), at(1.0)) is None:
+        grants.append(limiter.take((ACCOUNT,), at(1.0)))
+
+    assert len(grants) == 5
+
+
+def test_sending_late_moves_no_error() -> None:
+    """Only meters of calls count from when a call left."""
+    limiter = errors()
+    grant = limiter.take((ACCOUNT,), at(0.0))
+    limiter.sent(grant, 5.0)
+    limiter.answered(grant, is_error=False)
+    for _ in range(9):
+        limiter.take((ACCOUNT,), at(6.0))
+
+    assert limiter.blocked((ACCOUNT,), at(6.0)) is None

@@ -80,6 +80,7 @@ def test_golden_steps_and_grants_are_told_apart() -> None:
 
     assert isinstance(step, Step)
     assert (step.attempt, step.step, step.cursor) == (1, 2, {"page": "3"})
+    assert (step.picked, step.dropped) == ({}, 0)
     assert isinstance(grant, Grant)
     assert grant.units == 50
 

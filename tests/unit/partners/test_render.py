@@ -12,6 +12,7 @@ from reportd.config.docstrings import field_texts
 from reportd.partners.load import parse_spec
 from reportd.partners.partner import Partner
 from reportd.partners.render import TABLES, rendered, schema
+from tests.schema import problems
 
 ROOT = Path(__file__).parents[3]
 BLOCKS = [
@@ -65,3 +66,38 @@ def test_the_examples_of_the_docs_work(number: int) -> None:
 def test_there_are_examples() -> None:
     """The blocks were found."""
     assert len(BLOCKS) > 10
+
+
+SCHEMA = orjson.loads(schema())
+FILES = [
+    *(ROOT / "etc/partners").glob("*.toml"),
+    *(ROOT / "reportd/demo/partners").glob("*.toml"),
+    *(ROOT / "reportd/partners/catalogue").glob("*.toml"),
+    *(ROOT / "tests/data/partners").glob("acme.toml"),
+    *(ROOT / "tests/data/partners/recorded").glob("*.toml"),
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_files_that_load_fit_the_schema(path: Path) -> None:
+    """An editor marks nothing in a file that is right."""
+    assert [] == list(problems(tomllib.loads(path.read_text()), SCHEMA, SCHEMA))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("extends = 'meta'\n", []),
+        (
+            "extends = 'meta'\nlimits = false\n[reports.ads]\nget = false\n"
+            "query = { level = false }\ncolumns = { a = false, b = 'string' }\n",
+            [],
+        ),
+        ("hosts = ['a.com']\n", [".extends: missing"]),
+        ("extends = 'meta'\nhots = []\n", [".hots: unknown"]),
+        ("extends = 'meta'\n[reports.ads]\nrosw = ''\n", [".reports.ads.rosw: unknown"]),
+    ],
+)
+def test_the_schema_and_files_that_extend(text: str, wanted: list[str]) -> None:
+    """What the catalogue has may be left out or taken away; wrong words are marked all the same."""
+    assert wanted == list(problems(tomllib.loads(text), SCHEMA, SCHEMA))

@@ -318,3 +318,15 @@ def test_a_new_folders_parent_is_made_durable(
     root = str(tmp_path.resolve())
     for folder in ("", "/acme", "/acme/stats", "/acme/stats/date=2026-11-21"):
         assert f"{root}{folder}" in synced
+
+
+def test_notes_are_the_owners_alone(tmp_path: Path, any_umask: int) -> None:
+    """Whatever readers of the output may read: not these, nor the folder they lie in."""
+    store = LocalStore(tmp_path, Permissions(0o644, 0o755))
+
+    store.notes.create("chain.1.link", b"sealed")
+
+    folder = tmp_path / "_reportd/tokens"
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "chain.1.link")]
+    assert modes == [0o700, 0o600]
+    assert [path.name for path in folder.iterdir()] == ["chain.1.link"]

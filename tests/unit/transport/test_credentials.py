@@ -4,7 +4,7 @@ import pytest
 
 from reportd.config.secrets import Secret
 from reportd.errors import ConfigError
-from reportd.transport.credentials import AuthPlan, Credentials
+from reportd.transport.credentials import READ_AGAIN_SECONDS, AuthPlan, Credentials
 
 
 class Folder:
@@ -62,6 +62,36 @@ def test_read_once_until_refreshed() -> None:
     credentials.forget()
     credentials.auth(plan)
     assert folder.reads == 3
+
+
+class Hand:
+    """A clock that somebody sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def boottime(self) -> float:
+        return self.now
+
+
+def test_a_changed_file_is_seen_soon() -> None:
+    """A new secret needs no restart and no 401: files are read again after some seconds."""
+    folder, clock = Folder(acme="old"), Hand()
+    credentials = Credentials(folder, clock=clock)
+    plan = AuthPlan(bearer="acme")
+    credentials.auth(plan)
+    folder.secrets["acme"] = "new"
+
+    clock.now += READ_AGAIN_SECONDS - 1
+    assert credentials.auth(plan).secrets == ("old",)
+    clock.now += 1
+    assert credentials.auth(plan).secrets == ("new",)
 
 
 @pytest.mark.parametrize("text", ["a\r\nX-Evil: 1", "a\x00b", "schlüssel"])

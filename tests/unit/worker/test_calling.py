@@ -5,14 +5,21 @@ from collections.abc import Sequence
 import pytest
 
 from reportd.config.secrets import Secret
-from reportd.errors import ConfigError, InvalidMessageError
+from reportd.errors import (
+    ConfigError,
+    CredentialRefusedError,
+    InvalidMessageError,
+    NotYetError,
+)
 from reportd.limits.limiter import Scope
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.client import Client
 from reportd.transport.credentials import Credentials
 from reportd.transport.exchange import Answer, Call, Failure
+from reportd.transport.token_request import TokenPlan
 from reportd.worker.calling import PartnerCaller, Rules
 from tests.unit.partners.making import answer, partner
+from tests.unit.partners.test_step_spec import ADS
 from tests.unit.worker.making import WALL, entry, request
 
 AUTH = 'auth = { bearer = { secret = "acme.token" } }\n'
@@ -96,6 +103,29 @@ def test_a_request_that_cannot_be_rendered_is_permanent() -> None:
     assert caller.call(one)[1].outcome is Outcome.PERMANENT
 
 
+def test_a_step_is_called_with_what_was_picked() -> None:
+    """A report's id from the ledger, a URL from memory."""
+    one = entry(report="ads")
+    one.cursor, one.picked = {"step": "poll"}, {"report": "r-1"}
+    client = Sent([answer({"status": "PENDING"}), answer([])])
+    caller = PartnerCaller({"acme": partner(base=ADS)}, client, Credentials(Secret), lambda: WALL)
+
+    assert caller.call(one)[1].outcome is Outcome.PENDING
+    one.cursor, one.volatile = {"step": "download"}, {"url": "https://a.s3.amazonaws.com/x"}
+    assert caller.call(one)[1].outcome is Outcome.OK
+    assert [call.url[-4:] for call in client.calls] == ["/r-1", "om/x"]
+
+
+def test_a_cursor_that_the_file_knows_no_more_starts_over() -> None:
+    """A reload changed the steps: no call is made with what is left of the old ones."""
+    one = entry(report="ads")
+    one.cursor = {"step": "renamed"}
+    client = Sent([])
+    caller = PartnerCaller({"acme": partner(base=ADS)}, client, Credentials(Secret), lambda: WALL)
+
+    assert caller.call(one)[1].outcome is Outcome.FAILED
+
+
 def test_limits_stay_a_bit_inside_what_the_partner_allows() -> None:
     """A margin for windows (2 %, at most a quarter second), half of a bucket's burst."""
     rules = Rules(partner("""
@@ -135,3 +165,112 @@ def test_requests_are_checked_and_keyed_by_the_file() -> None:
 
     with pytest.raises(InvalidMessageError):
         rules.check(request(report="other"))
+
+
+OAUTH2 = """
+[auth.oauth2]
+grant = "client_credentials"
+token_url = "https://auth.acme.com/token"
+client_id = "app"
+client_secret = { secret = "app" }
+"""
+
+
+class Given:
+    """Gives tokens, or the error that a test wants; says which tokens were refused."""
+
+    def __init__(self, *tokens: str | Exception) -> None:
+        self.tokens = list(tokens)
+        self.refused: list[str] = []
+
+    def token(self, _plan: TokenPlan, refused: str = "") -> str:
+        self.refused.append(refused)
+        found = self.tokens.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def known(self, _plan: TokenPlan) -> tuple[str, ...]:
+        return ("app-secret",)
+
+
+def with_tokens(given: Given, *answers: Answer) -> tuple[Sent, Verdict]:
+    client = Sent(answers)
+    caller = PartnerCaller(
+        {"acme": partner(OAUTH2)}, client, Credentials(Secret, given), lambda: WALL
+    )
+    return client, caller.call(entry())[1]
+
+
+def test_a_token_that_ends_in_the_middle_is_not_noticed() -> None:
+    """The 401 brings a new token, and the call is made again with that."""
+    given = Given("one", "two")
+
+    client, verdict = with_tokens(given, answer(status=401), ROWS)
+
+    assert verdict.outcome is Outcome.OK
+    sent = [call.secret_headers for call in client.calls]
+    assert sent == [(("Authorization", "Bearer one"),), (("Authorization", "Bearer two"),)]
+    assert given.refused == ["", "one"]
+
+
+def test_a_token_that_is_not_there_yet_holds_no_thread() -> None:
+    """Nothing is sent, no limit counts it, and the credential alone waits."""
+    client, verdict = with_tokens(Given(NotYetError("its token is being fetched", 0.25)))
+
+    assert client.calls == []
+    assert (verdict.outcome, verdict.unsent) == (Outcome.THROTTLED, True)
+    assert (verdict.scope, verdict.wait_seconds) == ("credential", 0.25)
+
+
+def test_a_revoked_credential_is_said_with_its_reason() -> None:
+    """Refused for certain: nothing is sent."""
+    client, verdict = with_tokens(Given(CredentialRefusedError("refused: invalid_grant")))
+
+    assert (verdict.outcome, verdict.unsent) == (Outcome.AUTH, True)
+    assert "invalid_grant" in verdict.reason
+    assert client.calls == []
+
+
+def test_a_401_whose_new_token_is_refused_is_a_call_that_was_made() -> None:
+    """The partner was asked: its limit counts it; people read both reasons."""
+    given = Given("one", CredentialRefusedError("refused: invalid_grant"))
+
+    _, verdict = with_tokens(given, answer(status=401))
+
+    assert (verdict.outcome, verdict.unsent) == (Outcome.AUTH, False)
+    assert "HTTP 401" in verdict.reason
+    assert "invalid_grant" in verdict.reason
+
+
+def test_a_401_while_another_fetches_waits_for_that() -> None:
+    """It is no attempt, and no refusal."""
+    given = Given("one", NotYetError("its token is being fetched", 0.25))
+
+    _, verdict = with_tokens(given, answer(status=401))
+
+    assert (verdict.outcome, verdict.unsent) == (Outcome.THROTTLED, False)
+
+
+def test_a_grant_does_not_wait_for_a_token() -> None:
+    """Sixteen calls that were granted over some seconds must not leave together."""
+    walls = iter([WALL, WALL + 3.0])
+    client = Sent([ROWS])
+    credentials = Credentials(Secret, Given("one"))
+    caller = PartnerCaller({"acme": partner(OAUTH2)}, client, credentials, lambda: next(walls))
+
+    verdict = caller.call(entry())[1]
+
+    assert (verdict.outcome, verdict.unsent, verdict.wait_seconds) == (Outcome.THROTTLED, True, 0)
+    assert client.calls == []
+
+
+def test_what_must_not_be_seen_of_a_call_asks_nobody() -> None:
+    """The finishing thread hides tokens; it fetches none."""
+    given = Given()
+    caller = PartnerCaller(
+        {"acme": partner(OAUTH2)}, Sent([]), Credentials(Secret, given), lambda: WALL
+    )
+
+    assert list(caller.secrets_of(request())) == ["app-secret"]
+    assert given.refused == []

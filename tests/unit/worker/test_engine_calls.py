@@ -3,7 +3,7 @@
 import pytest
 
 from reportd.limits.limiter import LimitRule
-from reportd.partners.verdict import Outcome, Verdict
+from reportd.partners.verdict import Outcome, Pace, Verdict
 from reportd.worker.actions import Finish, LookAt, Release, Spool, StartCall, Sweep, WriteStep
 from reportd.worker.circuits import OUTAGE_FAILURES
 from reportd.worker.entry import State
@@ -437,3 +437,59 @@ def test_an_end_beyond_the_commit_keeps_its_first_life() -> None:
     hands.put(message(one, 3), message(one, 9))
 
     assert (hands.offset(), hands.ends) == (10, [])
+
+
+def test_a_call_whose_token_is_not_there_takes_nothing_from_the_limit() -> None:
+    """Its grant is given back, and it is no call."""
+    hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=60.0, meter="sliding")])
+    hands.own()
+    hands.go(60.0)
+    hands.put(request())
+    (one,) = hands.calls
+    unsent = Verdict(outcome=Outcome.THROTTLED, wait_seconds=0.25, scope="credential", unsent=True)
+
+    hands.answer(one, unsent)
+    assert hands.calls == []
+    hands.go(0.25)
+
+    assert hands.calls == [one]
+    hands.answer(one)
+    assert hands.ends[0].calls == 1
+
+
+def test_a_scope_slows_down_before_it_is_refused() -> None:
+    """A good answer that says that the account's limit is nearly spent: others go on."""
+    hands = Hands()
+    hands.own()
+    hands.put(request(), request("b"))
+    one, two = hands.calls
+    busy = Verdict(outcome=Outcome.OK, paces=(Pace("account", 30.0),))
+    hands.answer(one, busy)
+    hands.put(request(report="ads"), request("b", report="ads"))
+
+    assert sorted(hands.asked()) == ["b", "b"]
+    assert hands.states() == [("a", "result")]
+    hands.go(30.0)
+    assert sorted(hands.asked()) == ["a", "b", "b"]
+    assert two in hands.calls
+
+
+def test_a_limit_of_errors_holds_new_calls_when_it_is_spent() -> None:
+    """Two errors an hour: the third call waits for the hour, good answers cost nothing."""
+    rule = LimitRule(per="account", calls=2, seconds=3600.0, meter="sliding", counts="errors")
+    hands = Hands(limits=[rule], threads=8)
+    hands.own()
+    hands.go(3601.0)
+    for number in range(5):
+        hands.put(request(params={"n": f"{number}"}))
+        hands.answer(hands.calls[0])
+    assert len(hands.ends) == 5
+
+    failed = Verdict(outcome=Outcome.TRANSIENT, reason="HTTP 500", is_server_error=True)
+    hands.put(*(request(params={"bad": f"{number}"}) for number in range(2)))
+    for called in list(hands.calls):
+        hands.answer(called, failed)
+    hands.go(1800.0)
+    assert hands.calls == []
+    hands.go(1801.0)
+    assert len(hands.calls) == 2

@@ -189,3 +189,16 @@ def test_an_empty_answers_body_is_not_kept(make: Callable[..., Bench]) -> None:
 
     (finish,) = [action for action in bench.hands.log if type(action).__name__ == "Finish"]
     assert finish.body == b""  # type: ignore[union-attr]  # it is a Finish
+
+
+def test_what_was_not_sent_is_not_counted_as_a_call() -> None:
+    """Metrics of calls count what partners were asked."""
+    failure = Failure(kind=FailureKind.REFUSED, detail="no token", seconds=0.0)
+    unsent = Verdict(outcome=Outcome.AUTH, reason="no token", unsent=True)
+    bench = Bench(lambda entry: (failure, unsent))
+    bench.hands.put(request())
+    one = bench.start()
+
+    bench.wait(lambda: one.state is State.HELD)
+
+    assert bench.counted == []

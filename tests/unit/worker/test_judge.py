@@ -1,13 +1,14 @@
 """What follows from a refusal."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from reportd.limits.limiter import Scope
-from reportd.partners.verdict import Outcome, Verdict
+from reportd.partners.verdict import Growing, Outcome, Verdict
 from reportd.worker.entry import Entry, State
-from reportd.worker.judge import QUOTA_SECONDS, DeadError, Judge
+from reportd.worker.judge import DeadError, Judge
 from reportd.worker.partition import Partition, RetryRules
 from tests.unit.worker.making import RETRY, at, entry, partition
 
@@ -70,7 +71,7 @@ def test_throttled_for_ever_is_never_dead() -> None:
     assert (case.entry.attempts, case.entry.ended) == (0, False)
 
 
-@pytest.mark.parametrize(("told", "waits"), [(3_600.0, 3_600.0), (None, QUOTA_SECONDS)])
+@pytest.mark.parametrize(("told", "waits"), [(3_600.0, 3_600.0), (None, RETRY.quota.first_seconds)])
 def test_a_spent_quota_waits_for_its_reset(told: float | None, waits: float) -> None:
     """It is shown apart, is no attempt, and blocks the scope that it is of."""
     case = Case()
@@ -277,3 +278,73 @@ def test_the_sample_of_the_last_refusal_is_kept() -> None:
     case.refuse(Verdict(outcome=Outcome.TRANSIENT, sample=b"<html>sorry"))
 
     assert case.entry.sample == b"<html>sorry"
+
+
+def test_a_revoked_credential_opens_its_circuit_at_once() -> None:
+    """What the token server refuses is certain; other credentials go on."""
+    case = Case()
+    revoked = Verdict(outcome=Outcome.AUTH, reason="invalid_grant", unsent=True)
+
+    case.refuse(revoked)
+
+    circuits = case.partition.circuits
+    assert not circuits.lets_through(entry("b").request, 0.5)
+    assert circuits.lets_through(entry("b", credential="second").request, 0.5)
+    assert circuits.credential("main").reason == "invalid_grant"
+
+
+def test_one_401_does_not_open_it() -> None:
+    """It may be the account's own."""
+    case = Case()
+
+    case.refuse(AUTH)
+
+    assert case.partition.circuits.lets_through(entry("b").request, 0.5)
+
+
+def test_a_token_that_is_not_there_is_no_slow_down_of_the_partner() -> None:
+    """The wait does not grow what the partner's next silence means."""
+    case = Case()
+    unsent = Verdict(outcome=Outcome.THROTTLED, wait_seconds=0.25, scope="credential", unsent=True)
+    for _ in range(5):
+        assert case.refuse(unsent) == 0.25
+
+    assert (case.entry.attempts, case.entry.state) == (0, State.LIMIT)
+    assert case.refuse(Verdict(outcome=Outcome.THROTTLED, scope="credential")) == 1.0
+
+
+def test_a_wait_that_grows_by_the_files_rule() -> None:
+    """Amazon's long back-off: what the rule says instead of a minute at most."""
+    case = Case()
+    slow = Verdict(outcome=Outcome.THROTTLED, scope="partner", growing=Growing(60, 2, 3600))
+
+    assert [case.refuse(slow) for _ in range(8)] == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+    case.partition.throttled_times.clear()  # what a good answer does
+    assert case.refuse(slow) == 60
+
+
+def test_what_grows_is_the_files_by_class() -> None:
+    """Where neither answer nor rule say how long."""
+    case = Case(replace(RETRY, slow_down=Growing(5, 3, 50), quota=Growing(600, 2, 1500)))
+    quota = Verdict(outcome=Outcome.QUOTA, scope="credential")
+
+    assert [case.refuse(THROTTLED) for _ in range(4)] == [5, 15, 45, 50]
+    assert [case.refuse(quota) for _ in range(3)] == [600, 1200, 1500]
+
+
+def test_a_transient_rule_may_grow_too() -> None:
+    """Without the jitter of a back-off that nobody asked for."""
+    case = Case()
+    slow = Verdict(outcome=Outcome.TRANSIENT, growing=Growing(10, 3, 100))
+
+    assert [case.refuse(slow), case.refuse(slow)] == [10, 30]
+
+
+def test_one_request_alone_waits() -> None:
+    """Scope ``call``: the account's others go on; its wait grows by itself."""
+    case = Case()
+    alone = Verdict(outcome=Outcome.THROTTLED, scope="call")
+
+    assert [case.refuse(alone) for _ in range(3)] == [1, 2, 4]
+    assert case.partition.limiter.blocked(case.entry.scopes, at(0.0)) is None
+    assert case.partition.throttled_times == {}

@@ -32,14 +32,14 @@ SECRET = "swordfish-of-the-house"
 class Desk:
     """One worker's output, with an open fence."""
 
-    def __init__(self, root: Path, publish_seconds: float = 0.0) -> None:
+    def __init__(self, root: Path, publish_seconds: float = 0.0, report: str = "") -> None:
         self.root = root
         self.clock = StoppedClock()
         self.fence = Fence(45.0, 3.0)
         self.fence.commit_accepted(0.0)
         store = LocalStore(root)
         self.output = Output(
-            partners={"acme": partner()},
+            partners={"acme": partner("", report)},
             publisher=Publisher(store, PathTemplate("{partner}/{report}/{account}/{date}.{ext}")),
             spool=Spool(store),
             fence=self.fence,
@@ -109,6 +109,28 @@ def test_what_was_published_is_found_again(desk: Desk) -> None:
     )  # fmt: skip
 
     assert desk.output.look(one) == Looked(files=files)
+
+
+def test_only_answers_with_rows_become_files(desk: Desk) -> None:
+    """A create has none; those of a part that was too big come again in smaller ones."""
+    one = open_request()
+    one.steps.append(step(one.request.id, file="", bytes=0, checksum=""))
+    spooled(desk, one, rows(1))
+    spooled(desk, one, rows(2))
+    one.steps.append(step(one.request.id, number=4, file="", bytes=0, checksum="", dropped=1))
+    assert desk.output.look(one) == Looked()
+
+    desk.publish(one, rows(3))
+    assert desk.clicks() == [1, 3]
+
+
+def test_a_report_that_must_have_rows(tmp_path: Path) -> None:
+    """None is an answer that nobody understands, not an empty file."""
+    desk = Desk(tmp_path, report="rows_expected = true\n")
+
+    with pytest.raises(UnexpectedAnswerError, match="rows_expected"):
+        desk.publish(open_request(), rows())
+    desk.publish(open_request(), rows(1))
 
 
 def test_a_file_that_does_not_fit_is_asked_again(desk: Desk) -> None:

@@ -1,0 +1,1 @@
+"""One request against a partner, without Kafka: how a partner file is developed."""

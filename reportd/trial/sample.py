@@ -1,0 +1,85 @@
+"""The first records of an answer, before any column is made of them. Pure.
+
+For people who write a partner file: what does not fit its columns has to be looked at, too.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reportd.errors import UnexpectedAnswerError
+from reportd.partners.body import Body
+from reportd.partners.partner import Report
+from reportd.trial.inference import Seen, fields_of, look
+
+RECORDS_MOST = 1000
+_TEXT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was looked at."""
+
+    fields: Mapping[str, Seen]
+    """By their place: what a column's ``from`` names."""
+    records: int
+    problem: str = ""
+    """Why there is no more: the answer was not understood."""
+
+
+def sample(report: Report, bodies: Sequence[bytes]) -> Sample:
+    """Return the fields of the first records of a request's answers."""
+    records: list[Any] = []
+    problem = ""
+    for raw in bodies:
+        if raw and len(records) < RECORDS_MOST:
+            try:
+                records += _records(report, Body(raw, report.spec))
+            except UnexpectedAnswerError as error:
+                problem = str(error)
+                break
+    records = records[:RECORDS_MOST]
+    if report.spec.format != "csv":
+        return Sample(fields_of(records), len(records), problem)
+    values: dict[str, list[str]] = {}
+    for record in records:
+        for name, value in record.items():
+            values.setdefault(name, []).append(value)
+    fields = {name: look(name, texts) for name, texts in values.items()}
+    return Sample(fields, len(records), problem)
+
+
+def _records(report: Report, body: Body) -> list[Any]:
+    if report.spec.format == "csv":
+        return list(_csv_records(report, body))
+    return body.rows(report.rows)
+
+
+def _csv_records(report: Report, body: Body) -> Iterator[dict[str, str]]:
+    spec = report.spec.csv
+    lines = io.StringIO(body.head(_TEXT_BYTES).decode("utf-8", "replace"), newline="")
+    for _ in range(spec.skip_lines):
+        lines.readline()
+    reader = csv.reader(
+        lines,
+        delimiter=spec.delimiter,
+        quotechar=spec.quote or None,
+        quoting=csv.QUOTE_MINIMAL if spec.quote else csv.QUOTE_NONE,
+    )
+    try:
+        rows = [row for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise UnexpectedAnswerError(f"not CSV: {error}") from None
+    if spec.footer_lines:
+        rows = rows[: -spec.footer_lines]
+    header: Sequence[str] = spec.header
+    if not header:
+        while rows and spec.header_starts and rows[0][0] != spec.header_starts:
+            rows.pop(0)
+        if not rows:
+            return
+        header = rows.pop(0)
+    for row in rows[:RECORDS_MOST]:
+        yield {name.strip(): cell for name, cell in zip(header, row, strict=False)}

@@ -1,0 +1,119 @@
+"""The catalogue's files: complete, and each rule and number with its documentation's address."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reportd.partners.load import load_partner
+from reportd.partners.partner import Partner
+
+ROOT = Path(__file__).parents[3]
+FILES = sorted((ROOT / "reportd" / "partners" / "catalogue").glob("*.toml"))
+NAMES = [path.stem for path in FILES]
+RULES = "limits|slow_down|quota|transient|permanent|unauthorized|empty|too_big|expired|usage"
+NUMBERS = "api_version|ready_hours|restatement_days"
+
+
+def partner(name: str) -> Partner:
+    """Return a partner of the catalogue."""
+    return load_partner(FILES[NAMES.index(name)])
+
+
+def text(name: str) -> str:
+    """Return its file."""
+    return FILES[NAMES.index(name)].read_text(encoding="utf-8")
+
+
+def undocumented(lines: list[str]) -> Iterator[str]:
+    """Yield every rule, number, report and step that no comment above gives an address for."""
+    comment, inside, first = "", False, True
+    for line in lines:
+        if line.startswith("#") or (inside and line.startswith("    #")):
+            comment += line.strip(" #")
+            continue
+        if re.match(rf"(?:{RULES}) = \[$", line):
+            inside = True
+        elif line == "]":
+            inside = False
+        rule = inside and line.startswith("    {")
+        report = re.fullmatch(r"\[reports\.[a-z_]+\]", line) is not None
+        step = line.startswith("[[reports.") and line.endswith("steps]]")
+        wanted = rule or report or (step and not first) or re.match(rf"(?:{NUMBERS}) = ", line)
+        if wanted and "https://" not in comment:
+            yield line
+        if report or step:
+            first = report
+        if rule or not line:
+            comment = ""
+
+
+def at(document: Any, path: str) -> Any:
+    """Return what stands at a dotted path; raises LookupError where nothing does."""
+    for part in path.split("."):
+        document = document[int(part)] if isinstance(document, list) else document[part]
+    return document
+
+
+def test_the_catalogue_is_whole() -> None:
+    """Eight partners, and no other file."""
+    assert NAMES == [
+        "amazon_ads",
+        "ga4",
+        "google_ads",
+        "linkedin",
+        "meta",
+        "microsoft_ads",
+        "pinterest",
+        "tiktok",
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_partner_is_complete(name: str) -> None:
+    """Version, limits, when data is there and final, and two reports: campaigns and ads."""
+    spec = partner(name).spec
+
+    assert spec.api_version
+    assert spec.limits
+    assert spec.ready_hours
+    assert spec.restatement_days
+    assert {re.sub("^sp_", "", report) for report in spec.reports} >= {"campaigns", "ads"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_report_has_typed_columns(name: str) -> None:
+    """Each has its day, the account, the currency, and money as decimals."""
+    for report in partner(name).spec.reports.values():
+        kinds = {column.kind for column in report.columns.values()}
+
+        assert report.day_column == "date"
+        assert {"account", "currency"} <= set(report.columns)
+        assert {"date", "int64", "decimal"} <= kinds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_rule_and_number_names_its_documentation(name: str) -> None:
+    """A comment just above has the address."""
+    assert list(undocumented(text(name).splitlines())) == []
+
+
+def test_an_address_that_is_missing_is_found() -> None:
+    """The check itself sees a rule without one."""
+    lines = text("tiktok").splitlines()
+    bare = [line for line in lines if "id=1737172488964097" not in line]
+
+    assert len(list(undocumented(bare))) == 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_not_verified_exists(name: str) -> None:
+    """Each path names something of the file, with a reason."""
+    document = tomllib.loads(text(name))
+
+    for path, why in document["unverified"].items():
+        assert at(document, path)
+        assert len(why) > 10

@@ -1,0 +1,356 @@
+"""The catalogue's partners, played by fakes with their oddities: every report comes out right."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from reportd.demo.truth import Truth
+from reportd.errors import InvalidMessageError
+from reportd.partners.verdict import Outcome
+from reportd.transport.exchange import Answer, Failure, FailureKind
+from tests.fakes.amazon_ads import CLIENT_ID, AmazonAds
+from tests.fakes.driving import Drive, GaveUpError
+from tests.fakes.fake import Asked, Fake
+from tests.fakes.faults import Faulty
+from tests.fakes.ga4 import TOKENS_PER_HOUR, Ga4
+from tests.fakes.google_ads import DEVELOPER_TOKEN, GoogleAds
+from tests.fakes.linkedin import LinkedIn
+from tests.fakes.meta import Meta
+from tests.fakes.pinterest import Pinterest
+from tests.fakes.tiktok import TikTok
+
+SECRETS = {
+    "amazon_ads": (("Amazon-Advertising-API-ClientId", CLIENT_ID),),
+    "microsoft_ads": (("DeveloperToken", DEVELOPER_TOKEN),),
+    "google_ads": (("developer-token", DEVELOPER_TOKEN),),
+    "tiktok": (("Access-Token", "access-token-0123456789"),),
+}
+FAKES: list[type[Fake]] = [
+    AmazonAds,
+    Ga4,
+    GoogleAds,
+    LinkedIn,
+    Meta,
+    Pinterest,
+    TikTok,
+]
+REPORTS = [(fake, report) for fake in FAKES for report in ("campaigns", "ads")]
+RESET = Failure(kind=FailureKind.RESET, detail="a fault of the test", seconds=0.1)
+FIRST, LAST = "2025-11-16", "2025-11-22"
+
+
+def drive(fake: Fake, through: Faulty | None = None) -> Drive:
+    """Return what runs requests against a fake."""
+    return Drive(fake, through, secrets=SECRETS.get(fake.name, ()))
+
+
+def check(run: Drive, report: str, account: str, first: str = FIRST, last: str = LAST) -> int:
+    """Run a request and compare every day's rows; return how many there were."""
+    if run.fake.name == "amazon_ads":
+        report = f"sp_{report}"
+    found = run.rows(report, account, first, last)
+
+    assert (min(found), max(found)) == (date.fromisoformat(first), date.fromisoformat(last))
+    for day, rows in found.items():
+        assert rows == run.wanted(report, account, day), (report, account, day)
+    return sum(map(len, found.values()))
+
+
+@pytest.mark.parametrize(("fake", "report"), REPORTS)
+def test_reports_come_out_right(fake: type[Fake], report: str) -> None:
+    """Days with rows, without rows, and accounts with nothing at all; below the limits."""
+    run = drive(fake())
+    empty = drive(fake(Truth(empty_share=1.0)))
+
+    assert sum(check(run, report, f"{1000 + number}") for number in range(5)) > 40
+    assert check(empty, report, "1001") == 0
+    assert run.fake.too_many == 0
+    assert {verdict.outcome for verdict in run.verdicts} <= {Outcome.OK, Outcome.PENDING}
+
+
+@pytest.mark.parametrize(("fake", "report"), REPORTS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_reports_come_out_right_under_faults(fake: type[Fake], report: str, seed: int) -> None:
+    """A quarter of the calls spoiled: the same rows, and no limit exceeded."""
+    faulty = Faulty(fake(), seed, 0.25)
+    run = drive(faulty.fake, faulty)
+
+    assert sum(check(run, report, f"{1000 + number}") for number in range(20)) > 160
+    assert faulty.counts["good"] < faulty.counts.total()
+    assert run.fake.too_many == 0
+
+
+@pytest.mark.parametrize("fake", FAKES)
+def test_the_partner_s_own_slow_down_is_obeyed(fake: type[Fake]) -> None:
+    """Told to wait, it waits for as long as the partner means, and goes on."""
+    waits = {
+        "amazon_ads": 4.0,
+        "ga4": 30.0,
+        "google_ads": 5.0,
+        "linkedin": 330.0,
+        "meta": 120.0,
+        "microsoft_ads": 60.0,
+        "pinterest": 7.0,
+        "tiktok": 60.0,
+    }
+    faulty = Faulty(fake(), 0, 0.0)
+    run = drive(faulty.fake, faulty)
+    check(run, "campaigns", "1001")
+    start, calls = run.clock.now, len(run.verdicts)
+    check(run, "campaigns", "1002")
+    usual = run.clock.now - start
+    start, calls = run.clock.now, len(run.verdicts)
+    answers = iter([run.fake.slow_down(start)])
+    faulty.answer = lambda asked, now: next(answers, None) or run.fake.answer(asked, now)  # type: ignore[method-assign]
+
+    check(run, "campaigns", "1003")
+
+    assert run.verdicts[calls].outcome is Outcome.THROTTLED
+    assert abs(run.clock.now - start - usual - waits[fake.name]) < 3
+
+
+@pytest.mark.parametrize("fake", FAKES)
+def test_one_account_that_is_gone(fake: type[Fake]) -> None:
+    """It is refused for good, or has no rows; the next account is none the worse."""
+    run = drive(fake())
+    run.fake.gone.add("1002")
+    outcomes: list[Any] = []
+    for account in ("1001", "1002", "1003"):
+        try:
+            name = "sp_campaigns" if fake is AmazonAds else "campaigns"
+            outcomes.append(any(run.rows(name, account, FIRST, LAST).values()))
+        except GaveUpError as error:
+            outcomes.append(error.verdict.outcome)
+
+    # LinkedIn says nothing: an empty answer is all that there is
+    expected = False if fake is LinkedIn else Outcome.PERMANENT
+    assert outcomes == [True, expected, True]
+
+
+def test_google_s_day_is_spent() -> None:
+    """The error says how long, and the whole token waits: no attempt, no dead letter."""
+    fake = GoogleAds()
+    fake.left_today = 0
+    run = drive(fake)
+    before = run.clock.now
+
+    with pytest.raises(AssertionError, match="no end"):
+        check(run, "campaigns", "1001")
+
+    assert {verdict.outcome for verdict in run.verdicts} == {Outcome.QUOTA}
+    assert {verdict.scope for verdict in run.verdicts} == {"partner"}
+    assert {verdict.wait_seconds for verdict in run.verdicts} == {40591.0}
+    assert run.clock.now - before > 40591
+    assert run.attempts == 0
+
+
+def test_linkedin_s_day_is_spent() -> None:
+    """Without any header: until midnight UTC, for the member whose token it is."""
+    fake = LinkedIn()
+    fake.left_today = 1
+    run = drive(fake)
+    check(run, "campaigns", "1001")
+
+    with pytest.raises(AssertionError, match="no end"):
+        check(run, "campaigns", "1002")
+
+    verdict = run.verdicts[1]
+    assert (verdict.outcome, verdict.scope) == (Outcome.QUOTA, "credential")
+    # from 04:00:02 UTC to a minute past midnight
+    assert verdict.wait_seconds is not None
+    assert 20 * 3600 < verdict.wait_seconds + 60 < 20 * 3600 + 180
+
+
+def test_ga4_s_tokens_of_the_hour_and_of_the_day() -> None:
+    """An hour's end is waited for in half hours; the day's until midnight in California."""
+    fake = Ga4()
+    fake.tokens_a_call = TOKENS_PER_HOUR
+    run = drive(fake)
+    run.clock.now += 4.5 * 3600  # Pacific's day has begun at 8:00 UTC
+    for _ in range(6):
+        check(run, "campaigns", "1001")
+
+    quota = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.QUOTA]
+    assert {verdict.scope for verdict in quota} == {"account"}
+    waits = [verdict.wait_seconds or 0.0 for verdict in quota]
+    assert set(waits[:-1]) == {1800.0}
+    assert 18 * 3600 < waits[-1] < 20 * 3600
+    assert run.attempts == 0
+
+
+def test_ga4_pages_by_offset() -> None:
+    """A full page asks for the next offset; the one that is not full is the last."""
+
+    def small(file: dict[str, Any]) -> None:
+        report = file["reports"]["campaigns"]
+        report["json"]["limit"] = 5
+        report["next"] |= {"size": 5, "step": 5}
+
+    run = Drive(Ga4(), change=small)
+
+    rows = check(run, "campaigns", "1001")
+
+    assert rows > 10
+    assert run.fake.count("runReport") == rows // 5 + 1
+
+
+def test_tiktok_s_pages_and_its_30_days() -> None:
+    """A thousand rows a page; a longer range is refused before it is asked for."""
+    run = drive(TikTok())
+    run.fake.truth = Truth(max_rows_per_day=600)
+
+    rows = check(run, "ads", "1001")
+
+    assert rows > 1000
+    assert run.fake.count("report/integrated") == -(-rows // 1000)
+    with pytest.raises(InvalidMessageError, match="at most 30"):
+        run.rows("ads", "1001", "2025-10-01", "2025-11-22")
+
+
+def test_linkedin_s_fifteen_thousand() -> None:
+    """A full answer is cut: halved until each part is less, and no row is missing or twice."""
+    run = drive(LinkedIn(Truth(max_rows_per_day=12_000, empty_share=0.0)))
+
+    rows = check(run, "campaigns", "1001", FIRST, "2025-11-19")
+
+    assert rows > 15_000
+    assert Outcome.TOO_BIG in {verdict.outcome for verdict in run.verdicts}
+    assert run.attempts == 0
+
+
+def test_amazon_s_lost_create_is_adopted() -> None:
+    """Made, but its answer got lost: the 425 of the next create names it; none is made twice."""
+    fake = AmazonAds()
+    faulty = Faulty(fake, 0, 0.0)
+    run = drive(fake, faulty)
+    answers = iter(["lost"])
+
+    def lose_first(asked: Asked, now: float) -> Answer | Failure:
+        found = fake.answer(asked, now)
+        return RESET if next(answers, "") else found
+
+    faulty.answer = lose_first  # type: ignore[method-assign]
+
+    assert check(run, "campaigns", "1001") > 0
+    assert len(fake.jobs.all) == 1
+    assert [asked.method for asked in fake.calls].count("POST") == 2
+
+
+@pytest.mark.parametrize("fake", [AmazonAds, Pinterest])
+def test_a_url_that_has_ended_is_asked_for_anew(fake: type[Fake]) -> None:
+    """The download comes too late: a fresh URL, no second report."""
+    one = fake()
+    faulty = Faulty(one, 0, 0.0)
+    run = drive(one, faulty)
+    late = iter([4000.0 if fake is AmazonAds else 400.0])
+
+    def dawdle(asked: Asked, now: float) -> Answer | Failure:
+        if "ignature=" in asked.url:
+            run.clock.now += next(late, 0.0)
+        return one.answer(asked, run.clock.now)
+
+    faulty.answer = dawdle  # type: ignore[method-assign]
+
+    assert check(run, "campaigns", "1001") > 0
+    assert [verdict.outcome for verdict in run.verdicts].count(Outcome.EXPIRED) == 1
+    assert len(one.jobs.all) == 1  # type: ignore[attr-defined]
+
+
+def test_amazon_s_false_401() -> None:
+    """While polling it is tried again; at a create it is the credential."""
+    fake = AmazonAds()
+    fake.false_401s = 2
+    run = drive(fake)
+
+    assert check(run, "campaigns", "1001") > 0
+    assert len(fake.jobs.all) == 1
+    with pytest.raises(GaveUpError, match="auth"):
+        Drive(fake).rows("sp_campaigns", "1001", FIRST, LAST)
+
+
+@pytest.mark.parametrize(
+    ("fake", "fate", "words"),
+    [
+        (AmazonAds, "failed", "An internal error occurred"),
+        (Meta, "failed", "Your report could not be run due to a temporary issue."),
+        (Meta, "skipped", "expired"),
+        (Pinterest, "FAILED", "failed"),
+        (Pinterest, "CANCELLED", "cancelled"),
+        (Pinterest, "DOES_NOT_EXIST", "expired"),
+    ],
+)
+def test_a_report_that_fails_is_made_again(fake: type[Fake], fate: str, words: str) -> None:
+    """An attempt, with the partner's reason; the second one is the answer."""
+    one = fake()
+    one.jobs.fates = [fate]  # type: ignore[attr-defined]
+    run = drive(one)
+
+    assert check(run, "campaigns", "1001") > 0
+    failed = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.FAILED]
+    assert len(failed) == 1
+    assert words in failed[0].reason
+    assert len(one.jobs.all) == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("code", "scope"), [(4, "partner"), (17, "account"), (613, "account"), (80004, "account")]
+)
+def test_meta_s_codes_for_too_many_calls(code: int, scope: str) -> None:
+    """HTTP 400, a code, and minutes in a header: the app waits, or the ad account."""
+    fake = Meta()
+    fake.refusals = [code, code]
+    run = drive(fake)
+
+    assert check(run, "campaigns", "1001") > 0
+    told = run.verdicts[:2]
+    assert [(one.outcome, one.scope) for one in told] == [(Outcome.THROTTLED, scope)] * 2
+    assert [one.wait_seconds for one in told] == [180.0, 180.0]
+    assert run.attempts == 0
+
+
+def test_meta_s_too_big_a_run() -> None:
+    """It wants a smaller range: halved, until it is taken."""
+    fake = Meta()
+    fake.most_days = 2
+    run = drive(fake)
+
+    assert check(run, "ads", "1001") > 0
+    assert [verdict.outcome for verdict in run.verdicts].count(Outcome.TOO_BIG) == 2
+    spans = [(job.what["since"], job.what["until"]) for job in fake.jobs.all]
+    assert spans == [
+        ("2025-11-16", "2025-11-17"),
+        ("2025-11-18", "2025-11-19"),
+        ("2025-11-20", "2025-11-21"),
+        ("2025-11-22", "2025-11-22"),
+    ]
+
+
+def test_meta_says_completed_before_it_is() -> None:
+    """Only at 100 per cent is it done; a run that never is, is made again."""
+    fake = Meta()
+    fake.jobs.seconds_to_make = 300
+    fake.jobs.fates = ["99 %"]
+    run = drive(fake)
+
+    assert check(run, "campaigns", "1001") > 0
+    failed = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.FAILED]
+    assert [one.reason for one in failed] == ["HTTP 200: not done after 7200 s"]
+    assert len(fake.jobs.all) == 2
+
+
+def test_pinterest_s_report_ends_after_an_hour() -> None:
+    """Nobody looked for too long: it is made anew."""
+    fake = Pinterest()
+    faulty = Faulty(fake, 0, 0.0)
+    run = drive(fake, faulty)
+    late = iter([0.0, 4000.0])
+
+    def dawdle(asked: Asked, now: float) -> Answer | Failure:
+        run.clock.now += next(late, 0.0)
+        return fake.answer(asked, run.clock.now)
+
+    faulty.answer = dawdle  # type: ignore[method-assign]
+
+    assert check(run, "campaigns", "1001") > 0
+    assert len(fake.jobs.all) == 2

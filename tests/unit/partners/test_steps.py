@@ -1,0 +1,416 @@
+"""Flows of many steps: what is called, picked, waited for and kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+
+from reportd.errors import InvalidMessageError
+from reportd.partners.flow import Flow
+from reportd.partners.partner import Partner
+from reportd.partners.verdict import Cursor, Outcome, Verdict
+from reportd.partners.way import StaleCursorError
+from reportd.transport.exchange import Answer, Call
+from tests.unit.partners.making import AUTH, NOW, answer, partner, request
+from tests.unit.partners.test_step_spec import ADS, LIST
+
+URL = "https://bucket.s3.amazonaws.com/a.json?X-Amz-Signature=5ec4e7ab&b=%2F"
+FIRST = {"report": "r-1"}
+
+
+@dataclass
+class Walk:
+    """Goes a request's way as the worker does, answer by answer."""
+
+    of: Partner
+    fields: dict[str, Any] = field(default_factory=dict)
+    cursor: Cursor = field(default_factory=dict)
+    picked: dict[str, Any] = field(default_factory=dict)
+    volatile: dict[str, Any] = field(default_factory=dict)
+    now: float = NOW
+    calls: list[Call] = field(default_factory=list)
+
+    def flow(self) -> Flow:
+        """Return the flow as it stands."""
+        made = request(report="ads", **self.fields)
+        return Flow(self.of, made, AUTH, self.picked, self.volatile)
+
+    def take(self, reply: Answer) -> Verdict:
+        """Make a call and go on from its answer."""
+        flow = self.flow()
+        self.calls.append(flow.call(self.cursor))
+        verdict = flow.judge(self.cursor, reply, self.now)
+        if verdict.next_cursor is not None:
+            self.cursor = verdict.next_cursor
+        self.picked.update(verdict.picked)
+        self.volatile = dict(verdict.volatile) or self.volatile
+        return verdict
+
+
+def ads(text: str = ADS, top: str = "") -> Walk:
+    """Begin with a report of many steps."""
+    return Walk(partner(top, base=text))
+
+
+def at_poll(text: str = ADS, top: str = "") -> Walk:
+    """Stand where the report was created."""
+    walk = ads(text, top)
+    walk.take(answer({"reportId": "r-1"}, 202))
+    return walk
+
+
+def at_download(text: str = ADS, top: str = "") -> Walk:
+    """Stand where the poll said that it is done."""
+    walk = at_poll(text, top)
+    walk.take(answer({"status": "COMPLETED", "url": URL}))
+    return walk
+
+
+def test_create_poll_download() -> None:
+    """Each step's answer leads to the next; only the last one's is kept."""
+    walk = ads()
+
+    created = walk.take(answer({"reportId": "r-1"}))
+    assert (created.outcome, created.empty, created.picked) == (Outcome.OK, True, FIRST)
+    assert created.next_cursor == {"step": "poll", "since": f"{NOW:.0f}"}
+    assert (created.wait_seconds, created.is_recorded) == (5.0, True)
+
+    done = walk.take(answer({"status": "COMPLETED", "url": URL}))
+    assert (done.volatile, done.picked, done.is_recorded) == ({"url": URL}, {}, False)
+    assert done.next_cursor == {"step": "download", "since": f"{NOW:.0f}"}
+
+    last = walk.take(answer([]))
+    assert (last.outcome, last.next_cursor, last.empty) == (Outcome.OK, None, False)
+    assert [call.method for call in walk.calls] == ["POST", "GET", "GET"]
+    assert orjson.loads(walk.calls[0].body or b"")["start"] == "2025-11-15"
+    assert walk.calls[1].url == "https://api.acme.com/v3/reports/r-1"
+    assert walk.calls[2].url == URL
+
+
+def test_a_picked_url_is_kept_nowhere_and_gets_no_credential() -> None:
+    """It is of the step's hosts alone, as it came; no cursor and no verdict shows it."""
+    walk = at_download(ADS.replace("[reports.ads]", "[reports.ads]\nheaders = { X-Client = 'c' }"))
+    walk.take(answer([]))
+
+    call = walk.calls[-1]
+    assert (call.secret_headers, call.secret_query, call.headers) == ((), (), {})
+    assert call.hosts == ("*.s3.amazonaws.com",)
+    assert walk.calls[0].headers["X-Client"] == "c"
+    assert walk.calls[0].secret_headers == AUTH.headers
+    refused = walk.take(answer(f"<E>{URL} 5ec4e7ab</E>".encode(), 400))
+    for shown in (str(walk.cursor), str(walk.picked), repr(refused), str(refused.sample)):
+        assert "5ec4e7ab" not in shown
+        assert "s3.amazonaws" not in shown
+
+
+def test_a_picked_url_of_the_partner_itself_is_authorized() -> None:
+    """Some partners serve the file from where the report was made."""
+    own = "https://api.acme.com/files/1"
+    walk = at_poll(ADS.replace('hosts = ["*.s3.amazonaws.com"]', ""))
+    walk.take(answer({"status": "COMPLETED", "url": own}))
+    walk.take(answer([]))
+
+    assert walk.calls[-1].url == own
+    assert walk.calls[-1].secret_headers == AUTH.headers
+
+
+def test_without_its_url_a_download_polls_anew() -> None:
+    """After a restart, a refusal or a wait: the report's own id is all that is needed."""
+    walk = at_download()
+    walk.volatile = {}
+
+    done = walk.take(answer({"status": "COMPLETED", "url": URL}))
+
+    assert walk.calls[-1].url == "https://api.acme.com/v3/reports/r-1"
+    assert done.next_cursor == {"step": "download", "since": f"{NOW:.0f}"}
+    assert (done.volatile, done.is_recorded) == ({"url": URL}, False)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_url_that_has_expired(status: int) -> None:
+    """Not the credential's trouble, nor the request's end."""
+    assert at_download().take(answer(b"<Error/>", status)).outcome is Outcome.EXPIRED
+
+
+def test_a_rule_says_what_expired_looks_like() -> None:
+    """For a URL: poll anew. For anything else: what was made is gone, start over."""
+    top = "expired = [{ status = 400, text = 'gone' }]\n"
+
+    assert at_download(top=top).take(answer(b"gone", 400)).outcome is Outcome.EXPIRED
+    assert at_poll(top=top).take(answer(b"gone", 400)).outcome is Outcome.FAILED
+
+
+def test_a_duplicate_is_adopted() -> None:
+    """The report that runs already is polled, none is made."""
+    walk = ads()
+
+    adopted = walk.take(answer({"detail": "duplicate of : 77-ab"}, 425))
+
+    assert (adopted.outcome, adopted.picked) == (Outcome.OK, {"report": "77-ab"})
+    walk.take(answer({"status": "PENDING"}))
+    assert walk.calls[-1].url == "https://api.acme.com/v3/reports/77-ab"
+
+
+def test_waits_grow_up_to_a_bound() -> None:
+    """5 s, then half as much again each time, at most five minutes."""
+    walk = at_poll()
+
+    waits = [walk.take(answer({"status": "PENDING"})).wait_seconds for _ in range(14)]
+
+    assert waits[:3] == [7.5, 11.25, 16.875]
+    assert waits[-1] == 300.0
+    assert walk.cursor["polls"] == "14"
+
+
+def test_the_partner_says_when_to_ask_again() -> None:
+    """Its word counts, shorter or longer, without jitter."""
+    pending = at_poll().take(answer({"status": "PENDING"}, retry_after="600"))
+
+    assert (pending.outcome, pending.wait_seconds, pending.jitter) == (Outcome.PENDING, 600.0, 0.0)
+
+
+def test_a_report_that_takes_too_long_is_made_anew() -> None:
+    """Three hours after its create, by what its step record says."""
+    walk = at_poll()
+    walk.now = NOW + 3 * 3600
+
+    assert walk.take(answer({"status": "PENDING"})).outcome is Outcome.FAILED
+
+
+STATES = """done = "status == 'COMPLETED'", failed = "status == 'FAILED'", reason = "why",
+  cancelled = "status == 'CANCELLED'", expired = "status == 'EXPIRED'",
+  empty = "status == 'COMPLETED' && !url" }""".replace("\n", " ")
+DONE = "done = \"status == 'COMPLETED'\", failed = \"status == 'FAILED'\" }"
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "reason"),
+    [
+        ({"status": "FAILED", "why": "no"}, Outcome.FAILED, "HTTP 200: the report failed: no"),
+        ({"status": "CANCELLED"}, Outcome.FAILED, "HTTP 200: the report is cancelled"),
+        ({"status": "EXPIRED"}, Outcome.FAILED, "HTTP 200: the report is expired"),
+        ({"status": "FAILED", "why": f"see {URL} "}, Outcome.FAILED, "[url]"),
+        ({"status": "COMPLETED"}, Outcome.OK, ""),
+        ({"status": "WHATEVER"}, Outcome.PENDING, ""),
+        (b"<html>", Outcome.TRANSIENT, "HTML"),
+        (b"nope", Outcome.UNEXPECTED, "not JSON"),
+    ],
+)
+def test_states(body: Any, outcome: Outcome, reason: str) -> None:
+    """What a poll's answer says, in the order of the states."""
+    verdict = at_poll(ADS.replace(DONE, STATES)).take(answer(body))
+
+    assert verdict.outcome is outcome
+    assert reason in verdict.reason
+    if outcome is Outcome.OK:
+        assert (verdict.next_cursor, verdict.empty) == (None, True)
+
+
+def test_a_state_that_nobody_named() -> None:
+    """With both done and pending named, another word is not taken for either."""
+    text = ADS.replace(DONE, "done = \"s == 'D'\", pending = \"s == 'P'\" }")
+
+    assert at_poll(text).take(answer({"s": "P"})).outcome is Outcome.PENDING
+    assert at_poll(text).take(answer({"s": "?"})).outcome is Outcome.UNEXPECTED
+
+
+@pytest.mark.parametrize("body", [{"status": "COMPLETED"}, {"status": "COMPLETED", "url": [1]}])
+def test_what_should_be_picked_and_is_not_there(body: Any) -> None:
+    """It is not understood; and no URL is in what people see of it."""
+    verdict = at_poll().take(answer({**body, "other": URL}))
+
+    assert verdict.outcome is Outcome.UNEXPECTED
+    assert "pick.url" in verdict.reason
+    assert b"amazonaws" not in verdict.sample
+
+
+def test_a_list_and_one_call_for_each() -> None:
+    """With pages within each, and none for an empty list."""
+    walk = ads(LIST)
+    listed = walk.take(answer({"data": [{"id": "x/1"}, {"id": "2"}]}))
+    assert (listed.picked, listed.next_cursor) == ({"ids": ["x/1", "2"]}, {"step": "stats"})
+
+    walk.take(answer([]))
+    assert walk.cursor == {"step": "stats", "item": "1"}
+    paged = walk.take(answer({"next": "c", "rows": []}))
+    assert paged.outcome is Outcome.UNEXPECTED
+    assert walk.calls[1].url == "https://api.acme.com/campaigns/x%2F1/stats"
+    assert ads(LIST).take(answer({"data": []})).next_cursor is None
+
+
+def test_pages_within_each() -> None:
+    """The pager's keys stand beside the item's."""
+    walk = ads(LIST.replace("columns", 'rows = "rows"\ncolumns'))
+    walk.take(answer({"data": [{"id": "1"}, {"id": "2"}]}))
+
+    walk.take(answer({"rows": [], "next": "c"}))
+    assert walk.cursor == {"step": "stats", "cursor": "c", "calls": "1"}
+    walk.take(answer({"rows": []}))
+    assert walk.cursor == {"step": "stats", "item": "1"}
+    walk.take(answer({"rows": [], "next": "d"}))
+    assert walk.cursor == {"step": "stats", "item": "1", "cursor": "d", "calls": "1"}
+    assert walk.take(answer({"rows": []})).next_cursor is None
+    assert walk.calls[2].url.endswith("/campaigns/1/stats?after=c")
+    assert walk.calls[4].url.endswith("/campaigns/2/stats?after=d")
+
+
+def test_a_list_that_comes_in_pages() -> None:
+    """What they pick is one list."""
+    walk = ads(LIST.replace('ids = "data[].id" }', 'ids = "data[].id" }\nnext = { url = "more" }'))
+
+    first = walk.take(answer({"data": [{"id": "1"}], "more": "https://api.acme.com/campaigns?p=2"}))
+    assert (first.empty, first.next_cursor and first.next_cursor["calls"]) == (True, "1")
+    second = walk.take(answer({"data": [{"id": "2"}]}))
+
+    assert second.picked == {"ids": ["1", "2"]}
+
+
+def test_no_data_for_one_item() -> None:
+    """The others are still asked."""
+    walk = ads(LIST, "empty = [{ status = 404 }]\n")
+    walk.take(answer({"data": [{"id": "1"}, {"id": "2"}]}))
+
+    nothing = walk.take(answer({}, 404))
+
+    assert (nothing.empty, nothing.next_cursor) == (True, {"step": "stats", "item": "1"})
+    assert walk.take(answer(b"", 204)).next_cursor is None
+
+
+TOO_BIG = "too_big = [{ status = 400, body = \"code == 'TOO_BIG'\" }]\n"
+BIG = answer({"code": "TOO_BIG"}, 400)
+
+
+def days_of(call: Call) -> tuple[str, str, str]:
+    """Return what a create asked for."""
+    sent = orjson.loads(call.body or b"")
+    return sent["start"], sent["end"], sent["hour"]
+
+
+def test_what_is_too_big_is_halved() -> None:
+    """The parts are asked one after the other, each with all its steps."""
+    walk = ads(ADS, TOO_BIG)
+
+    halved = walk.take(BIG)
+    assert (halved.outcome, halved.part_days, halved.dropped) == (Outcome.TOO_BIG, 4, 0)
+    assert halved.next_cursor == {"parts": "2025-11-15..2025-11-21/4"}
+    for _ in range(2):
+        walk.take(answer({"reportId": "r-1"}))
+        walk.take(answer({"status": "COMPLETED", "url": URL}))
+        last = walk.take(answer([]))
+
+    assert last.next_cursor is None
+    assert [days_of(call) for call in walk.calls if call.body] == [
+        ("2025-11-15", "2025-11-21", "all"),
+        ("2025-11-15", "2025-11-18", "all"),
+        ("2025-11-19", "2025-11-21", "all"),
+    ]
+
+
+def test_a_poll_may_say_too_big() -> None:
+    """The report was made, and cannot be finished."""
+    walk = at_poll(ADS.replace("poll = { ", "poll = { too_big = \"code == 'BIG'\", "))
+
+    assert walk.take(answer({"code": "BIG"})).outcome is Outcome.TOO_BIG
+
+
+def test_a_single_day_is_split_by_the_declared_parameter() -> None:
+    """One part for each value; after that it is the request's own trouble."""
+    text = ADS.replace("day_column", "split = { param = 'hour', values = ['a', 'b'] }\nday_column")
+    walk = ads(text, TOO_BIG)
+    walk.fields = {"first_day": "2025-11-20"}
+
+    sizes = [walk.take(BIG).part_days for _ in range(2)]
+    assert (sizes, walk.cursor) == ([1, 0], {"parts": "2025-11-20..2025-11-21/0"})
+    for _ in range(4):
+        walk.take(answer({"reportId": "r-1"}))
+        walk.take(answer({"status": "COMPLETED", "url": URL}))
+        last = walk.take(answer([]))
+
+    assert last.next_cursor is None
+    sent = [days_of(call) for call in walk.calls if call.body][2:]
+    assert [(first[-2:], value) for first, _, value in sent] == [
+        ("20", "a"),
+        ("20", "b"),
+        ("21", "a"),
+        ("21", "b"),
+    ]
+    walk.cursor = {"parts": "2025-11-20..2025-11-21/0"}
+    refused = walk.take(BIG)
+    assert (refused.outcome, "see split" in refused.reason) == (Outcome.PERMANENT, True)
+
+
+def test_pages_of_what_turned_out_too_big_are_dropped() -> None:
+    """Their rows come again in the smaller parts."""
+    base = (
+        "[reports.ads]\nget = 'https://api.acme.com/{{ from }}/{{ to }}'\nrows = 'rows'\n"
+        "columns = { date = 'date' }\nday_column = 'date'\nnext = { cursor = 'n', query = 'c' }\n"
+    )
+    walk = ads(base, TOO_BIG)
+    walk.take(answer({"rows": [], "n": "2"}))
+    walk.take(answer({"rows": [], "n": "3"}))
+
+    halved = walk.take(BIG)
+
+    assert halved.dropped == 2
+    assert walk.take(answer({"rows": []})).next_cursor == {"parts": "2025-11-19..2025-11-21/4"}
+    assert walk.calls[-1].url == "https://api.acme.com/2025-11-15/2025-11-18"
+
+
+def test_a_rule_of_one_step() -> None:
+    """A partner's false 401 while polling is not the credential's trouble."""
+    top = "transient = [{ status = 401, steps = ['poll'] }]\n"
+
+    assert at_poll(top=top).take(answer({}, 401)).outcome is Outcome.TRANSIENT
+    assert ads(top=top).take(answer({}, 401)).outcome is Outcome.AUTH
+
+
+def test_a_form() -> None:
+    """Fields are encoded; a list gives one each."""
+    (json,) = [line for line in ADS.splitlines() if line.startswith("json = ")]
+    text = ADS.replace(json, 'form = { q = "a&b {{ from }}", n = [1, true] }')
+    walk = ads(text.replace("params = ", "# "))
+    walk.take(answer({"reportId": 5}))
+
+    assert walk.calls[0].body == b"q=a%26b+2025-11-15&n=1&n=true"
+    assert walk.calls[0].headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert walk.flow().call(walk.cursor).url.endswith("/5")
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [{"step": "gone"}, {"parts": "nonsense"}, {"step": "stats", "item": "7"}, {"step": "stats"}],
+)
+def test_a_cursor_that_fits_no_more(cursor: Cursor) -> None:
+    """The file has changed since: that request starts over."""
+    walk = ads(LIST)
+    walk.cursor = cursor
+
+    with pytest.raises(StaleCursorError):
+        walk.flow().call(walk.cursor)
+
+
+def test_what_later_steps_need_is_known_before_the_first_call() -> None:
+    """A message that lacks it is poison, before anything is created."""
+    found = partner(
+        base=ADS.replace("hosts = [", "query = { r = '{{ account.region }}' }\nhosts = [")
+    )
+
+    found.check_request(request(report="ads", attributes={"region": "eu"}))
+    with pytest.raises(InvalidMessageError, match=r"account\.region"):
+        found.check_request(request(report="ads"))
+
+
+@pytest.mark.parametrize("make", [ads, at_poll, at_download])
+def test_every_step_has_the_usual_table(make: Callable[[], Walk]) -> None:
+    """A busy partner is waited for wherever the request stands."""
+    assert make().take(answer(b"", 429)).outcome is Outcome.THROTTLED
+    assert make().take(answer(b"", 503)).outcome is Outcome.TRANSIENT
+
+
+def test_picks_have_a_bound() -> None:
+    """The ledger is no place for megabytes."""
+    big = answer({"data": [{"id": "x" * 1000} for _ in range(300)]})
+
+    assert "pick: " in ads(LIST).take(big).reason
