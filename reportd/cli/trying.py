@@ -23,6 +23,7 @@ from reportd.model.request import Request
 from reportd.partners.load import load_partner
 from reportd.partners.parse import to_tables
 from reportd.partners.verdict import Outcome
+from reportd.sinks.gathering import table_of
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.table import Table
 from reportd.trial.accounts import (
@@ -57,9 +58,9 @@ def try_report(args: argparse.Namespace) -> int:
     seen = sample(report, bodies)
     _show_columns(report.spec.columns, seen)
     try:
-        tables = to_tables(
-            partner, request, [body for body in bodies if body], stage.trial.clock.wall()
-        )
+        wall = stage.trial.clock.wall()
+        found = to_tables(partner, request, [body for body in bodies if body], wall)
+        tables = {day: table_of(rows) for day, rows in found.items()}
     except UnexpectedAnswerError as error:
         print(f"The answers do not fit: {harmless(str(error))}")
         print("A worker would keep them and hold the request until the file is mended.")

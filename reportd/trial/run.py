@@ -12,6 +12,7 @@ from reportd.broker.message import Message
 from reportd.clock import Clock
 from reportd.errors import ReportdError, UnavailableError
 from reportd.limits.limiter import Grant, Limiter, Now
+from reportd.model.content import whole
 from reportd.model.ledger import Step, answers_of
 from reportd.model.request import Request
 from reportd.partners.body import Body
@@ -200,7 +201,7 @@ class _Loop:
 
     @staticmethod
     def _body(answer: Answer | Failure, verdict: Verdict) -> list[bytes]:
-        return [] if verdict.empty or isinstance(answer, Failure) else [answer.body]
+        return [] if verdict.empty or isinstance(answer, Failure) else [whole(answer.body)]
 
     def _throttled(self, verdict: Verdict) -> None:
         """Wait as told; a spent quota of which nobody says when it is new ends the trial."""
