@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import reportd.partners
 from reportd.config.secrets import Secret
-from reportd.limits.limiter import Limiter, Now, Scope
+from reportd.limits.limiter import Grant, Limiter, Now
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.load import parse_spec
@@ -176,7 +176,7 @@ class Drive:
         at = _At()
         attempts = surprises = 0
         for _ in range(MOST_CALLS):
-            self._wait_for_limits(request)
+            grant = self._granted(request)
             flow = Flow(self.partner, request, auth, at.picked, at.volatile)
             call = flow.call(at.cursor)
             assert not refusal(call.url, call.hosts, allow_private=False), call.url
@@ -184,6 +184,9 @@ class Drive:
             self.clock.now += CALL_SECONDS
             verdict = flow.judge(at.cursor, outcome, self.clock.now)
             self.verdicts.append(verdict)
+            self._limiter.answered(grant, is_error=verdict.is_server_error)
+            for pace in verdict.paces:
+                self._block(request, pace.scope, pace.wait_seconds)
             at.volatile = {}
             match verdict.outcome:
                 case Outcome.OK | Outcome.PENDING | Outcome.TOO_BIG:
@@ -207,17 +210,19 @@ class Drive:
                     raise GaveUpError(verdict)
         raise AssertionError("no end")
 
-    def _wait_for_limits(self, request: Request) -> None:
+    def _granted(self, request: Request) -> Grant:
         scopes = self._scopes_of(request)
         while blocked := self._limiter.blocked(scopes, self.clock.three()):
             self.clock.now += max(blocked.wait_seconds, 0.001)
-        self._limiter.take(scopes, self.clock.three())
+        return self._limiter.take(scopes, self.clock.three())
 
     def _slow_down(self, request: Request, verdict: Verdict) -> None:
         wait = SLOW_DOWN_SECONDS if verdict.wait_seconds is None else verdict.wait_seconds
+        self._block(request, verdict.scope, wait)
+
+    def _block(self, request: Request, per: str, seconds: float) -> None:
         scopes = {scope.per: scope for scope in self._scopes_of(request)}
-        scope: Scope = scopes[verdict.scope or "account"]
-        self._limiter.block(scope, wait, self.clock.three())
+        self._limiter.block(scopes[per or "account"], seconds, self.clock.three())
 
 
 _KNOWN_AS = {

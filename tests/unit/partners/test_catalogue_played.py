@@ -13,7 +13,7 @@ from tests.fakes.amazon_ads import AmazonAds
 from tests.fakes.driving import Drive, GaveUpError
 from tests.fakes.fake import KNOWN, Asked, Fake
 from tests.fakes.faults import Faulty
-from tests.fakes.ga4 import TOKENS_PER_HOUR, Ga4
+from tests.fakes.ga4 import TOKENS_PER_DAY, TOKENS_PER_HOUR, Ga4
 from tests.fakes.google_ads import GoogleAds
 from tests.fakes.linkedin import LinkedIn
 from tests.fakes.meta import Meta
@@ -77,7 +77,7 @@ def test_the_partner_s_own_slow_down_is_obeyed(fake: type[Fake]) -> None:
     waits = {
         "amazon_ads": 4.0,
         "ga4": 30.0,
-        "google_ads": 5.0,
+        "google_ads": 10.0,
         "linkedin": 330.0,
         "meta": 120.0,
         "microsoft_ads": 60.0,
@@ -152,21 +152,72 @@ def test_linkedin_s_day_is_spent() -> None:
     assert 20 * 3600 < verdict.wait_seconds + 60 < 20 * 3600 + 180
 
 
-def test_ga4_s_tokens_of_the_hour_and_of_the_day() -> None:
-    """An hour's end is waited for in half hours; the day's until midnight in California."""
+def test_ga4_slows_down_before_its_tokens_are_spent() -> None:
+    """Good answers say what is left: the next hour is waited for, and nothing is refused."""
     fake = Ga4()
-    fake.tokens_a_call = TOKENS_PER_HOUR
+    fake.tokens_a_call = TOKENS_PER_HOUR // 4 - 40
     run = Drive(fake)
-    run.clock.now += 4.5 * 3600  # Pacific's day has begun at 8:00 UTC
-    for _ in range(6):
+    begin = run.clock.now
+    for _ in range(10):
         check(run, "campaigns", "1001")
 
-    quota = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.QUOTA]
-    assert {verdict.scope for verdict in quota} == {"account"}
-    waits = [verdict.wait_seconds or 0.0 for verdict in quota]
-    assert set(waits[:-1]) == {1800.0}
-    assert 18 * 3600 < waits[-1] < 20 * 3600
+    assert {verdict.outcome for verdict in run.verdicts} == {Outcome.OK}
+    assert 2 * 3600 < run.clock.now - begin < 2 * 3600 + 120
+
+
+@pytest.mark.parametrize(
+    ("tokens", "least", "most"),
+    [(TOKENS_PER_HOUR, 1800, 5400), (TOKENS_PER_DAY, 18 * 3600, 20 * 3600)],
+)
+def test_ga4_s_tokens_that_others_spend(tokens: int, least: float, most: float) -> None:
+    """An hour's end is waited for in half hours; the day's until midnight in California."""
+    fake = Ga4()
+    run = Drive(fake)
+    run.clock.now += 8.5 * 3600  # Pacific's day has begun at 8:00 UTC
+    begin = run.clock.now
+    fake.others_use("1001", tokens, begin)
+
+    assert check(run, "campaigns", "1001") > 0
+
+    assert {verdict.scope for verdict in run.verdicts[:-1]} == {"account"}
+    assert {verdict.outcome for verdict in run.verdicts[:-1]} == {Outcome.QUOTA}
+    assert least <= run.clock.now - begin <= most
     assert run.attempts == 0
+
+
+def test_ga4_s_ten_server_errors_an_hour() -> None:
+    """Errors of Google's own servers count against the property: never more than ten."""
+    fake = Ga4()
+    faulty = Faulty(fake, 0, 0.0)
+    run = Drive(fake, faulty)
+    errors: list[float] = []
+
+    def failing(asked: Asked, now: float) -> Answer | Failure:
+        if len(errors) < 21:
+            errors.append(now)
+            return Answer(status=500, headers={}, body=b"{}", seconds=0.1)
+        return fake.answer(asked, now)
+
+    faulty.answer = failing  # type: ignore[method-assign]
+
+    assert check(run, "campaigns", "1001") > 0
+    assert max(sum(at <= other < at + 3600 for other in errors) for at in errors) <= 10
+
+
+def test_meta_slows_down_before_it_refuses() -> None:
+    """A header of good answers says 95 per cent: the ad account's next call waits."""
+    fake = Meta()
+    run = Drive(fake)
+    begin = run.clock.now
+    check(run, "campaigns", "1001")
+    usual = run.clock.now - begin
+    fake.used = 95
+    begin = run.clock.now
+
+    check(run, "campaigns", "1001")
+
+    assert run.clock.now - begin > usual + 100
+    assert {pace.scope for verdict in run.verdicts for pace in verdict.paces} == {"account"}
 
 
 def test_ga4_pages_by_offset() -> None:
