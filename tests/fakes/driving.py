@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,21 @@ START = 1_763_870_400.0
 """2025-11-23T04:00:00Z."""
 
 Rows = dict[str, Any]
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def as_it_is(file: dict[str, Any]) -> None:
+    """Change nothing."""
+    del file
+
+
+@lru_cache
+def _partner(name: str, change: Change) -> Partner:
+    file = tomllib.loads((CATALOGUE / f"{name}.toml").read_text(encoding="utf-8"))
+    change(file)
+    return Partner(name, parse_spec(file, name))
 
 
 class Answering(Protocol):
@@ -116,7 +132,7 @@ class Drive:
 
     fake: Fake
     through: Answering | None = None
-    change: Callable[[dict[str, Any]], None] = lambda _file: None
+    change: Change = as_it_is
     """Changes what the partner's file says, for this test alone."""
     clock: Clock = field(default_factory=Clock)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -125,9 +141,7 @@ class Drive:
 
     def __post_init__(self) -> None:
         """Load the partner's file."""
-        file = tomllib.loads((CATALOGUE / f"{self.fake.name}.toml").read_text(encoding="utf-8"))
-        self.change(file)
-        self.partner = Partner(self.fake.name, parse_spec(file, self.fake.name))
+        self.partner = _partner(self.fake.name, self.change)
         secrets = {"tiktok-main": TOKEN, "meta-main": TOKEN} | dict(self.fake.secrets)
         self._credentials = Credentials(lambda name: Secret(secrets[name]), _Tokens())
         rules = Rules(self.partner)

@@ -15,7 +15,7 @@ from tests.fakes.fake import KNOWN, Asked, Fake
 from tests.fakes.faults import Faulty
 from tests.fakes.ga4 import TOKENS_PER_DAY, TOKENS_PER_HOUR, Ga4
 from tests.fakes.google_ads import GoogleAds
-from tests.fakes.linkedin import LinkedIn
+from tests.fakes.linkedin import MOST_ELEMENTS, LinkedIn
 from tests.fakes.meta import Meta
 from tests.fakes.microsoft_ads import MicrosoftAds
 from tests.fakes.pinterest import Pinterest
@@ -251,11 +251,17 @@ def test_tiktok_s_pages_and_its_30_days() -> None:
 
 def test_linkedin_s_fifteen_thousand() -> None:
     """A full answer is cut: halved until each part is less, and no row is missing or twice."""
-    run = Drive(LinkedIn(Truth(max_rows_per_day=12_000, empty_share=0.0)))
 
-    rows = check(run, "campaigns", "1001", FIRST, "2025-11-19")
+    def fewer(file: dict[str, Any]) -> None:
+        (rule,) = file["too_big"]
+        assert f"`{MOST_ELEMENTS}`" in rule["body"]
+        rule["body"] = rule["body"].replace(f"`{MOST_ELEMENTS}`", "`150`")
 
-    assert rows > 15_000
+    fake = LinkedIn(Truth(max_rows_per_day=120, empty_share=0.0))
+    fake.most_elements = 150
+    run = Drive(fake, change=fewer)
+
+    assert check(run, "campaigns", "1001") > 150
     assert Outcome.TOO_BIG in {verdict.outcome for verdict in run.verdicts}
     assert run.attempts == 0
 
