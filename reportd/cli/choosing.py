@@ -7,11 +7,11 @@ configuration there is the catalogue, and whatever file is named.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reportd.config.load import folders
+from reportd.config.load import CATALOGUE, folders
 from reportd.config.problems import did_you_mean
 from reportd.config.secrets import SecretsFolder
 from reportd.errors import ConfigError
-from reportd.partners.extending import CATALOGUE, catalogue_files
+from reportd.partners.extending import catalogue_files
 
 
 @dataclass(frozen=True, slots=True)

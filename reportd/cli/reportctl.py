@@ -21,6 +21,8 @@ from reportd.errors import (
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
+INTERRUPTED = 130
+
 
 class Command(Protocol):
     """What a module of `reportd.cli.commands` offers."""
@@ -47,7 +49,10 @@ def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None, commands: Sequence[Command] = COMMANDS) -> int:
-    """Run one command; return its exit status: 78 configuration, 75 not there yet, else 1."""
+    """Run one command; return its exit status: 78 configuration, 75 not there yet, else 1.
+
+    Whoever is tired of waiting presses Ctrl-C: 130, as shells say it.
+    """
     args = parser(commands).parse_args(argv)
     try:
         status: int = args.run(args)
@@ -60,6 +65,8 @@ def main(argv: Sequence[str] | None = None, commands: Sequence[Command] = COMMAN
     except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
         sys.stderr.close()
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return status
 
 

@@ -21,6 +21,9 @@ from reportd.config.secrets import SecretsFolder
 from reportd.config.settings import Settings
 from reportd.errors import ConfigError
 
+CATALOGUE = Path(__file__).parents[1] / "partners" / "catalogue"
+"""The partners that come with reportd: what files of the partners' folder may extend."""
+
 MAX_FILE_BYTES = 4 * 1024 * 1024
 _OWN = (("workers", "machine_id"), ("metrics", "listen"))
 """What each VM may have its own way."""
@@ -53,7 +56,9 @@ class Folders:
     secrets: SecretsFolder = field(repr=False)
 
 
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+def load(
+    path: Path, environ: Mapping[str, str] = os.environ, catalogue: Path = CATALOGUE
+) -> Config:
     """Load a configuration.
 
     Raises `ConfigError` with every problem of every file, each as ``file: section.key: ...``.
@@ -73,7 +78,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         settings = Settings.model_validate(merged.data, context=Origin(path.parent, secrets))
     except ValidationError as error:
         raise ConfigError(*problems_of(error, Settings, merged.file_of)) from None
-    return Config(settings, path, _hash(merged.data, settings.partners_folder), secrets)
+    config_hash = _hash(merged.data, settings.partners_folder, catalogue)
+    return Config(settings, path, config_hash, secrets)
 
 
 def folders(path: Path, environ: Mapping[str, str] = os.environ) -> Folders | None:
@@ -139,22 +145,36 @@ def _secrets_folder(
     return SecretsFolder.of(base / folder, environ)
 
 
-def _hash(data: Mapping[str, Any], partners_folder: Path) -> str:
+def _hash(data: Mapping[str, Any], partners_folder: Path, catalogue: Path) -> str:
     shared = dict(data)
     for section, own in _OWN:
         if isinstance(shared.get(section), dict):
             others = {k: v for k, v in shared.pop(section).items() if k != own}
             shared |= {section: others} if others else {}
     digest = hashlib.sha256(orjson.dumps(shared, option=orjson.OPT_SORT_KEYS))
-    for part in _partner_files(partners_folder):
+    for part in _partner_files(partners_folder, catalogue):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
 
 
-def _partner_files(folder: Path) -> Iterator[bytes]:
+def _partner_files(folder: Path, catalogue: Path) -> Iterator[bytes]:
+    """Yield names and contents of a folder's files, and of those of the catalogue they extend."""
     for path in sorted(folder.glob("*.toml")):
         yield path.name.encode(errors="surrogateescape")
-        try:
-            yield path.read_bytes()
-        except OSError:
-            yield b""  # loading the partners says what is wrong with it
+        content = _content(path)
+        yield content
+        yield from (_content(each) for each in catalogue.glob("*.toml") if _extends(content, each))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # loading the partners says what is wrong with it
+
+
+def _extends(content: bytes, base: Path) -> bool:
+    try:
+        return tomllib.loads(content.decode()).get("extends") == base.stem
+    except (ValueError, RecursionError):
+        return False

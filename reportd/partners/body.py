@@ -1,151 +1,199 @@
-"""One answer's body, opened as far as somebody asks: unzipped, sniffed, parsed.
+"""One answer's body, opened as far as somebody asks: unpacked, sniffed, parsed.
 
-Pure; made and used within one thread.
+Made and used within one thread. What is small is parsed at once; of what is not (more than
+`IN_MEMORY_BYTES` when unpacked) rows come some at a time, and the document is what stands beside
+them.
 """
 
-import codecs
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 from reportd.errors import UnexpectedAnswerError
-from reportd.partners.picking import Pick, PickError
+from reportd.model.content import Content, head_of
+from reportd.partners.answer_spec import ListsSpec
+from reportd.partners.lists import Listed, listed
+from reportd.partners.picking import Parts, Pick, PickError, rows_path
 from reportd.partners.report_spec import ReportSpec
-from reportd.transport.decoding import GZIP_MAGIC, CutShortError, inflate
+from reportd.partners.streaming import RowArrays, json_lines
+from reportd.partners.unpacking import BrokenAnswerError as BrokenAnswerError
+from reportd.partners.unpacking import Part, unpack
 
 TEXT_BYTES = 4096
 _MARKUP = re.compile(rb"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_ENDS_BYTES = 256
 _UNSET: Any = object()
-
-
-class BrokenAnswerError(UnexpectedAnswerError):
-    """The answer is no data, or cut short: worth asking again."""
 
 
 class Body:
     """A body and what the report says about its form."""
 
-    __slots__ = ("_data", "_document", "_limit_bytes", "_raw", "_report")
+    __slots__ = ("_document", "_parts", "_raw", "_report")
 
-    def __init__(self, raw: bytes, report: ReportSpec) -> None:
+    def __init__(self, raw: Content, report: ReportSpec) -> None:
         self._raw = raw
         self._report = report
-        self._limit_bytes = report.max_answer_mib * 1024 * 1024
-        self._data: Any = _UNSET
+        self._parts: Any = _UNSET
         self._document: Any = _UNSET
 
-    def data(self) -> bytes:
-        """Return the body without gzip, BOM and foreign encoding: UTF-8.
+    def parts(self) -> list[Part]:
+        """Return the files in it, unpacked, as UTF-8: one, if it is no ZIP with several.
 
         Raises `UnexpectedAnswerError`.
         """
-        if self._data is _UNSET:
-            self._data = self._open()
-        return self._data  # type: ignore[no-any-return]
+        if self._parts is _UNSET:
+            report = self._report
+            limit = report.max_answer_mib * 1024 * 1024
+            self._parts = unpack(self._raw, report.members, report.encoding, limit)
+        return self._parts  # type: ignore[no-any-return]
 
-    def _open(self) -> bytes:
-        data = self._raw
-        if data.startswith(GZIP_MAGIC):
-            try:
-                data = inflate(data, self._limit_bytes)
-            except CutShortError as error:
-                raise BrokenAnswerError(str(error)) from None
-            except ValueError as error:
-                raise UnexpectedAnswerError(str(error)) from None
-        encoding = self._report.encoding
-        if encoding == "utf-8":
-            return data.removeprefix(codecs.BOM_UTF8)
-        try:
-            text = data.decode(encoding)
-        except (UnicodeError, LookupError):
-            raise UnexpectedAnswerError(f"not {encoding} text") from None
-        return text.removeprefix("\ufeff").encode("utf-8", "replace")
+    @property
+    def is_large(self) -> bool:
+        """Say whether a part of it is too large to be parsed at once."""
+        return any(part.data is None for part in self.parts())
 
     def text(self) -> str:
         """Return the beginning, as text, whatever it is; never raises."""
+        return self.head(TEXT_BYTES).decode("utf-8", "replace")
+
+    def head(self, size: int) -> bytes:
+        """Return the first bytes, unpacked if that is possible; never raises."""
         try:
-            data = self.data()
+            return self.parts()[0].head(size)
         except UnexpectedAnswerError:
-            data = self._raw
-        return data[:TEXT_BYTES].decode("utf-8", "replace")
+            return head_of(self._raw, size)
 
     def document(self) -> Any:
         """Return the parsed JSON (JSON lines: the list of them), whatever the report's format.
 
-        Raises `UnexpectedAnswerError`.
+        Of a large one it is what stands beside the rows, of large JSON lines the first ones; of a
+        ZIP its first file. Raises `UnexpectedAnswerError`.
         """
         if self._document is _UNSET:
-            self._document = self._parse()
+            self._document = self._parse(self.parts()[0])
         return self._document
 
-    def _parse(self) -> Any:
-        data = self.data()
+    def _parse(self, part: Part) -> Any:
         if self._report.format == "jsonl":
-            return _json_lines(data)
-        try:
-            return orjson.loads(data)
-        except (orjson.JSONDecodeError, RecursionError) as error:
-            raise UnexpectedAnswerError(f"not JSON: {str(error)[:200]}") from None
+            return next(json_lines(part.chunks()), []) if part.data is None else _lines(part)
+        if part.data is None and (path := self._streamed()) is not None:
+            arrays = RowArrays(path[0])
+            for _piece in arrays.pieces(part.chunks()):
+                pass
+            return arrays.beside()
+        return _json(part.whole())
 
     def check(self) -> None:
         """Look whether this can be data at all, without parsing it.
 
         Raises `BrokenAnswerError` for markup, nothing, or half of it.
         """
-        data = self.data()
-        if _MARKUP.match(data[:256]):
-            raise BrokenAnswerError("HTML or XML instead of data")
-        if self._report.format == "json":
-            _check_brackets(data)
-        elif self._report.format == "csv" and not (self._report.csv.header or data.strip()):
-            raise BrokenAnswerError("an empty body")
+        for part in self.parts():
+            head, tail = _ends(part)
+            if _MARKUP.match(head):
+                raise BrokenAnswerError("HTML or XML instead of data")
+            if self._report.format == "json":
+                _check_brackets(head, tail)
+            elif self._report.format == "csv" and not (self._report.csv.header or tail):
+                raise BrokenAnswerError("an empty body")
 
     def rows(self, pick: Pick) -> list[Any]:
-        """Return the records that the report's ``rows`` picks; raises `UnexpectedAnswerError`."""
-        document = self.document()
-        try:
+        """Return the records that the report's ``rows`` picks; raises `UnexpectedAnswerError`.
+
+        All of them: of what may be large, ask for `batches`.
+        """
+        return [row for batch in self.batches(pick) for row in batch]
+
+    def batches(self, pick: Pick) -> Iterator[list[Any]]:
+        """Yield the records that the report's ``rows`` picks; raises `UnexpectedAnswerError`."""
+        for number, part in enumerate(self.parts()):
             if self._report.format == "jsonl":
-                found: Any = [pick(line) for line in document]
+                for lines in json_lines(part.chunks()):
+                    yield [self._picked(pick, line) for line in lines]
+            elif part.data is None and (path := self._streamed()) is not None:
+                arrays = RowArrays(path[0])
+                for piece in arrays.pieces(part.chunks()):
+                    yield self._list(path[1], piece)
+                yield self._list(pick, arrays.beside())
             else:
-                found = pick(document)
-        except PickError as error:
-            raise UnexpectedAnswerError(f"rows: {error}") from None
+                document = self._parse(part) if number else self.document()
+                yield self._list(pick, document)
+
+    def _streamed(self) -> tuple[Parts, Pick] | None:
+        """Return where rows can be cut out of a large document; None: it is parsed at once."""
+        report = self._report
+        return rows_path(report.rows) if report.format == "json" and not report.lists else None
+
+    def _list(self, pick: Pick, document: Any) -> list[Any]:
+        found = self._picked(pick, document)
         if not isinstance(found, list):
             what = "nothing" if found is None else f"a {type(found).__name__}"
             raise UnexpectedAnswerError(f"rows: {what} at {self._report.rows!r}, wanted a list")
         return found
 
+    def _picked(self, pick: Pick, document: Any) -> Any:
+        try:
+            return pick(document)
+        except PickError as error:
+            raise UnexpectedAnswerError(f"rows: {error}") from None
+
+    def listed(self, pick: Pick) -> Iterator[Listed]:
+        """Yield what each part lists, by column; raises `UnexpectedAnswerError`."""
+        spec = self._report.lists or ListsSpec(by="column")
+        for number, part in enumerate(self.parts()):
+            yield listed(self._parse(part) if number else self.document(), pick, spec)
+
     def row_count(self, pick: Pick) -> int:
         """Return how many rows there are; for CSV, where a row may span lines, at least that."""
+        if self._report.lists is not None:
+            return sum(one.rows for one in self.listed(pick))
         if self._report.format != "csv":
-            return len(self.rows(pick))
-        lines = sum(1 for line in self.data().splitlines() if line.strip())
-        header = 0 if self._report.csv.header else 1
-        return max(0, lines - header - self._report.csv.footer_lines)
+            return sum(len(batch) for batch in self.batches(pick))
+        unlike = self._report.csv.footer_lines + (0 if self._report.csv.header else 1)
+        return sum(max(0, _line_count(part) - unlike) for part in self.parts())
 
 
-def _check_brackets(data: bytes) -> None:
-    head = (data[:64].lstrip() or data.lstrip())[:1]
-    tail = (data[-64:].rstrip() or data.rstrip())[-1:]
+def _ends(part: Part) -> tuple[bytes, bytes]:
+    """Return a part's beginning and end without the space around it; reads all of a large one."""
+    if part.data is not None:
+        data = part.data
+        head = data[:_ENDS_BYTES].lstrip() or data.lstrip()
+        return head[:_ENDS_BYTES], (data[-_ENDS_BYTES:].rstrip() or data.rstrip())[-1:]
+    head = tail = b""
+    for chunk in part.chunks():
+        if len(head) < _ENDS_BYTES:
+            head = (head + chunk[: 2 * _ENDS_BYTES]).lstrip()
+        tail = chunk[-_ENDS_BYTES:].rstrip()[-1:] or chunk.rstrip()[-1:] or tail
+    return head[:_ENDS_BYTES], tail
+
+
+def _check_brackets(head: bytes, tail: bytes) -> None:
     if not head:
         raise BrokenAnswerError("an empty body")
-    if head not in b"{[":
+    if head[:1] not in b"{[":
         raise UnexpectedAnswerError("not JSON")
-    if tail != (b"}" if head == b"{" else b"]"):
+    if tail != (b"}" if head[:1] == b"{" else b"]"):
         raise BrokenAnswerError("JSON that is cut short")
 
 
-def _json_lines(data: bytes) -> list[Any]:
-    found = []
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            found.append(orjson.loads(line))
-        except (orjson.JSONDecodeError, RecursionError) as error:
-            if number == len(lines) and number > 1:
-                raise BrokenAnswerError("JSON lines that are cut short") from None
-            raise UnexpectedAnswerError(f"line {number}: not JSON: {str(error)[:200]}") from None
-    return found
+def _json(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise UnexpectedAnswerError(f"not JSON: {str(error)[:200]}") from None
+
+
+def _lines(part: Part) -> list[Any]:
+    return [line for lines in json_lines(part.chunks()) for line in lines]
+
+
+def _line_count(part: Part) -> int:
+    rest = b""
+    count = 0
+    for chunk in part.chunks():
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        count += sum(1 for line in lines if line.strip())
+    return count + bool(rest.strip())

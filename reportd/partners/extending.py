@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reportd.config.load import read_toml
+from reportd.config.load import CATALOGUE, read_toml
 from reportd.config.merging import Merged
 from reportd.config.problems import Location, did_you_mean
 from reportd.errors import ConfigError
 from reportd.partners.spec import RULE_KINDS
-
-CATALOGUE = Path(__file__).parent / "catalogue"
 
 
 @dataclass(frozen=True, slots=True)

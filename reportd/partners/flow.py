@@ -265,7 +265,7 @@ class Flow:
             if pager is not None:
                 call = self._call_of(cursor)
                 if step.is_data and self._report.spec.format != "csv":
-                    body.rows(self._report.rows)
+                    body.row_count(self._report.rows)
                 following = pager.next(cursor, call, answer, body, self._secrets)
         except BrokenAnswerError as error:
             return self._refused(Outcome.TRANSIENT, step, answer, body, str(error))

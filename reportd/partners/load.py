@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reportd.config.load import CATALOGUE
 from reportd.config.problems import Location, problems_of
 from reportd.errors import ConfigError
-from reportd.partners.extending import CATALOGUE, read_source
+from reportd.partners.extending import read_source
 from reportd.partners.partner import Partner
 from reportd.partners.spec import PartnerSpec
 

@@ -14,6 +14,10 @@ from jmespath.functions import Functions
 Pick = Callable[[Any], Any]
 """Returns what the expression finds, None when nothing; raises `PickError`."""
 
+ELEMENTS = "[]"
+Parts = tuple[str, ...]
+"""A plain path: keys, and `ELEMENTS` for each element of a list."""
+
 _PLAIN = re.compile(r"(?:@|[A-Za-z_][A-Za-z0-9_]*)?(?:\.[A-Za-z_][A-Za-z0-9_]*|\[\])*")
 _PARTS = re.compile(r"\[\]|[A-Za-z_][A-Za-z0-9_]*")
 
@@ -44,6 +48,21 @@ def compile_pick(expression: str) -> Pick:
     return pick
 
 
+def rows_path(expression: str) -> tuple[Parts, Pick] | None:
+    """Return where the lists of rows are, and what of such a list is picked.
+
+    None when only the whole document tells. Of a document without its rows the expression itself
+    picks an empty list then, and nothing where there is no such list.
+    """
+    if not _PLAIN.fullmatch(expression):
+        return None
+    parts = tuple(_PARTS.findall(expression))
+    if ELEMENTS not in parts:
+        return parts, _plain_pick(())
+    last = len(parts) - 1 - parts[::-1].index(ELEMENTS)
+    return parts[:last], _plain_pick(parts[last:])
+
+
 def _functions(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         if node.get("type") == "function_expression":
@@ -59,7 +78,7 @@ def _plain_pick(parts: tuple[str, ...]) -> Pick:
         value = document
         projecting = False
         for part in parts:
-            if part == "[]":
+            if part == ELEMENTS:
                 if not isinstance(value, list):
                     return None
                 value = _flat(value)

@@ -33,6 +33,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from reportd.config.base import Section
 from reportd.config.problems import problems_of
 from reportd.errors import ConfigError, InvalidMessageError
+from reportd.model.content import whole
 from reportd.model.request import Request
 from reportd.partners.redaction import HIDDEN
 from reportd.partners.scrubbing import scrubbed, scrubbed_headers, scrubbed_text
@@ -107,7 +108,11 @@ class Exchange:
 
 
 class Recorder:
-    """Sends calls, and keeps every exchange in a folder, without secrets."""
+    """Sends calls, and keeps every exchange in a folder, without secrets.
+
+    An exchange is written when the next one begins, the last one by `close`: what of it is secret
+    (a URL that it brought) may be known only then.
+    """
 
     def __init__(
         self,
@@ -122,16 +127,26 @@ class Recorder:
         self._wall = wall
         self._secrets = secrets
         self._number = 0
+        self._last: tuple[float, Call, Answer | Failure] | None = None
 
     def send(self, call: Call) -> Answer | Failure:
-        """Send one call; the files are there when it returns."""
+        """Send one call; write down the one before it."""
+        self.close()
         at = self._wall()
         outcome = self._send(call)
+        self._last = (at, call, outcome)
+        return outcome
+
+    def close(self) -> None:
+        """Write down the last exchange."""
+        if self._last is None:
+            return
+        (at, call, outcome), self._last = self._last, None
         self._number += 1
         carried = [value.rpartition(" ")[2] for _, value in call.secret_headers]
         carried += [value for _, value in call.secret_query]
-        write_exchange(self._folder, self._number, at, call, outcome, [*self._secrets(), *carried])
-        return outcome
+        secrets = [*self._secrets(), *carried]
+        write_exchange(self._folder, self._number, at, call, outcome, secrets)
 
 
 class Player:
@@ -213,7 +228,7 @@ def write_exchange(
                 "seconds": round(outcome.seconds, 3),
                 "body": f"{name}.body",
             }
-            (folder / f"{name}.body").write_bytes(scrubbed(outcome.body, secrets))
+            (folder / f"{name}.body").write_bytes(scrubbed(whole(outcome.body), secrets))
         else:
             document["failure"] = {
                 "kind": outcome.kind.value,

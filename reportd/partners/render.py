@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from reportd.config.docstrings import field_texts
+from reportd.partners.answer_spec import CsvSpec, ListsSpec
 from reportd.partners.auth_spec import AuthSpec, BasicSpec, OAuth2Spec, SecretName
 from reportd.partners.call_spec import NextSpec
-from reportd.partners.report_spec import CsvSpec, ParamSpec, ReportSpec
+from reportd.partners.report_spec import ParamSpec, ReportSpec
 from reportd.partners.rule_spec import GrowingSpec, RuleSpec, UsageSpec, WaitRuleSpec, WaitsSpec
 from reportd.partners.spec import LimitSpec, PartnerSpec, RetrySpec
 from reportd.partners.step_spec import AdoptSpec, PollSpec, SplitSpec, StepSpec
@@ -38,6 +39,7 @@ TABLES: Mapping[str, type[BaseModel]] = {
     "reports.NAME.params": ParamSpec,
     "reports.NAME.next": NextSpec,
     "reports.NAME.csv": CsvSpec,
+    "reports.NAME.lists": ListsSpec,
     "reports.NAME.steps": StepSpec,
     "reports.NAME.steps.poll": PollSpec,
     "reports.NAME.steps.adopt": AdoptSpec,

@@ -4,35 +4,28 @@ Pure declarations; part of `reportd.partners.spec`.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
+from reportd.partners.answer_spec import (
+    WHOLE_MOST_MIB,
+    CsvSpec,
+    Format,
+    ListsSpec,
+    Members,
+    Nulls,
+    answer_problems,
+)
 from reportd.partners.call_spec import CallSpec
 from reportd.partners.fields import Jmes
+from reportd.partners.picking import rows_path
 from reportd.partners.step_spec import SplitSpec, StepSpec, step_problems
 from reportd.partners.templates import mentions
-from reportd.sinks.columns import Columns, column_problems
-
-
-class CsvSpec(Section):
-    """How a CSV answer is written."""
-
-    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
-    """What stands between values."""
-    quote: Annotated[str, StringConstraints(max_length=1)] = '"'
-    """Empty: nothing is quoted."""
-    skip_lines: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Lines before the header."""
-    header_starts: Annotated[str, StringConstraints(max_length=200)] = ""
-    """Lines are skipped until one starts with this column's name, quoted or not."""
-    footer_lines: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Lines after the last row, empty ones not counted."""
-    header: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
-    """The columns' names, where the answer has no header."""
+from reportd.sinks.columns import Columns, ColumnSpec, column_problems
 
 
 class ParamSpec(Section):
@@ -70,22 +63,29 @@ class ReportSpec(CallSpec):
     """An answer without any row is no empty result, but unexpected."""
     params: dict[Name, ParamSpec] = {}
     """What requests may give beyond account and days."""
-    format: Literal["json", "jsonl", "csv"] = "json"
-    """What answers are; gzip is recognised by itself."""
+    format: Format = "json"
+    """What answers are; gzip and ZIP are recognised by themselves."""
+    members: Members = "*"
+    """In a ZIP: which of its files are read, in the order of their names; a pattern."""
     encoding: str = "utf-8"
     """The answers' characters; a byte order mark is dropped."""
     csv: CsvSpec = CsvSpec()
     """How CSV is written."""
     rows: Jmes = "@"
     """json: where the list of records is; jsonl: what of a line is the record."""
+    lists: ListsSpec | None = None
+    """json: rows are lists of values, not objects: a header and rows, or a list a column."""
+    null: Nulls = None
+    """Texts that mean "no value" in all columns that do not say others."""
     day_column: str | None = None
     """The column that splits a range into day files; without it a request is one day."""
     columns: Columns
     """The files' columns, in their order: ``name = "type"`` or a table, see ``columns``."""
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """For one call, from connecting to the last byte."""
-    max_answer_mib: Annotated[int, Field(ge=1, le=4096)] = 64
-    """The largest answer that is taken, decompressed; memory has to hold it."""
+    max_answer_mib: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """The largest answer that is taken, decompressed. Memory has to hold JSON that is no plain list
+    of objects, so for that 256 is the most."""
     max_days: Annotated[int, Field(ge=1, le=400)] = 400
     """The longest range a request may ask for."""
 
@@ -98,18 +98,20 @@ class ReportSpec(CallSpec):
                 if name in self.model_fields_set:
                     problems[name.rstrip("_"),] = "not with steps: it stands in one of them"
         problems.update(self._split_problems())
-        if self.format == "csv":
-            if "rows" in self.model_fields_set:
-                problems["rows",] = 'not with format = "csv"'
-        elif "csv" in self.model_fields_set:
-            problems["csv",] = 'only with format = "csv"'
+        problems.update(
+            answer_problems(self.format, self.model_fields_set, has_lists=self.lists is not None)
+        )
+        whole = self.format == "json" and (self.lists or rows_path(self.rows) is None)
+        if whole and self.max_answer_mib > WHOLE_MOST_MIB:
+            problems["max_answer_mib",] = (
+                f"more than {WHOLE_MOST_MIB} only where rows is a plain path, without lists"
+            )
         try:
             "".encode(self.encoding)
         except LookupError:
             problems["encoding",] = "unknown; write one like utf-8, utf-16, windows-1252"
-        for text in column_problems(
-            self.columns, "csv" if self.format == "csv" else "json", self.day_column
-        ):
+        named = self.format == "csv" or self.lists is not None
+        for text in column_problems(self.columns, "csv" if named else "json", self.day_column):
             key, _, what = text.partition(": ")
             problems[tuple(key.split("."))] = what
         problems.update(self._template_problems())
@@ -145,6 +147,15 @@ class ReportSpec(CallSpec):
         for number, step in enumerate(self.steps):
             for key, text in step.templates():
                 yield ("steps", number, *key), text
+
+    def typed_columns(self) -> dict[str, ColumnSpec]:
+        """Return the columns with what the report says for all of them."""
+        if self.null is None:
+            return self.columns
+        return {
+            name: spec if spec.null is not None else spec.model_copy(update={"null": self.null})
+            for name, spec in self.columns.items()
+        }
 
     def calls(self) -> Iterator[tuple[Location, CallSpec]]:
         """Yield what is called, with its location: the steps, or the report itself."""

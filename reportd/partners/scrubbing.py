@@ -7,12 +7,15 @@ import gzip
 import io
 import re
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote_plus, urlsplit
 
 from reportd.partners.redaction import HIDDEN, without_secrets
 from reportd.transport.decoding import GZIP_MAGIC, inflate
 
 ZIP_MAGIC = b"PK\x03\x04"
+_LEAST_CHARS = 8
 _MOST_BYTES = 1 << 30
 _HIDDEN = HIDDEN.encode()
 
@@ -31,6 +34,20 @@ _QUERY = re.compile(
 """What makes a URL one that opens a door: a token, or the signature of a presigned one."""
 _FORM = re.compile(rb"(^(?:" + _KEYS + rb")=)[^&\s]+", re.IGNORECASE)
 _JSON = re.compile(rb'("(?:' + _KEYS + rb')"\s*:\s*)"(?:[^"\\]|\\.)*"', re.IGNORECASE)
+
+
+def secrets_in_urls(value: Any) -> Iterator[str]:
+    """Yield what of a URL opens a door, or of all in a list or table: long values of its query."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from secrets_in_urls(each)
+    elif isinstance(value, str):
+        for part in urlsplit(value).query.split("&"):
+            text = part.partition("=")[2]
+            if len(text) >= _LEAST_CHARS:
+                yield from {text, unquote_plus(text)}
 
 
 def scrubbed(data: bytes, secrets: Collection[str]) -> bytes:

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from reportd.errors import InvalidMessageError
+from reportd.partners.answer_spec import CsvSpec
 from reportd.partners.call_spec import CallSpec
 from reportd.partners.paging import Pager, compile_pager
 from reportd.partners.picking import Pick, compile_pick
 from reportd.partners.picks import Source as PickSource
 from reportd.partners.picks import compile_picks, needs_json
-from reportd.partners.report_spec import CsvSpec, ReportSpec
+from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rule_spec import RuleSpec
 from reportd.partners.rules import Rule, compile_rule
 from reportd.partners.step_spec import PollSpec, StepSpec

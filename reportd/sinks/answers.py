@@ -7,19 +7,19 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
+from reportd.model.content import Content, chunks_of, collected
 from reportd.sinks.folders import (
     Folders,
     names_in,
     open_to_read,
     output_errors,
-    read_small,
     remove,
     sweep_folder,
     write_all,
 )
+from reportd.sinks.staging import READ_BYTES
 
 SPOOL = ("_reportd", "spool")
-_MOST_BYTES = 1 << 32
 _ENDINGS = (".zst", ".zst.tmp")
 
 
@@ -30,7 +30,7 @@ class LocalAnswers:
         """Share the store's folders."""
         self._folders = folders
 
-    def put(self, key: str, name: str, data: bytes) -> str:
+    def put(self, key: str, name: str, data: Content) -> str:
         """See `Answers.put`."""
         name = f"{key}.{name}"
         with output_errors(f"spool {name}"):
@@ -40,7 +40,8 @@ class LocalAnswers:
                 remove(folder, temp)
                 descriptor = self._folders.create(folder, temp)
                 try:
-                    write_all(descriptor, data)
+                    for chunk in chunks_of(data):
+                        write_all(descriptor, chunk)
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
@@ -50,7 +51,7 @@ class LocalAnswers:
                 os.close(folder)
         return f"{key[0]}/{name}"
 
-    def get(self, file: str) -> bytes | None:
+    def get(self, file: str) -> Content | None:
         """See `Answers.get`."""
         parts = file.split("/")
         if len(parts) != 2 or not all(part.strip(".") for part in parts):
@@ -62,7 +63,7 @@ class LocalAnswers:
                 return None
             try:
                 descriptor = open_to_read(parts[1], folder)
-                return None if descriptor is None else read_small(descriptor, _MOST_BYTES)
+                return None if descriptor is None else _content(descriptor)
             finally:
                 os.close(folder)
 
@@ -93,3 +94,9 @@ class LocalAnswers:
                 finally:
                     os.close(folder)
         return removed
+
+
+def _content(descriptor: int) -> Content:
+    """Read a file and close it; a large one is copied, so that it can go meanwhile."""
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        return collected(iter(lambda: file.read(READ_BYTES), b""))

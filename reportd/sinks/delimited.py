@@ -9,8 +9,10 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -22,6 +24,9 @@ from reportd.sinks.convert import decimals, divided_from_whole, finite, from_tex
 from reportd.sinks.schema import Schema, arrow_type
 
 _HEADER_BYTES = 256 * 1024
+_PREAMBLE_BYTES = 4 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
+_PIECE_MOST_BYTES = 16 * 1024 * 1024
 _BLOCK_BYTES = 4 * 1024 * 1024
 _LONGEST_ROW_BYTES = 64 * 1024 * 1024
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
@@ -38,6 +43,8 @@ class CsvOptions:
     """Doubled within a quoted value; empty: nothing is ever quoted."""
     skip_lines: int = 0
     """Lines before the header (a preamble)."""
+    header_starts: str = ""
+    """Of the lines after those, the header is the first that starts so, quoted or not."""
     skip_footer_lines: int = 0
     """Lines behind the last row (a copyright, totals); empty ones do not count."""
     header: tuple[str, ...] = ()
@@ -55,13 +62,93 @@ def from_csv(data: bytes, options: CsvOptions, schema: Schema, context: Context)
     names, start = _header(body, options)
     end = _body_end(body, start, options.skip_footer_lines)
     wanted = _wanted(schema, names)
-    part = memoryview(body)[start:end]
+    return _rows(memoryview(body)[start:end], names, wanted, options, schema, context)
+
+
+def csv_tables(
+    chunks: Iterable[bytes], options: CsvOptions, schema: Schema, context: Context
+) -> Iterator[pa.Table]:
+    """Yield an answer that comes in pieces, UTF-8 without a mark, as tables of some of its rows.
+
+    Raises as `from_csv` does.
+    """
+    source = iter(chunks)
+    body = b""
+    while len(body) < _PREAMBLE_BYTES and (chunk := next(source, b"")):
+        body += chunk
+    names, start = _header(body, options)
+    wanted = _wanted(schema, names)
+    before = 0
+    for piece in _pieces(body[start:], source, options):
+        try:
+            table = _rows(memoryview(piece), names, wanted, options, schema, context)
+        except UnexpectedAnswerError as error:
+            raise behind(before, error) from error
+        before += table.num_rows
+        yield table
+
+
+def behind(rows: int, error: UnexpectedAnswerError) -> UnexpectedAnswerError:
+    """Return an error about rows that are counted anew behind others."""
+    return UnexpectedAnswerError(f"behind row {rows}: {error}") if rows else error
+
+
+def _pieces(body: bytes, source: Iterator[bytes], options: CsvOptions) -> Iterator[bytes]:
+    """Yield whole rows, about a megabyte of them at a time; the last ones without the footer.
+
+    As much stays behind, so that the footer is in the last piece.
+    """
+    start, wanted = 0, _PIECE_BYTES
+    while True:
+        if len(body) - start < wanted + _PIECE_BYTES:
+            chunk = next(source, b"")
+            if not chunk:
+                break
+            body = body[start:] + chunk
+            start = 0
+            continue
+        end = _rows_end(body, start, start + wanted, options)
+        if end > start:
+            yield body[start:end]
+            start, wanted = end, _PIECE_BYTES
+        elif wanted >= _PIECE_MOST_BYTES:
+            raise UnexpectedAnswerError(f"a row is longer than {_PIECE_MOST_BYTES} bytes")
+        else:
+            wanted *= 2
+    last = _body_end(body, start, options.skip_footer_lines)
+    yield body[start:last]
+
+
+def _rows_end(body: bytes, start: int, most: int, options: CsvOptions) -> int:
+    """Return where the last whole row of a stretch ends, which begins with a row."""
+    if not options.quote:
+        return max(body.rfind(b"\n", start, most) + 1, start)
+    found = _whole_rows(options.delimiter, options.quote).match(body, start, most)
+    return found.end() if found else start
+
+
+@lru_cache(maxsize=64)
+def _whole_rows(delimiter: str, quote: str) -> re.Pattern[bytes]:
+    d, q = re.escape(delimiter.encode()), re.escape(quote.encode())
+    quoted = rb"%b[^%b]*+(?:%b%b[^%b]*+)*+%b" % (q, q, q, q, q, q)
+    value = rb"(?:%b[^%b\n]*+|(?!%b)[^%b\n]*+)" % (quoted, d, q, d)
+    return re.compile(rb"(?:%b(?:%b%b)*+\n)*+" % (value, d, value))
+
+
+def _rows(
+    part: memoryview,
+    names: list[str],
+    wanted: Mapping[str, list[ColumnSpec]],
+    options: CsvOptions,
+    schema: Schema,
+    context: Context,
+) -> pa.Table:
     if not bytes(part[:1024]).strip() and not bytes(part).strip():
         return _table(None, 0, schema, context)
     _refuse_open_quote(part, options)
     reader = _Reader(part, names, options, wanted)
     try:
-        found = reader.read_text() if _hexadecimal(body) else reader.read()
+        found = reader.read_text() if _hexadecimal(part.obj) else reader.read()
     except _NotConvertedError:
         found = reader.read_text()
     return _table(found, found.num_rows, schema, context)
@@ -87,6 +174,8 @@ def _header(body: bytes, options: CsvOptions) -> tuple[list[str], int]:
         start = body.find(b"\n", start) + 1
         if start == 0:
             raise UnexpectedAnswerError("no header: the answer ends before it")
+    if options.header_starts:
+        start = _header_line(body, start, options)
     if options.header:
         return list(options.header), start
     end = body.find(b"\n", start, start + _HEADER_BYTES)
@@ -113,6 +202,16 @@ def _header(body: bytes, options: CsvOptions) -> tuple[list[str], int]:
     return [name.strip() for name in names], min(begins, len(body))
 
 
+def _header_line(body: bytes, start: int, options: CsvOptions) -> int:
+    name = options.header_starts.encode()
+    quoted = b"%b%b%b" % (options.quote.encode(), name, options.quote.encode())
+    while start < len(body):
+        if body.startswith((name, quoted), start):
+            return start
+        start = body.find(b"\n", start) + 1 or len(body)
+    raise UnexpectedAnswerError(f"no line begins with {options.header_starts!r}")
+
+
 def _body_end(body: bytes, start: int, footer_lines: int) -> int:
     end = len(body)
     for _ in range(footer_lines):
@@ -122,7 +221,7 @@ def _body_end(body: bytes, start: int, footer_lines: int) -> int:
     return end
 
 
-def _hexadecimal(body: bytes) -> bool:
+def _hexadecimal(body: Any) -> bool:
     """Say whether there may be a number like 0x10, which Arrow takes for 16; quick if not."""
     return any(letter in body and b"0" + letter in body for letter in (b"x", b"X"))
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from reportd.sinks.gathering import Rows
 from reportd.sinks.plaintext import json_lines, plain_columns
 from reportd.sinks.receipts import FOOTER_KEY, Receipt
 
@@ -40,15 +41,15 @@ _DENSE: Mapping[str, Any] = {"compression": "zstd", "use_dictionary": True, "sto
 Chunk = bytes | memoryview
 
 
-def encode(table: pa.Table, file_format: str, footer: bytes) -> Iterator[Chunk]:
+def encode(rows: Rows, file_format: str, footer: bytes) -> Iterator[Chunk]:
     """Yield the file's bytes, never more than a row group of them at once.
 
     ``footer`` is the receipt for the Parquet footer; other formats do not hold one.
     """
     kind, _, compression = file_format.partition(".")
     if kind == "parquet":
-        return _parquet(table, footer)
-    plain = _ENCODERS[kind](table)
+        return _parquet(rows, footer)
+    plain = _ENCODERS[kind](rows)
     return _COMPRESSORS[compression](plain)
 
 
@@ -77,8 +78,10 @@ class _Chunks(io.RawIOBase):
         return b"".join(parts)
 
 
-def _parquet(table: pa.Table, footer: bytes) -> Iterator[Chunk]:
-    return (_large_parquet if table.nbytes >= LARGE_BYTES else _lean_parquet)(table, footer)
+def _parquet(rows: Rows, footer: bytes) -> Iterator[Chunk]:
+    if isinstance(rows, pa.Table) and rows.nbytes < LARGE_BYTES:
+        return _lean_parquet(rows, footer)
+    return _large_parquet(rows, footer)
 
 
 def _lean_parquet(table: pa.Table, footer: bytes) -> Iterator[Chunk]:
@@ -89,31 +92,32 @@ def _lean_parquet(table: pa.Table, footer: bytes) -> Iterator[Chunk]:
     yield memoryview(out.getvalue())
 
 
-def _large_parquet(table: pa.Table, footer: bytes) -> Iterator[Chunk]:
+def _large_parquet(rows: Rows, footer: bytes) -> Iterator[Chunk]:
     out = _Chunks()
-    with pq.ParquetWriter(out, table.schema, **_DENSE) as writer:
-        for start in range(0, table.num_rows, ROW_GROUP_ROWS):
-            writer.write_table(table.slice(start, ROW_GROUP_ROWS))
+    with pq.ParquetWriter(out, rows.schema, **_DENSE) as writer:
+        for part in _slices(rows, ROW_GROUP_ROWS):
+            writer.write_table(part)
             yield out.drain()
         writer.add_key_value_metadata({FOOTER_KEY: footer})
     yield out.drain()
 
 
-def _slices(table: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, max(table.num_rows, 1), BATCH_ROWS):
-        yield table.slice(start, BATCH_ROWS)
+def _slices(rows: Rows, most: int) -> Iterator[pa.Table]:
+    for table in [rows] if isinstance(rows, pa.Table) else rows.parts():
+        for start in range(0, max(table.num_rows, 1), most):
+            yield table.slice(start, most)
 
 
-def _csv(table: pa.Table) -> Iterator[Chunk]:
-    for number, part in enumerate(_slices(table)):
+def _csv(rows: Rows) -> Iterator[Chunk]:
+    for number, part in enumerate(_slices(rows, BATCH_ROWS)):
         out = pa.BufferOutputStream()
         options = pa_csv.WriteOptions(include_header=number == 0, batch_size=BATCH_ROWS)
         pa_csv.write_csv(plain_columns(part), out, options)
         yield memoryview(out.getvalue())
 
 
-def _jsonl(table: pa.Table) -> Iterator[Chunk]:
-    for part in _slices(table):
+def _jsonl(rows: Rows) -> Iterator[Chunk]:
+    for part in _slices(rows, BATCH_ROWS):
         yield json_lines(part)
 
 
@@ -137,7 +141,7 @@ def _zstd(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
     yield out.drain()
 
 
-_ENCODERS: dict[str, Callable[[pa.Table], Iterator[Chunk]]] = {"csv": _csv, "jsonl": _jsonl}
+_ENCODERS: dict[str, Callable[[Rows], Iterator[Chunk]]] = {"csv": _csv, "jsonl": _jsonl}
 _COMPRESSORS: dict[str, Callable[[Iterator[Chunk]], Iterator[Chunk]]] = {
     "": _as_is,
     "gz": _gzip,

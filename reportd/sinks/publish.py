@@ -11,12 +11,11 @@ from datetime import date
 from functools import partial
 from typing import Literal
 
-import pyarrow as pa
-
 from reportd.model.ledger import PublishedFile
 from reportd.model.request import Request
 from reportd.model.run import order_of
 from reportd.sinks.formats import encode
+from reportd.sinks.gathering import Rows
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.receipts import Receipt
 from reportd.sinks.schema import COLUMNS_HASH
@@ -143,7 +142,7 @@ class Publisher:
         self,
         request: Request,
         targets: Iterable[Target],
-        tables: Mapping[date, pa.Table],
+        tables: Mapping[date, Rows],
         guard: Guard,
         *,
         replay: int = 0,
@@ -167,7 +166,7 @@ class Publisher:
         self,
         request: Request,
         targets: Iterable[Target],
-        tables: Mapping[date, pa.Table],
+        tables: Mapping[date, Rows],
         guard: Guard,
         *,
         replay: int = 0,

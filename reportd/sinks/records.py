@@ -50,6 +50,36 @@ def from_records(records: Sequence[Any], schema: Schema, context: Context) -> pa
     return pa.table(columns, schema=schema.arrow)
 
 
+def from_lists(
+    names: Sequence[str],
+    values: Sequence[Sequence[Any]],
+    rows: int,
+    schema: Schema,
+    context: Context,
+) -> pa.Table:
+    """Return values that stand in a list for each name as a table; raises as `from_records`.
+
+    A column's ``from`` is one of the names, as it is.
+    """
+    columns = []
+    for name, spec in schema.columns.items():
+        if spec.request is not None:
+            columns.append(context.column(name, spec, rows))
+            continue
+        wanted = spec.from_ or name
+        count = list(names).count(wanted)
+        if count > 1:
+            raise UnexpectedAnswerError(f"column {name}: {wanted[:80]!r} stands twice")
+        if count:
+            found = list(values[names.index(wanted)])
+            columns.append(_array(found, name, spec, context.zone))
+        elif spec.optional:
+            columns.append(pa.nulls(rows, arrow_type(spec)))
+        else:
+            raise UnexpectedAnswerError(f"column {name}: no {wanted[:80]!r} among the names")
+    return pa.table(columns, schema=schema.arrow)
+
+
 Path = tuple[str | int, ...]
 
 

@@ -25,6 +25,7 @@ from typing import IO
 
 from reportd.config.settings import S3Settings
 from reportd.errors import OutputError
+from reportd.model.content import Content, chunks_of, collected
 from reportd.sinks.folders import output_errors
 from reportd.sinks.formats import Chunk
 from reportd.sinks.objects import Calls, DamagedError, Found, Objects
@@ -242,18 +243,23 @@ class S3Answers:
         """Share the store's objects."""
         self._objects = objects
 
-    def put(self, key: str, name: str, data: bytes) -> str:
+    def put(self, key: str, name: str, data: Content) -> str:
         """See `Answers.put`; under a name of its own: a write that failed may still come late."""
         file = f"{key}/{secrets.token_hex(4)}.{name}"
-        self._objects.write(f"{SPOOL}/{file}", [data])
+        self._objects.write(f"{SPOOL}/{file}", chunks_of(data))
         return file
 
-    def get(self, file: str) -> bytes | None:
+    def get(self, file: str) -> Content | None:
         """See `Answers.get`."""
         parts = file.split("/")
         if len(parts) != 2 or not all(part.strip(".") for part in parts):
             return None
-        return self._objects.read(f"{SPOOL}/{file}")
+        name = f"{SPOOL}/{file}"
+        found = self._objects.open(name)
+        try:
+            return None if found is None else collected(self._objects.chunks_of(found, name))
+        except DamagedError:
+            return None
 
     def remove(self, key: str) -> None:
         """See `Answers.remove`."""

@@ -13,6 +13,16 @@ from typing import Protocol
 import pyarrow as pa
 
 from reportd.errors import UnexpectedAnswerError
+from reportd.model.content import (
+    CHUNK_BYTES,
+    IN_MEMORY_BYTES,
+    Content,
+    Scratch,
+    chunks_of,
+    collected,
+    head_of,
+    opened,
+)
 from reportd.sinks.store import Answers, stage_key
 
 _SIZE_BYTES = 8
@@ -42,10 +52,12 @@ class Spool:
         """Take the store whose files it lies in."""
         self._answers = store.answers
 
-    def write(self, request_id: str, replay: int, attempt: int, step: int, body: bytes) -> Spooled:
+    def write(
+        self, request_id: str, replay: int, attempt: int, step: int, body: Content
+    ) -> Spooled:
         """Store one answer durably; writing the same again replaces it. Raises `OutputError`."""
         key = stage_key(request_id, replay)
-        data = len(body).to_bytes(_SIZE_BYTES) + pa.compress(body, codec="zstd", asbytes=True)
+        data = _packed(body)
         file = self._answers.put(key, f"{attempt}.{step}.zst", data)
         return Spooled(file, len(data), _checksum(data))
 
@@ -54,7 +66,7 @@ class Spool:
         data = self._answers.get(file)
         return data is not None and len(data) == size_bytes and _checksum(data) == checksum
 
-    def read(self, file: str, checksum: str) -> bytes:
+    def read(self, file: str, checksum: str) -> Content:
         """Return an answer.
 
         Raises `OutputError`; `UnexpectedAnswerError` when it is gone or damaged: its request
@@ -63,11 +75,7 @@ class Spool:
         data = self._answers.get(file)
         if data is None or _checksum(data) != checksum:
             raise UnexpectedAnswerError(f"spool {file}: gone or damaged; the request starts over")
-        size = int.from_bytes(data[:_SIZE_BYTES])
-        body: bytes = pa.decompress(
-            data[_SIZE_BYTES:], decompressed_size=size, codec="zstd", asbytes=True
-        )
-        return body
+        return _unpacked(data)
 
     def keep(self, request_id: str, replay: int, body: bytes) -> str:
         """Keep an answer that nobody understood, for people: plain zstd, until it is swept by age.
@@ -87,5 +95,33 @@ class Spool:
         return self._answers.sweep(older_than_seconds, now, is_open)
 
 
-def _checksum(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+def _packed(body: Content) -> Content:
+    size = len(body).to_bytes(_SIZE_BYTES)
+    if isinstance(body, bytes):
+        return size + bytes(pa.compress(body, codec="zstd", asbytes=True))
+    packed = Scratch()
+    packed.append(size)
+    with pa.CompressedOutputStream(pa.PythonFile(packed.appender(), mode="w"), "zstd") as stream:
+        for chunk in chunks_of(body):
+            stream.write(chunk)
+    return packed
+
+
+def _unpacked(data: Content) -> Content:
+    size = int.from_bytes(head_of(data, _SIZE_BYTES))
+    if isinstance(data, bytes) and size <= IN_MEMORY_BYTES:
+        body: bytes = pa.decompress(
+            data[_SIZE_BYTES:], decompressed_size=size, codec="zstd", asbytes=True
+        )
+        return body
+    with opened(data) as file:
+        file.seek(_SIZE_BYTES)
+        with pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd") as stream:
+            return collected(iter(lambda: stream.read(CHUNK_BYTES), b""))
+
+
+def _checksum(data: Content) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks_of(data):
+        digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"

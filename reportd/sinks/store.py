@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from reportd.errors import OutputError
+from reportd.model.content import Content
 from reportd.sinks.formats import Chunk
 from reportd.sinks.receipts import Receipt
 
@@ -99,14 +100,14 @@ class Store(Protocol):
 class Answers(Protocol):
     """Files of requests, each written whole and durably: where the spool is kept. Thread-safe."""
 
-    def put(self, key: str, name: str, data: bytes) -> str:
+    def put(self, key: str, name: str, data: Content) -> str:
         """Write one of a key's files; return what `get` wants to know.
 
         One of that name is replaced, or stays until all of the key are removed.
         """
         ...
 
-    def get(self, file: str) -> bytes | None:
+    def get(self, file: str) -> Content | None:
         """Return a file's content, or None: there is none, or the name leads elsewhere."""
         ...
 

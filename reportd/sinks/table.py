@@ -13,7 +13,10 @@ import pyarrow.compute as pc
 from reportd.errors import UnexpectedAnswerError
 from reportd.sinks.context import Context as Context
 from reportd.sinks.delimited import CsvOptions as CsvOptions
+from reportd.sinks.delimited import behind as behind
+from reportd.sinks.delimited import csv_tables as csv_tables
 from reportd.sinks.delimited import from_csv as from_csv
+from reportd.sinks.records import from_lists as from_lists
 from reportd.sinks.records import from_records as from_records
 from reportd.sinks.schema import Schema as Schema
 

@@ -6,10 +6,12 @@ and retries nothing. urllib3's errors are translated here, once; what they say m
 secrets, so nothing of their text leaves this module.
 """
 
+import errno
 import logging
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -29,6 +31,7 @@ from urllib3.exceptions import (
 from urllib3.exceptions import TimeoutError as AnyTimeoutError
 
 from reportd import __version__
+from reportd.model.content import IN_MEMORY_BYTES, Content, chunks_of, collected
 from reportd.transport.connection import (
     GuardedHTTPConnection,
     GuardedHTTPSConnection,
@@ -37,7 +40,7 @@ from reportd.transport.connection import (
     resolve,
     tls_context,
 )
-from reportd.transport.decoding import CutShortError, TooLargeError, undo_content_encoding
+from reportd.transport.decoding import CutShortError, TooLargeError, without_encoding
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.transport.guard import DEFAULT_PORTS, refusal
 
@@ -46,6 +49,7 @@ _MAX_HOSTS = 64
 _CHUNK_BYTES = 1024 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BODILESS = frozenset({204, 205, 304})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _AGENT = f"reportd/{__version__}"
 
 
@@ -103,7 +107,7 @@ class Client:
         """Close the idle connections."""
         self._pools.clear()
 
-    def _follow(self, call: Call, deadline: float) -> tuple[int, dict[str, str], bytes]:
+    def _follow(self, call: Call, deadline: float) -> tuple[int, dict[str, str], Content]:
         allow_private = call.allow_private or self._allow_private
         for _ in range(MAX_REDIRECTS + 1):
             refused = refusal(call.url, call.hosts, allow_private=allow_private)
@@ -118,7 +122,7 @@ class Client:
 
     def _exchange(
         self, call: Call, deadline: float, allow_private: bool
-    ) -> tuple[int, dict[str, str], bytes]:
+    ) -> tuple[int, dict[str, str], Content]:
         parts = urlsplit(call.url)
         left = deadline - time.monotonic()
         if left <= 0:
@@ -148,14 +152,17 @@ class Client:
         except (HTTPError, OSError, ValueError) as error:
             raise _translated(error, host, deadline) from None
         try:
-            encoding = headers.get("content-encoding", "")
-            body = undo_content_encoding(body, encoding, call.max_answer_bytes)
+            if encoding := headers.get("content-encoding", ""):
+                chunks = without_encoding(chunks_of(body), encoding, call.max_answer_bytes)
+                body = collected(chunks)
         except TooLargeError as error:
             raise _Stop(FailureKind.TOO_LARGE, str(error)) from None
         except CutShortError as error:
             raise _Stop(FailureKind.SHORT_BODY, str(error)) from None
         except ValueError as error:
             raise _Stop(FailureKind.BAD_ENCODING, str(error)) from None
+        except OSError as error:
+            raise _translated(error, host, deadline) from None
         return response.status, headers, body
 
     def _pool(
@@ -210,26 +217,27 @@ def _redirected(call: Call, target: str) -> Call:
     return replace(call, url=url, secret_headers=(), secret_query=())
 
 
-def _read(response: urllib3.BaseHTTPResponse, limit_bytes: int) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, limit_bytes: int) -> Content:
     announced = response.length_remaining
-    if announced is not None:
-        if announced > limit_bytes:
-            raise _Stop(
-                FailureKind.TOO_LARGE, f"announces {announced} bytes, {limit_bytes} allowed"
-            )
+    if announced is not None and announced > limit_bytes:
+        raise _Stop(FailureKind.TOO_LARGE, f"announces {announced} bytes, {limit_bytes} allowed")
+    if announced is not None and announced <= IN_MEMORY_BYTES:
         return response.read(decode_content=False)
-    chunks = []
+    body = collected(_chunks(response, limit_bytes))
+    bodiless = response.status in _BODILESS or "transfer-encoding" in response.headers
+    if not body and announced is None and not bodiless:
+        # No length, no chunks, no body: the connection may have ended within the head.
+        raise _Stop(FailureKind.SHORT_BODY, "the answer ends before its body")
+    return body
+
+
+def _chunks(response: urllib3.BaseHTTPResponse, limit_bytes: int) -> Iterator[bytes]:
     size = 0
     while chunk := response.read(_CHUNK_BYTES, decode_content=False):
         size += len(chunk)
         if size > limit_bytes:
             raise _Stop(FailureKind.TOO_LARGE, f"more than {limit_bytes} bytes")
-        chunks.append(chunk)
-    bodiless = response.status in _BODILESS or "transfer-encoding" in response.headers
-    if not chunks and not bodiless:
-        # No length, no chunks, no body: the connection may have ended within the head.
-        raise _Stop(FailureKind.SHORT_BODY, "the answer ends before its body")
-    return b"".join(chunks)
+        yield chunk
 
 
 def _translated(error: Exception, host: str, deadline: float) -> _Stop:
@@ -242,6 +250,8 @@ def _translated(error: Exception, host: str, deadline: float) -> _Stop:
         return _Stop(FailureKind.CONNECT, f"no connection to {host}: {_system(error)}")
     if isinstance(error, (ConnectTimeoutError, AnyTimeoutError, TimeoutError)):
         return _Stop(FailureKind.TIMEOUT, f"no complete answer of {host} in time")
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return _Stop(FailureKind.RESET, f"no room in TMPDIR for the answer of {host}")
     if isinstance(error, SSLError):
         return _Stop(FailureKind.CONNECT, f"TLS with {host}: {_tls(error)}")
     if time.monotonic() >= deadline:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reportd.model.content import Content
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -35,7 +37,7 @@ class Answer:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     """Names in lower case."""
-    body: bytes = field(repr=False)
+    body: Content = field(repr=False)
     seconds: float
     """Duration from sending to the last byte."""
 

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from reportd.config.secrets import Secret
 from reportd.config.settings import S3Settings
 from reportd.errors import OutputError
+from reportd.model.content import head_of, whole
 from reportd.transport.client import Client
 from reportd.transport.exchange import Answer, Call, Failure
 
@@ -81,7 +82,7 @@ class BucketCalls:
         for _ in range(_MOST_PAGES):
             answer = self._send("GET", "", {"uploads": "", "prefix": prefix, **markers})
             self._expect(answer, "list multipart uploads", 200)
-            text = answer.body.decode("utf-8", "replace")
+            text = whole(answer.body).decode("utf-8", "replace")
             found += _uploads(text)
             if _field(text, "IsTruncated") != "true":
                 break
@@ -140,7 +141,7 @@ class BucketCalls:
 
     def _expect(self, answer: Answer, what: str, *statuses: int) -> None:
         if answer.status not in statuses:
-            code = _field(answer.body[:4096].decode("utf-8", "replace"), "Code")
+            code = _field(head_of(answer.body, 4096).decode("utf-8", "replace"), "Code")
             raise OutputError(f"output: {what}: HTTP {answer.status} {code[:100]}".rstrip())
 
 

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from reportd.model.content import head_of
 from reportd.transport.exchange import Answer, Call, Failure
 
 Grant = Literal["refresh_token", "client_credentials", "service_account"]
@@ -143,7 +144,7 @@ def token_in(plan: TokenPlan, outcome: Answer | Failure) -> Minted | Trouble:
     """Return what an answer brought."""
     if isinstance(outcome, Failure):
         return Trouble(f"{outcome.kind}: {outcome.detail}")
-    document = _document(outcome.body)
+    document = _document(head_of(outcome.body, MAX_BYTES))
     said = _said(document)
     where = f"HTTP {outcome.status}{f' {said}' if said else ''}"
     if outcome.status == 200:

@@ -59,7 +59,7 @@ def _records(report: Report, body: Body) -> list[Any]:
 
 def _csv_records(report: Report, body: Body) -> Iterator[dict[str, str]]:
     spec = report.spec.csv
-    lines = io.StringIO(body.data()[:_TEXT_BYTES].decode("utf-8", "replace"), newline="")
+    lines = io.StringIO(body.head(_TEXT_BYTES).decode("utf-8", "replace"), newline="")
     for _ in range(spec.skip_lines):
         lines.readline()
     reader = csv.reader(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reportd.broker.message import Message
+from reportd.model.content import Content
 from reportd.model.ledger import End, Step
 from reportd.worker.entry import Entry
 
@@ -52,7 +53,7 @@ class Spool:
     """Store the answer of a many-call request durably; then ``spooled``."""
 
     entry: Entry
-    body: bytes = field(repr=False)
+    body: Content = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Finish:
     """Parse the answers and publish the files; then ``published`` or a failure."""
 
     entry: Entry
-    body: bytes = field(repr=False)
+    body: Content = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from random import Random
 
 from reportd.broker.message import Message
 from reportd.limits.limiter import Now
+from reportd.model.content import Content
 from reportd.model.ledger import End, PublishedFile, Step
 from reportd.partners.parts import cut
 from reportd.partners.verdict import Outcome, Verdict
@@ -347,7 +348,7 @@ class Engine:
         self._ready(partition, entry, first=True)
 
     def answered(
-        self, entry: Entry, verdict: Verdict, body: bytes, sent_at: float, now: Now
+        self, entry: Entry, verdict: Verdict, body: Content, sent_at: float, now: Now
     ) -> None:
         """Take a judged answer to a call that left at ``sent_at`` (monotonic seconds)."""
         partition = self._call_over(entry)

@@ -7,6 +7,7 @@ from typing import Any
 
 from reportd.broker.message import Message
 from reportd.limits.limiter import Grant, Scope
+from reportd.model.content import Content
 from reportd.model.ledger import Step
 from reportd.model.request import Request
 from reportd.partners.verdict import Cursor, Verdict
@@ -81,7 +82,7 @@ class Entry:
     """How often it was refused since then."""
     refusal: str = ""
     """Class and reason of the refusal that it was last held for."""
-    body: bytes = field(default=b"", repr=False)
+    body: Content = field(default=b"", repr=False)
     """The answer that is being stored; kept while the output is away."""
     following: Verdict | None = field(default=None, repr=False)
     """What the last answer was judged to lead to, until its step is confirmed."""

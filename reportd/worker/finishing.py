@@ -1,7 +1,8 @@
 """The threads that store answers, and those that look.
 
 One thread a process parses: threads that do so side by side cost more than they give (DESIGN.md,
-"Facts checked"). A second one waits for the disk, for all that is written by then at once; a
+"Facts checked"). What is large has one of its own, so that minutes of it hold up nothing else.
+Another one waits for the disk, for all that is written by then at once; a
 bucket is waited for by many, each for one request. Looking at receipts has threads of its own, so
 that a request that is about to start does not wait behind those that end.
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
+from reportd.model.content import Content
 from reportd.model.ledger import PublishedFile
 from reportd.sinks.publish import Prepared
 from reportd.worker.actions import Finish, LookAt, Spool, Sweep
@@ -29,6 +31,9 @@ Outcome: TypeAlias = tuple[tuple[PublishedFile, ...], str] | Exception
 
 TOGETHER_MOST = 32
 """Requests whose files are published in one go."""
+
+LARGE_BYTES = 2 * 1024 * 1024
+"""Answers of more, as they came or were spooled, are parsed beside the others."""
 
 HANDED_ON_MOST = 4
 """Requests that are parsed before their files are handed on: whoever is woken to publish wants the
@@ -46,11 +51,11 @@ class Storing(Protocol):
         """Say what stands there for a request; publishes its complete temp files."""
         ...
 
-    def spool(self, entry: Entry, body: bytes) -> tuple[str, int, str]:
+    def spool(self, entry: Entry, body: Content) -> tuple[str, int, str]:
         """Store one answer durably: file, size in bytes, checksum."""
         ...
 
-    def prepare(self, entry: Entry, body: bytes) -> Prepared:
+    def prepare(self, entry: Entry, body: Content) -> Prepared:
         """Parse the answers and stage the files; raises `UnexpectedAnswerError`."""
         ...
 
@@ -62,7 +67,7 @@ class Storing(Protocol):
         """Delete a request's spool and temp files."""
         ...
 
-    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+    def misfit(self, entry: Entry, reason: str, body: Content) -> Misfit:
         """Keep an answer that does not fit, and return what people may see of it."""
         ...
 
@@ -128,6 +133,7 @@ class Finishing:
         self._engine = engine
         self._events = events
         self._answers: _Jobs[Finish] = _Jobs("finishing", self._prepare)
+        self._large: _Jobs[Finish] = _Jobs("finishing-large", self._prepare)
         self._files: _Jobs[tuple[Finish, Prepared] | Spool | Sweep] = _Jobs(
             "publishing", self._publish, threads
         )
@@ -135,13 +141,14 @@ class Finishing:
     def add(self, job: Finish | Spool | Sweep) -> None:
         """Do a job after those before it."""
         if isinstance(job, Finish):
-            self._answers.put(job)
+            (self._large if _is_large(job) else self._answers).put(job)
         else:
             self._files.put(job)
 
     def stop(self) -> None:
         """Let the threads end after the jobs they have."""
         self._answers.stop()
+        self._large.stop()
         self._files.stop()
 
     def _prepare(self, jobs: Sequence[Finish]) -> None:
@@ -204,6 +211,10 @@ class Finishing:
         except OutputError as error:
             extra = {"action": "sweep_failed", "request": job.request_id}
             logger.warning("left-over spool stays for now: %s", error, extra=extra)
+
+
+def _is_large(job: Finish) -> bool:
+    return len(job.body) + sum(step.bytes for step in job.entry.steps) > LARGE_BYTES
 
 
 class Looking:

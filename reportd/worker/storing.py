@@ -1,18 +1,20 @@
 """The output as one worker uses it: looks, spool, parse and publish. Used by the store threads."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from reportd.clock import Clock
 from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
+from reportd.model.content import Content
 from reportd.model.ledger import PublishedFile, Step, answers_of
 from reportd.model.request import Request
 from reportd.partners.body import Body
 from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
 from reportd.partners.redaction import redacted, redacted_reason, without_secrets
+from reportd.sinks.folders import output_errors
 from reportd.sinks.publish import Prepared, Published, Publisher
 from reportd.sinks.spool import Spool
 from reportd.worker.entry import Entry
@@ -21,6 +23,9 @@ from reportd.worker.finishing import Outcome
 from reportd.worker.partition import Looked, Misfit
 
 logger = logging.getLogger(__name__)
+
+KEPT_MOST_BYTES = 8 * 1024 * 1024
+"""As much is kept of an answer that nobody understood."""
 
 
 class Output:
@@ -61,7 +66,7 @@ class Output:
             return Looked(newer_run=found.published.run)
         return Looked(spool_fits=all(self._fits(step) for step in entry.steps if step.file))
 
-    def spool(self, entry: Entry, body: bytes) -> tuple[str, int, str]:
+    def spool(self, entry: Entry, body: Content) -> tuple[str, int, str]:
         """Store one answer durably: file, size in bytes, checksum."""
         self._guard(entry)()
         stored = self._spool.write(
@@ -69,17 +74,15 @@ class Output:
         )
         return stored.file, stored.size_bytes, stored.checksum
 
-    def prepare(self, entry: Entry, body: bytes) -> Prepared:
+    def prepare(self, entry: Entry, body: Content) -> Prepared:
         """Parse the answers and stage the files, for `publish_all`."""
         request = self._completed(entry)
         partner = self._partners[request.partner]
         now = self._clock.wall()
-        answers = answers_of(entry.steps)
-        bodies = [self._spool.read(step.file, step.checksum) for step in answers]
-        bodies.append(body)
-        tables = to_tables(partner, request, [one for one in bodies if one], now)
+        with output_errors("TMPDIR"):
+            tables = to_tables(partner, request, self._contents(entry, body), now)
         if partner.reports[request.report].spec.rows_expected and not any(
-            map(len, tables.values())
+            rows.num_rows for rows in tables.values()
         ):
             raise UnexpectedAnswerError("no rows, and the report says rows_expected")
         return self._publisher.prepare(
@@ -102,7 +105,7 @@ class Output:
         """Delete a request's spool."""
         self._spool.remove(request_id, replay)
 
-    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+    def misfit(self, entry: Entry, reason: str, body: Content) -> Misfit:
         """Keep an answer that does not fit; say why, without the secrets it was asked with."""
         request = entry.request
         secrets = self._secrets_of(request)
@@ -110,8 +113,14 @@ class Output:
         return Misfit(
             reason=redacted_reason(reason, secrets),
             sample=redacted(answer.text(), secrets),
-            answer=self._kept(entry, without_secrets(_opened(answer, body), secrets)),
+            answer=self._kept(entry, without_secrets(answer.head(KEPT_MOST_BYTES), secrets)),
         )
+
+    def _contents(self, entry: Entry, body: Content) -> Iterator[Content]:
+        """Yield the answers, each read when its turn comes."""
+        for step in answers_of(entry.steps):
+            yield self._spool.read(step.file, step.checksum)
+        yield body
 
     def _kept(self, entry: Entry, body: bytes) -> str:
         try:
@@ -138,14 +147,6 @@ class Output:
                 raise FencedError("the lease on the partition has run out")
 
         return guard
-
-
-def _opened(answer: Body, raw: bytes) -> bytes:
-    """Return the answer as text, so that a secret in it is found; as it came where it is none."""
-    try:
-        return answer.data()
-    except UnexpectedAnswerError:
-        return raw
 
 
 def _outcome(published: Published) -> tuple[tuple[PublishedFile, ...], str]:

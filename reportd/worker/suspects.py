@@ -31,9 +31,9 @@ class Suspects:
         return self._strikes.get(request_id, 0)
 
     def add(self, partition: Partition, entry: Entry) -> None:
-        """Let a suspect wait for its turn, those with the fewest strikes first."""
+        """Let a suspect wait for its turn: a URL in hand first, then those with few strikes."""
         self._waiting.append((partition, entry))
-        self._waiting.sort(key=lambda pair: pair[1].strikes)
+        self._waiting.sort(key=lambda pair: (not pair[1].volatile, pair[1].strikes))
 
     def drop(self, partition: Partition) -> None:
         """Forget the suspects of a partition that was lost."""

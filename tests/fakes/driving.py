@@ -14,12 +14,14 @@ from typing import Any, Protocol
 import reportd.partners
 from reportd.config.secrets import Secret
 from reportd.limits.limiter import Grant, Limiter, Now
+from reportd.model.content import whole
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.load import parse_spec
 from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
 from reportd.partners.verdict import Cursor, Outcome, Verdict
+from reportd.sinks.gathering import table_of
 from reportd.transport.credentials import Credentials
 from reportd.transport.exchange import Answer, Failure
 from reportd.transport.guard import refusal
@@ -112,7 +114,7 @@ class _At:
         elif verdict.outcome is Outcome.OK:
             assert isinstance(outcome, Answer)
             if not verdict.empty:
-                self.bodies.append(outcome.body)
+                self.bodies.append(whole(outcome.body))
             self.picked |= verdict.picked
             self.volatile = verdict.volatile
         if verdict.next_cursor is None:
@@ -175,7 +177,7 @@ class Drive:
         self.partner.check_request(request)
         bodies = self._bodies(request)
         tables = to_tables(self.partner, request, bodies, self.clock.now)
-        return {day: table.to_pylist() for day, table in tables.items()}
+        return {day: table_of(rows).to_pylist() for day, rows in tables.items()}
 
     def wanted(self, report: str, account: str, day: date) -> list[Rows]:
         """Return the rows that a day's file must hold."""

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+from reportd.model.content import head_of
 from reportd.transport.exchange import Answer, Failure, FailureKind
 from tests.fakes.fake import Asked, Fake, answer
 
@@ -41,7 +42,7 @@ class Faulty:
         if kind == "200 html":
             return answer(200, HTML)
         if kind == "cut" and good.status == 200:
-            return replace(good, body=good.body[: len(good.body) // 2])
+            return replace(good, body=head_of(good.body, len(good.body) // 2))
         return good
 
 

@@ -111,6 +111,61 @@ MUTANTS = (
         "        if twin is not None:\n            if twin",
         "        if twin is not None and False:\n            if twin",
     ),
+    Mutant(
+        "create-not-recorded",
+        "worker/engine.py",
+        "        if verdict.outcome is Outcome.OK and not verdict.is_recorded:\n",
+        "        if verdict.outcome is Outcome.OK:\n"
+        "            entry.picked.update(verdict.picked)\n",
+    ),
+    Mutant(
+        "pending-is-an-attempt",
+        "partners/flow.py",
+        "            outcome=Outcome.PENDING,\n",
+        "            outcome=Outcome.TRANSIENT,\n",
+    ),
+    Mutant(
+        "url-in-the-ledger",
+        "partners/flow.py",
+        "volatile = {name: picked.pop(name) for name in step.volatile}",
+        "volatile = {name: picked[name] for name in step.volatile}",
+    ),
+    Mutant(
+        "adopted-report-ignored",
+        "partners/flow.py",
+        "        for adopt in step.adopt:\n",
+        "        for adopt in ():\n",
+    ),
+    Mutant(
+        "picks-not-restored",
+        "worker/engine.py",
+        "                    entry.picked.update(step.picked)\n            self._ready(",
+        "                    entry.picked.update({})\n            self._ready(",
+    ),
+    Mutant(
+        "rows-of-too-big-parts-kept",
+        "model/ledger.py",
+        "            del kept[-step.dropped :]\n",
+        "            del kept[:0]\n",
+    ),
+    Mutant(
+        "failed-report-polled-on",
+        "worker/engine.py",
+        "            if verdict.outcome is Outcome.FAILED:\n",
+        "            if verdict.outcome is Outcome.OK:\n",
+    ),
+    Mutant(
+        "every-create-starts-over",
+        "worker/engine.py",
+        "            if entry.steps and not looked.spool_fits:\n",
+        "            if entry.steps and not entry.steps[-1].file:\n",
+    ),
+    Mutant(
+        "next-part-forgotten",
+        "partners/way.py",
+        '        return {"parts": str(following)} if following else None\n',
+        "        return None\n",
+    ),
 )
 
 

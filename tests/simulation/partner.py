@@ -1,13 +1,17 @@
 """A partner that limits, fails, lies and is slow, and remembers every call it got."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+
+import pyarrow as pa
 
 from reportd.errors import InvalidMessageError
 from reportd.limits.limiter import LimitRule, Scope
 from reportd.model.request import Request
 from reportd.partners.verdict import Outcome, Verdict
+from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
 from tests.simulation.world import World
 
@@ -36,6 +40,12 @@ class PartnerPlan:
     outages: tuple[tuple[float, float], ...] = ()
     """Spans of virtual seconds in which every call fails."""
     outage_kind: Outcome = Outcome.TRANSIENT
+    kind: str = ""
+    """Of a partner that makes reports: how they are read; see `tests.simulation.making`."""
+    most_days: int = 400
+    """A report of more is too big."""
+    making_seconds: float = 0.0
+    """How long a report takes at most."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,17 @@ class Sent:
     request: Request
     replay: int
     page: int
+    """Which step record makes its answer durable."""
     generation: int
+    report: str = ""
+    """Which report is polled or read, where one is made first."""
+
+
+def days_table(account: str, day: date, pages: Sequence[int]) -> pa.Table:
+    """Return the rows that came for an account and day: one for each page."""
+    return pa.table(
+        {"account": [account] * len(pages), "day": [day.isoformat()] * len(pages), "page": pages}
+    )
 
 
 @dataclass
@@ -57,6 +77,19 @@ class Partner:
     plan: PartnerPlan
     world: World
     calls: list[Sent] = field(default_factory=list)
+
+    def begin(self, entry: Entry, worker: str, at: float) -> Callable[[], tuple[Verdict, bytes]]:
+        """Take note of a call; return what answers it once it has arrived."""
+        page = int(entry.cursor.get("page", "1"))
+        self.calls.append(Sent(at, worker, entry.request, entry.replay, page, entry.generation))
+        return lambda: self.verdict(entry.request, page)
+
+    def tables(self, request: Request, bodies: list[bytes]) -> dict[date, pa.Table] | None:
+        """Return what the answers come to; None: they are no data."""
+        pages = self.plan.pages
+        if any(body == b"<html>" for body in bodies) or len(bodies) != pages:
+            return None
+        return {day: days_table(request.account, day, range(pages)) for day in request.days()}
 
     def answer(self, request: Request, page: int) -> tuple[Outcome, str]:
         """Judge a call that has arrived."""

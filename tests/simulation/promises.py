@@ -5,8 +5,10 @@ from collections import Counter, defaultdict
 from reportd.model.ledger import End, Step, parse_ledger_record
 from reportd.model.run import RunId
 from reportd.sinks.formats import encode
+from tests.simulation.making import FILES, MakingPartner
+from tests.simulation.partner import days_table
 from tests.simulation.scenario import Story
-from tests.simulation.worker import TEMPLATE, table_of
+from tests.simulation.worker import TEMPLATE
 
 Identity = tuple[str, int]
 
@@ -25,6 +27,7 @@ def broken(story: Story) -> list[str]:
     for partner in story.partners.values():
         found += [f"limit exceeded: {one}" for one in partner.exceeded()]
     found += _wrong_data(story, ends)
+    found += _wrong_flows(story)
     for worker in story.workers:
         second, turns = max(worker.turns.items(), key=lambda item: item[1], default=(0, 0))
         if turns > MOST_TURNS:
@@ -148,6 +151,33 @@ def _repeated(story: Story, ends: dict[Identity, End]) -> list[str]:
     return found
 
 
+def _wrong_flows(story: Story) -> list[str]:
+    """Look at partners that make reports: each step was recorded before the next, and no URL."""
+    known: dict[tuple[str, str], float] = {}
+    wall = story.world.now().wall - story.world.time
+    found = []
+    for at, _, record in _ledger(story):
+        if isinstance(record, Step):
+            if FILES in record.to_json().decode():
+                found.append(f"a URL in the ledger: {record.id} step {record.step}")
+            if "report" in record.picked:
+                of = (record.id, str(record.picked["report"]))
+                known[of] = min(known.get(of, at - wall), at - wall)
+    for partner in story.partners.values():
+        if not isinstance(partner, MakingPartner):
+            continue
+        restarts: dict[str, int] = defaultdict(int)
+        for call in partner.calls:
+            name = call.request.id
+            restarts[name] = max(restarts[name], call.generation)
+            if call.report and known.get((name, call.report), call.at + 1.0) > call.at:
+                found.append(f"called before it was recorded: {call.report} of {name}")
+        for name, times in restarts.items():
+            if times > partner.reasons[name]:
+                found.append(f"started over without need: {name}, {times} times")
+    return found
+
+
 def _wrong_data(story: Story, ends: dict[Identity, End]) -> list[str]:
     found = []
     newest: dict[str, str] = {}
@@ -169,9 +199,8 @@ def _wrong_data(story: Story, ends: dict[Identity, End]) -> list[str]:
                 continue
             if RunId.parse(there[0].run).order < RunId.parse(request.run).order:
                 found.append(f"{end.state}, but an older file stands: {path}")
-            expected = b"".join(
-                bytes(chunk) for chunk in encode(table_of(request.account, day, pages), "csv", b"")
-            )
+            table = days_table(request.account, day, range(pages))
+            expected = b"".join(bytes(chunk) for chunk in encode(table, "csv", b""))
             if there[1] != expected:
                 found.append(f"wrong rows: {path}")
     return found

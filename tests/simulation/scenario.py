@@ -1,6 +1,6 @@
 """One seeded story: what is asked, who works, and everything that goes wrong."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from random import Random
 
@@ -10,6 +10,7 @@ from reportd.model.request import Request, request_id
 from reportd.partners.verdict import Outcome
 from reportd.worker.settings import EngineSettings
 from tests.simulation.broker import Broker
+from tests.simulation.making import KINDS, make_partner, making_plan
 from tests.simulation.partner import Partner, PartnerPlan
 from tests.simulation.store import MemoryStore
 from tests.simulation.worker import Worker
@@ -79,6 +80,13 @@ def _plans(random: Random) -> list[PartnerPlan]:
                 transient_share=random.choice((0.0, 0.1)),
             )
         )
+    if random.random() < 0.5:
+        base = replace(
+            plans[0],
+            most_days=random.choice((1, 2, 400)),
+            making_seconds=random.choice((0.5, 8.0, 60.0)),
+        )
+        plans.append(making_plan(random.choice(KINDS), base))
     return plans
 
 
@@ -105,7 +113,7 @@ def tell(seed: int) -> Story:
     broker = Broker(world, keys, SESSION_SECONDS)
     store = MemoryStore()
     store.clock = lambda: world.time
-    partners = {plan.name: Partner(plan, world) for plan in plans}
+    partners = {plan.name: make_partner(plan, world) for plan in plans}
     settings = EngineSettings(
         threads=random.choice((2, 8)),
         window_requests=random.choice((6, 20, 1000)),

@@ -3,16 +3,15 @@
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
-import pyarrow as pa
 from confluent_kafka import TopicPartition
 
 from reportd.broker.commits import SentCommits
 from reportd.broker.keys import partition_of
 from reportd.errors import FencedError, OutputError
-from reportd.model.ledger import parse_ledger_record
+from reportd.model.content import whole
+from reportd.model.ledger import answers_of, parse_ledger_record
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
 from reportd.worker.actions import (
@@ -39,7 +38,7 @@ from reportd.worker.ledger import LedgerImage
 from reportd.worker.partition import Looked, Misfit, RestoredTopic, parse_metadata
 from reportd.worker.settings import EngineSettings
 from tests.simulation.broker import Broker, Key, Part
-from tests.simulation.partner import Partner, Sent, SimRules
+from tests.simulation.partner import Partner, SimRules
 from tests.simulation.store import Crash, MemoryStore
 from tests.simulation.world import World
 
@@ -47,13 +46,6 @@ HEARTBEAT_SECONDS = 0.5
 DRAIN_SECONDS = 5.0
 FETCH = 20
 TEMPLATE = PathTemplate("{partner}/{report}/date={date}/{account}.{ext}")
-
-
-def table_of(account: str, day: date, pages: int) -> pa.Table:
-    """Return the rows that the partner has for an account and day."""
-    return pa.table(
-        {"account": [account] * pages, "day": [day.isoformat()] * pages, "page": range(pages)}
-    )
 
 
 class Worker:
@@ -362,14 +354,11 @@ class Process:
             self.engine.not_sent(entry, now)
             return
         partner = self._partners[entry.request.partner]
-        page = int(entry.cursor.get("page", "1"))
-        partner.calls.append(
-            Sent(now.mono, self._worker.name, entry.request, entry.replay, page, entry.generation)
-        )
         sent_at = now.mono
+        answer = partner.begin(entry, self._worker.name, sent_at)
 
         def arrive() -> None:
-            verdict, body = partner.verdict(entry.request, page)
+            verdict, body = answer()
             self._after(
                 partner.latency_seconds(),
                 lambda: self.engine.answered(entry, verdict, body, sent_at, self._world.now()),
@@ -396,7 +385,8 @@ class Process:
         except FencedError:
             self.engine.fenced(entry, action, self._world.now())
             return
-        looked = Looked(spool_fits=all(s.file in self._store.spooled for s in entry.steps))
+        files = [step.file for step in entry.steps if step.file]
+        looked = Looked(spool_fits=all(file in self._store.spooled for file in files))
         if found.kind == "mine":
             looked = Looked(files=found.published.files)
         elif found.kind == "newer":
@@ -421,7 +411,7 @@ class Process:
             if isinstance(job, Spool):
                 self._guard(entry)()
                 file = f"{entry.request.id}-{entry.replay}.{entry.generation}.{len(entry.steps)}"
-                self._store.spool(file, job.body)
+                self._store.spool(file, whole(job.body))
                 self.engine.spooled(entry, file, len(job.body), "-", now)
                 return
             self._publish(job, entry)
@@ -432,14 +422,14 @@ class Process:
 
     def _publish(self, job: Finish, entry: Entry) -> None:
         now, request = self._world.now(), entry.request
-        plan = self._partners[request.partner].plan
-        if request.account in plan.killers:
+        partner = self._partners[request.partner]
+        if request.account in partner.plan.killers:
             raise Crash("parsing a killer")
-        bodies = [self._store.spooled[step.file] for step in entry.steps] + [job.body]
-        if any(body == b"<html>" for body in bodies) or len(bodies) != plan.pages:
+        bodies = [self._store.spooled[step.file] for step in answers_of(entry.steps)]
+        tables = partner.tables(request, [body for body in (*bodies, job.body) if body])
+        if tables is None:
             self.engine.unparsable(entry, Misfit("not data"), now)
             return
-        tables = {day: table_of(request.account, day, plan.pages) for day in request.days()}
         published = self._publisher.publish(
             request,
             self._publisher.targets(request),

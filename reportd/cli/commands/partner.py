@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reportd.cli.asking import add_accounts_options, add_try_options
 from reportd.cli.choosing import Place, place_of
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import show_json, show_table
+from reportd.cli.trying import list_accounts, try_report
 from reportd.config.toml import toml_lines
 from reportd.errors import ConfigError
 from reportd.partners.extending import catalogue_files, read_source
@@ -25,7 +27,7 @@ IN_ORDER = ("columns", "query", "headers", "json")
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
-    """Add ``partner list``, ``show``, ``check``, ``schema``."""
+    """Add ``partner list``, ``show``, ``check``, ``try``, ``accounts``, ``schema``."""
     parser = subparsers.add_parser(
         "partner",
         help="the catalogue and your own partners: look, check, try",
@@ -54,6 +56,24 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     add_config_option(checking)
     checking.add_argument("names", nargs="+", metavar="NAME|FILE")
     checking.set_defaults(act=_check)
+    trying = actions.add_parser(
+        "try",
+        help="ask for one report and show everything about it; no Kafka, no file is written",
+        description="Make one request as a worker would: each call, what it meant, the columns' "
+        "types, the rows, the files that would be written. Limits are kept, waits are obeyed. 1 if "
+        "the partner refuses or columns do not fit, 75 if it cannot be reached or would take too "
+        "long.",
+    )
+    add_try_options(trying)
+    trying.set_defaults(act=try_report)
+    asking = actions.add_parser(
+        "accounts",
+        help="list the accounts that a credential can see",
+        description="Ask the partner for the accounts of a credential. With --csv, a file for a "
+        "schedule's accounts.",
+    )
+    add_accounts_options(asking)
+    asking.set_defaults(act=list_accounts)
     describing = actions.add_parser(
         "schema",
         help="print the JSON Schema of partner files, for editors",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from reportd.model.content import Scratch, whole
 from reportd.transport.client import Client
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from tests.integration.transport.serving import Behaviour, Exchange, HangUp, Server
@@ -320,6 +321,40 @@ def _bomb(exchange: Exchange) -> None:
 def test_an_answer_too_large(behave: Behaviour) -> None:
     """Announced, endless or packed: memory is bounded."""
     assert kind_of(behave, max_answer_bytes=1_000_000) is FailureKind.TOO_LARGE
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("length", [False, True])
+def test_a_large_answer_goes_to_a_file(packed: bool, length: bool) -> None:
+    """However it comes: with a length, in chunks, compressed."""
+    text = random.Random(7).randbytes(1 << 20) * 9
+    body = gzip.compress(text, 0) if packed else text
+    encoding = "gzip" if packed else "identity"
+
+    def behave(exchange: Exchange) -> None:
+        if length:
+            exchange.reply(body, content_encoding=encoding)
+        else:
+            exchange.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\n" % encoding.encode())
+            exchange.send(b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body))
+            exchange.send(body + b"\r\n0\r\n\r\n")
+
+    with Server(behave) as server:
+        found = Client().send(call(server))
+
+    assert isinstance(found, Answer)
+    assert isinstance(found.body, Scratch)
+    assert whole(found.body) == text
+
+
+def test_a_bomb_of_a_large_answer_is_stopped() -> None:
+    """What it becomes counts, not what comes."""
+    body = gzip.compress(bytes(60_000_000))
+
+    assert (
+        kind_of(lambda e: e.reply(body, content_encoding="gzip"), max_answer_bytes=50_000_000)
+        is FailureKind.TOO_LARGE
+    )
 
 
 def test_the_limit_itself_is_fine() -> None:

@@ -216,7 +216,7 @@ def test_days_without_a_slot_are_told(place: Place) -> None:
 class Failing:
     """A command that fails."""
 
-    def __init__(self, error: ReportdError) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
 
     def add_parser(self, subparsers: "Subparsers") -> argparse.ArgumentParser:
@@ -242,3 +242,9 @@ def test_the_example_that_is_shipped_is_right(capsys: pytest.CaptureFixture[str]
     assert 0 == reportctl.main(["check", "--config", str(SHIPPED)])
 
     assert "partner acme: key = partner" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever gives up waiting sees no traceback."""
+    assert 130 == reportctl.main(["fail"], [Failing(KeyboardInterrupt())])
+    assert "" == capsys.readouterr().err

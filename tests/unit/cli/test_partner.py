@@ -10,6 +10,8 @@ from reportd.cli import reportctl
 from reportd.cli.choosing import Place
 from reportd.cli.commands.partner import rows_of
 from reportd.errors import EXIT_CONFIG
+from reportd.partners.extending import catalogue_files
+from reportd.partners.load import load_partner
 from reportd.partners.render import schema
 
 CONFIG = """
@@ -77,6 +79,22 @@ def test_show_prints_the_file(
     assert 0 == run(folder, "show", name)
 
     assert tomllib.loads(PARTNER) == tomllib.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", sorted(catalogue_files()))
+def test_show_of_the_catalogue_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Whoever keeps what is printed as a file of their own has the same partner."""
+    assert 0 == run(tmp_path, "show", name)
+
+    path = tmp_path / f"{name}.toml"
+    path.write_text(capsys.readouterr().out)
+    kept, wanted = load_partner(path).spec, load_partner(catalogue_files()[name]).spec
+    assert wanted == kept
+    assert list(wanted.rules()) == list(kept.rules())
+    for report in wanted.reports:
+        assert list(wanted.reports[report].columns) == list(kept.reports[report].columns)
 
 
 def test_check_says_every_mistake_of_every_file(

@@ -137,6 +137,21 @@ def test_deep_nesting_is_a_sentence(place: Place) -> None:
     assert place.problems("a = " + "[" * 100_000) == ["reportd.toml: not TOML: nested too deeply"]
 
 
+def test_the_hash_is_of_what_partners_extend(place: Place) -> None:
+    """VMs whose packages bring another catalogue are told apart, if they use it."""
+    catalogue = place.folder / "catalogue"
+    catalogue.mkdir()
+    place.load()
+
+    def hashed(extends: str, content: str) -> str:
+        (place.folder / "partners" / "acme.toml").write_text(f'extends = "{extends}"')
+        (catalogue / "meta.toml").write_text(content)
+        return load(place.file, {}, catalogue).config_hash
+
+    assert hashed("meta", "x = 1") != hashed("meta", "x = 2")
+    assert hashed("other", "x = 1") == hashed("other", "x = 2")
+
+
 def test_the_hash_is_of_what_vms_share(place: Place) -> None:
     """Comments and the VM's own name do not change it; a setting or a partner file does."""
     base = place.load().config_hash

@@ -27,6 +27,7 @@ FAKES: list[type[Fake]] = [
     GoogleAds,
     LinkedIn,
     Meta,
+    MicrosoftAds,
     Pinterest,
     TikTok,
 ]
@@ -284,7 +285,7 @@ def test_amazon_s_lost_create_is_adopted() -> None:
     assert [asked.method for asked in fake.calls].count("POST") == 2
 
 
-@pytest.mark.parametrize("fake", [AmazonAds, Pinterest])
+@pytest.mark.parametrize("fake", [AmazonAds, MicrosoftAds, Pinterest])
 def test_a_url_that_has_ended_is_asked_for_anew(fake: type[Fake]) -> None:
     """The download comes too late: a fresh URL, no second report."""
     one = fake()
@@ -293,7 +294,7 @@ def test_a_url_that_has_ended_is_asked_for_anew(fake: type[Fake]) -> None:
     late = iter([4000.0 if fake is AmazonAds else 400.0])
 
     def dawdle(asked: Asked, now: float) -> Answer | Failure:
-        if "ignature=" in asked.url:
+        if "ignature=" in asked.url or "sig=" in asked.url:
             run.clock.now += next(late, 0.0)
         return one.answer(asked, run.clock.now)
 
@@ -323,6 +324,7 @@ def test_amazon_s_false_401() -> None:
         (AmazonAds, "failed", "An internal error occurred"),
         (Meta, "failed", "Your report could not be run due to a temporary issue."),
         (Meta, "skipped", "expired"),
+        (MicrosoftAds, "failed", "failed"),
         (Pinterest, "FAILED", "failed"),
         (Pinterest, "CANCELLED", "cancelled"),
         (Pinterest, "DOES_NOT_EXIST", "expired"),
@@ -404,7 +406,7 @@ def test_pinterest_s_report_ends_after_an_hour() -> None:
     assert len(fake.jobs.all) == 2
 
 
-@pytest.mark.parametrize("fake", [*FAKES, MicrosoftAds])
+@pytest.mark.parametrize("fake", FAKES)
 def test_accounts_are_listed(fake: type[Fake]) -> None:
     """With zone and currency, as the accounts table wants them; all pages of them."""
 
@@ -431,3 +433,26 @@ def test_accounts_are_listed(fake: type[Fake]) -> None:
         assert sessions[0] == sessions[1] != []
     if fake is Meta:
         assert [row["active"] for row in rows] == [True, True, False]
+
+
+def test_microsoft_s_five_reports_at_once() -> None:
+    """207: it waits for a minute, then for two; no attempt."""
+    fake = MicrosoftAds()
+    fake.jobs.seconds_to_make = 100
+    run = Drive(fake)
+    for number in range(5):
+        fake.jobs.create(f"{number}", {}, run.clock.now)
+
+    assert check(run, "campaigns", "1001") > 0
+    told = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.THROTTLED]
+    assert {verdict.scope for verdict in told} == {"credential"}
+    assert 1 <= len(told) <= 2
+    assert run.attempts == 0
+
+
+def test_microsoft_s_success_without_a_url() -> None:
+    """There is no data: no rows, no download, a file with its columns."""
+    run = Drive(MicrosoftAds(Truth(empty_share=1.0)))
+
+    assert check(run, "ads", "1001") == 0
+    assert run.fake.count("blob.core") == 0

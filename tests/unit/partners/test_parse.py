@@ -1,6 +1,8 @@
 """From answers to tables."""
 
 import gzip
+import io
+import zipfile
 from datetime import date
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.parse import to_table, to_tables
 from reportd.partners.partner import Partner
+from reportd.sinks.gathering import table_of
 from tests.unit.partners.making import NOW, partner, request
 
 CSV = """
@@ -34,7 +37,8 @@ def test_pages_follow_each_other() -> None:
         b'{"data": [{"date": "2025-11-16", "clicks": "3"}]}',
     ]
 
-    tables = to_tables(partner(), request(), bodies, NOW)
+    found = to_tables(partner(), request(), bodies, NOW)
+    tables = {day: table_of(rows) for day, rows in found.items()}
 
     assert list(tables) == request().days()
     assert tables[date(2025, 11, 16)].column("clicks").to_pylist() == [1, 3]
@@ -103,6 +107,40 @@ def test_csv_in_other_encodings() -> None:
 
     assert clicks(partner(base=CSV + "encoding = 'utf-16'\n"), [text.encode("utf-16")]) == [5]
     assert clicks(partner(base=CSV + "encoding = 'windows-1252'\n"), [text.encode()]) == [5]
+
+
+def test_numbers_as_people_read_them() -> None:
+    """Thousands, percent signs, and nulls that the report declares for all its columns."""
+    columns = """null = ["--", "n/a", ""]
+[reports.stats.columns]
+date = "date"
+clicks = { type = "int64", thousands = "," }
+name = "string"
+ctr = { type = "float64", percent = true }
+kept = { type = "string", null = ["?"] }
+"""
+    of = partner(base=CSV[: CSV.index("columns")] + columns)
+    text = b'date,clicks,name,ctr,kept\n2025-11-16,"1,234",n/a,5.5%,--\n2025-11-16,--,x,n/a,?\n'
+
+    found = to_table(of, request(), [text], NOW).to_pylist()
+
+    assert [tuple(row.values())[1:] for row in found] == [
+        (1234, None, 5.5, "--"),
+        (None, "x", None, None),
+    ]
+
+
+def test_csv_files_of_a_zip() -> None:
+    """Each has its preamble, its header and its footer."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in ("2.csv", "1.csv"):
+            text = f"Report\ndate,clicks\n2025-11-16,{name[0]}\n(c)\n"
+            archive.writestr(name, text.encode("utf-8-sig"))
+        archive.writestr("readme.txt", "hello")
+    options = "members = '*.csv'\ncsv = { header_starts = 'date', footer_lines = 1 }\n"
+
+    assert clicks(partner(base=CSV + options), [out.getvalue()]) == [1, 2]
 
 
 def test_no_header_where_one_is_announced() -> None:

@@ -14,6 +14,7 @@ from reportd.partners.load import load_partner
 from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
 from reportd.partners.verdict import Outcome, Verdict
+from reportd.sinks.gathering import table_of
 from reportd.transport.credentials import Auth
 from tests.recorded import CASES
 from tests.unit.partners.making import NOW, answer, request
@@ -58,7 +59,7 @@ def test_recorded_answers_become_rows(
     expected = orjson.loads((DATA / "partners" / "expected" / f"{name}.{report}.json").read_bytes())
     found = {
         day.isoformat(): [
-            {key: plain(value) for key, value in row.items()} for row in table.to_pylist()
+            {key: plain(value) for key, value in row.items()} for row in table_of(table).to_pylist()
         ]
         for day, table in tables.items()
     }

@@ -14,6 +14,7 @@ from reportd.partners.recording import (
     read_exchanges,
     read_request,
 )
+from reportd.partners.scrubbing import secrets_in_urls
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from tests.unit.partners.making import NOW, answer, request
 
@@ -40,6 +41,7 @@ def record(folder: Path, *exchanges: tuple[Call, Answer | Failure]) -> list[Exch
     recorder = Recorder(lambda _call: outcomes.pop(0), folder, lambda: NOW, lambda: ["pa55"])
     for sent, outcome in exchanges:
         assert outcome == recorder.send(sent)
+    recorder.close()
     return read_exchanges(folder)
 
 
@@ -65,6 +67,25 @@ def test_no_secret_is_on_the_disk(tmp_path: Path) -> None:
     for secret in (b"hunter2-token", b"k3y/secret", b"k3y%2Fsecret", b"EAAB", b"pa55", b"5e551on"):
         assert secret not in kept
     assert 0o700 == (tmp_path / "rec").stat().st_mode & 0o777
+
+
+def test_what_is_known_later_is_hidden_in_what_came_before(tmp_path: Path) -> None:
+    """A URL that an answer brings is a secret of that answer, too."""
+    new_recording(tmp_path / "rec", request())
+    url = "https://files.acme.com/x?q=0pAque-k3y%2B1&part=2"
+    known: list[str] = []
+    outcomes = [answer({"url": url}), answer(b"rows")]
+    recorder = Recorder(lambda _call: outcomes.pop(0), tmp_path / "rec", lambda: NOW, lambda: known)
+
+    recorder.send(call())
+    known += secrets_in_urls({"url": url})
+    recorder.send(call(url))
+    recorder.close()
+
+    first, second = read_exchanges(tmp_path / "rec")
+    assert isinstance(first.outcome, Answer)
+    assert b"https://files.acme.com/x?q=[secret]&part=2" in first.outcome.body
+    assert "https://files.acme.com/x?q=[secret]&part=2" == second.asked.url
 
 
 def test_the_player_answers_each_call_once(tmp_path: Path) -> None:

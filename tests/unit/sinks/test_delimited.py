@@ -2,6 +2,8 @@
 
 import csv
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportd.errors import UnexpectedAnswerError
-from reportd.sinks.table import CsvOptions, from_csv
+from reportd.sinks import delimited
+from reportd.sinks.table import CsvOptions, concat, csv_tables, from_csv
 from tests.unit.sinks.making import a_context, a_schema
 
 SCHEMA = a_schema(
@@ -187,3 +190,68 @@ def test_any_bytes_are_a_table_or_an_unexpected_answer(data: bytes) -> None:
     except UnexpectedAnswerError:
         return
     assert table.schema == SCHEMA.arrow
+
+
+@contextmanager
+def small_pieces() -> Iterator[None]:
+    """Work as if rows were very long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "_PIECE_BYTES", 16)
+        patch.setattr(delimited, "_PIECE_MOST_BYTES", 256)
+        patch.setattr(delimited, "_PREAMBLE_BYTES", 64)
+        yield
+
+
+VALUES = st.sampled_from(["1", "", '"a,b"', '"a\n""b"""', '5" disk', "x y", '""', "\r"])
+FEW = a_schema({"a": "string", "b": {"type": "string", "optional": True}})
+
+
+@given(
+    rows=st.lists(st.lists(VALUES, min_size=2, max_size=2).map(",".join), max_size=12),
+    ends=st.sampled_from(["", "\n", "\r\n", "\n\n"]),
+    footer=st.integers(0, 2),
+    size=st.integers(1, 40),
+)
+def test_pieces_of_csv(rows: list[str], ends: str, footer: int, size: int) -> None:
+    """Wherever the network or a piece ends: the rows of the whole, or its refusal."""
+    options = CsvOptions(header_starts="a", skip_footer_lines=footer)
+    data = ("\n".join(["Report: x", "a,b", *rows, *["(c), all of us"] * footer]) + ends).encode()
+    chunks = [data[at : at + size] for at in range(0, len(data), size)]
+    expected = found = None
+    try:
+        expected = from_csv(data, options, FEW, a_context()).to_pylist()
+    except UnexpectedAnswerError as error:
+        expected = error
+    with small_pieces():
+        try:
+            found = concat(
+                [
+                    FEW.arrow.empty_table(),
+                    *csv_tables(chunks, options, FEW, a_context()),
+                ]
+            ).to_pylist()
+        except UnexpectedAnswerError as error:
+            found = error
+    if isinstance(expected, UnexpectedAnswerError):
+        assert isinstance(found, UnexpectedAnswerError)
+    else:
+        assert found == expected
+
+
+def test_a_wrong_value_in_a_later_piece() -> None:
+    """Its row is counted behind those that were fine."""
+    data = b"Day,clicks,cost,name\n" + b"2026-11-21,5,1.50,x\n" * 9 + b"2026-11-21,many,1.50,x\n"
+
+    with small_pieces(), pytest.raises(UnexpectedAnswerError) as caught:
+        list(csv_tables([data], CsvOptions(), SCHEMA, a_context()))
+
+    assert str(caught.value) == "behind row 8: column clicks, row 2: 'many' is not int64"
+
+
+@pytest.mark.parametrize("value", [b"x" * 400, b'"' + b"x\n" * 400 + b'"'])
+def test_a_row_without_end(value: bytes) -> None:
+    """It is not waited for for ever."""
+    data = b"Day,clicks,cost,name\n2026-11-21,5,1.50," + value + b"\n" * 300
+
+    with small_pieces(), pytest.raises(UnexpectedAnswerError, match="longer than 256 bytes"):
+        list(csv_tables([data], CsvOptions(), SCHEMA, a_context()))

@@ -1,5 +1,7 @@
 """The spool: answers of many-call requests, durable until their files stand."""
 
+import os
+import random
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reportd.errors import OutputError, UnexpectedAnswerError
+from reportd.model.content import Scratch, collected, whole
 from reportd.sinks.local import LocalStore
 from reportd.sinks.spool import Spool, Spooled
 
@@ -39,6 +42,23 @@ def test_an_answer_reads_back_as_it_was(spool: Spool, body: bytes) -> None:
 
     assert spool.fits(stored.file, stored.size_bytes, stored.checksum)
     assert spool.read(stored.file, stored.checksum) == body
+
+
+def test_a_large_answer_is_never_in_memory(spool: Spool, tmp_path: Path) -> None:
+    """From a file to a file, packed on the way; a damaged one is told apart."""
+    chunk = random.Random(5).randbytes(1 << 20)
+    body = collected(chunk for _ in range(12))
+
+    stored = spool.write(ID, 0, 0, 1, body)
+    found = spool.read(stored.file, stored.checksum)
+
+    assert isinstance(found, Scratch)
+    assert whole(found) == chunk * 12
+    assert spool.fits(stored.file, stored.size_bytes, stored.checksum)
+    with path_of(tmp_path, stored).open("r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        file.write(b"\0")
+    assert not spool.fits(stored.file, stored.size_bytes, stored.checksum)
 
 
 def test_answers_lie_beside_the_data_under_no_data_suffix(spool: Spool, tmp_path: Path) -> None:

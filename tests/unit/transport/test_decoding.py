@@ -12,8 +12,14 @@ from reportd.transport.decoding import (
     CutShortError,
     TooLargeError,
     inflate,
-    undo_content_encoding,
+    inflated,
+    without_encoding,
 )
+
+
+def undo_content_encoding(data: bytes, encoding: str, limit_bytes: int) -> bytes:
+    """Undo it for data that came at once."""
+    return b"".join(without_encoding((data,), encoding, limit_bytes))
 
 
 @given(st.binary(max_size=2000))
@@ -89,3 +95,22 @@ def test_unknown_content_encoding() -> None:
 def test_no_body_needs_no_decoding() -> None:
     """A 204 may still name an encoding."""
     assert undo_content_encoding(b"", "gzip", 10) == b""
+
+
+@given(st.binary(max_size=500), st.integers(1, 7))
+def test_pieces_are_as_good_as_the_whole(data: bytes, size: int) -> None:
+    """However the network cut it, even within the next member's first bytes."""
+    packed = gzip.compress(data) + gzip.compress(b"end")
+    pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
+
+    assert b"".join(inflated(pieces, 1000)) == data + b"end"
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_cut_in_pieces_is_told_apart(size: int) -> None:
+    """What ends too early in its last piece ended too early."""
+    packed = gzip.compress(bytes(range(256)))[:-3]
+    pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
+
+    with pytest.raises(CutShortError):
+        list(inflated(pieces, 1000))

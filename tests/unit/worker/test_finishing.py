@@ -8,11 +8,12 @@ from typing import cast
 import pytest
 
 from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
+from reportd.model.content import Content, whole
 from reportd.sinks.publish import Prepared
 from reportd.worker.actions import Finish, LookAt, Spool, StartCall, Sweep
 from reportd.worker.entry import Entry, State
 from reportd.worker.events import Events
-from reportd.worker.finishing import Finishing, Looking, Outcome
+from reportd.worker.finishing import LARGE_BYTES, Finishing, Looking, Outcome
 from reportd.worker.partition import Looked, Misfit
 from tests.unit.worker.hands import FILE, Hands
 from tests.unit.worker.making import entry, request
@@ -39,11 +40,11 @@ class Storing:
         self._do("look", entry.request.account)
         return Looked()
 
-    def spool(self, entry: Entry, body: bytes) -> tuple[str, int, str]:
+    def spool(self, entry: Entry, body: Content) -> tuple[str, int, str]:
         self._do("spool", entry.request.account)
         return "file", len(body), "sha256:00"
 
-    def prepare(self, entry: Entry, body: bytes) -> Prepared:
+    def prepare(self, entry: Entry, body: Content) -> Prepared:
         self._do("prepare", entry.request.account)
         return cast("Prepared", entry)
 
@@ -58,9 +59,9 @@ class Storing:
     def sweep(self, request_id: str, replay: int) -> None:
         self._do("sweep", request_id)
 
-    def misfit(self, entry: Entry, reason: str, body: bytes) -> Misfit:
+    def misfit(self, entry: Entry, reason: str, body: Content) -> Misfit:
         self._do("misfit", entry.request.account)
-        return Misfit(f"shown: {reason}", body[:3], "kept")
+        return Misfit(f"shown: {reason}", whole(body)[:3], "kept")
 
 
 class Bench:
@@ -135,7 +136,7 @@ def test_some_are_parsed_before_anybody_is_woken_to_publish_them(
     parsing, go = threading.Event(), threading.Event()
     done: list[str] = []
 
-    def prepare(entry: Entry, _body: bytes) -> Prepared:
+    def prepare(entry: Entry, _body: Content) -> Prepared:
         parsing.set()
         assert go.wait(DEADLINE_SECONDS)
         done.append(f"parsed {entry.request.account}")
@@ -162,6 +163,27 @@ def test_some_are_parsed_before_anybody_is_woken_to_publish_them(
     assert done[:2] == ["parsed a", "handed on a"]
     assert done[2:10] == [f"{what} {one}" for what in ("parsed", "handed on") for one in "bcde"]
     assert done[10:] == ["parsed f", "handed on f"]
+
+
+def test_a_large_answer_holds_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is parsed beside them, and while it is they end."""
+    go = threading.Event()
+
+    def prepare(entry: Entry, _body: Content) -> Prepared:
+        if entry.request.account == "a":
+            assert go.wait(DEADLINE_SECONDS)
+        return cast("Prepared", entry)
+
+    monkeypatch.setattr(bench.storing, "prepare", prepare)
+    bench.hands.answer(bench.asked("a"), body=bytes(LARGE_BYTES + 1))
+    bench.finishing.add(bench.hands.done(Finish)[-1])
+    bench.finishing.add(bench.answered("b"))
+    bench.wait(lambda: bool(bench.hands.ends))
+    assert bench.hands.states() == [("b", "result")]
+    go.set()
+    bench.wait(lambda: bench.hands.engine.finishing == 0)
+
+    assert sorted(bench.hands.states()) == [("a", "result"), ("b", "result")]
 
 
 def test_for_a_store_with_long_ways_several_threads_wait(bench: Bench) -> None:
@@ -200,7 +222,7 @@ def test_an_answer_that_does_not_parse_starts_over(bench: Bench) -> None:
     bench.wait(lambda: finish.entry.state is State.BACKOFF)
 
     assert finish.entry.unexpected == 1
-    assert finish.entry.sample == finish.body[:3], "kept as nobody made it fit to be seen"
+    assert finish.entry.sample == whole(finish.body)[:3], "kept as nobody made it fit to be seen"
 
 
 @pytest.mark.parametrize("what", ["prepare", "publish:a"])

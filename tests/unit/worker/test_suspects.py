@@ -49,6 +49,14 @@ def test_those_with_the_fewest_strikes_go_first() -> None:
     assert made.waiting() == [once, twice]
 
 
+def test_a_url_in_hand_does_not_wait_for_other_suspects() -> None:
+    """It lives for minutes; its turn would come when it is dead."""
+    one, polled = entry("a", strikes=1), entry("b", strikes=2)
+    polled.volatile = {"url": "https://a.example/"}
+
+    assert suspects(one, polled).waiting() == [polled, one]
+
+
 def test_suspects_and_others_take_turns() -> None:
     """After five seconds of suspects the others have five seconds."""
     made = suspects(entry(strikes=1))

@@ -1,0 +1,184 @@
+"""``reportctl partner try`` and ``partner accounts``: ask the real partner, without Kafka."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from reportd.cli.asking import accounts_request, asked_request, recorded_request
+from reportd.cli.choosing import place_of
+from reportd.cli.showing import harmless, show_json, show_table
+from reportd.cli.stage import Stage, stage_of
+from reportd.config.days import FixedDays
+from reportd.config.load import load
+from reportd.errors import (
+    EXIT_UNAVAILABLE,
+    ConfigError,
+    InvalidMessageError,
+    UnexpectedAnswerError,
+)
+from reportd.model.request import Request
+from reportd.partners.load import load_partner
+from reportd.partners.parse import to_tables
+from reportd.partners.verdict import Outcome
+from reportd.sinks.paths import PathTemplate
+from reportd.sinks.table import Table
+from reportd.trial.accounts import (
+    account_problems,
+    account_rows,
+    as_csv,
+    asking_for_accounts,
+    without_account,
+)
+from reportd.trial.inference import compare, undeclared
+from reportd.trial.run import RefusedError
+from reportd.trial.sample import Sample, sample
+
+COMPARED = ("column", "from", "declared", "looks like", "for example", "suggestion")
+
+
+def try_report(args: argparse.Namespace) -> int:
+    """Run one request and show all of it; 1 if the partner refused or columns do not fit."""
+    place = place_of(args.config)
+    partner = load_partner(place.find(args.name), place.catalogue)
+    request = recorded_request(args, partner) or asked_request(args, partner)
+    stage = stage_of(args, partner, request, place, sys.stdout)
+    days = FixedDays(request.first_day, request.last_day)
+    print(f"{partner.name}.{request.report}, account {harmless(request.account)}, {days}")
+    try:
+        bodies = stage.run(request)
+    except InvalidMessageError as error:
+        raise ConfigError(f"{args.name}: {error}") from None
+    except RefusedError as error:
+        return _refused(error, stage)
+    report = partner.reports[request.report]
+    seen = sample(report, bodies)
+    _show_columns(report.spec.columns, seen)
+    try:
+        tables = to_tables(
+            partner, request, [body for body in bodies if body], stage.trial.clock.wall()
+        )
+    except UnexpectedAnswerError as error:
+        print(f"The answers do not fit: {harmless(str(error))}")
+        print("A worker would keep them and hold the request until the file is mended.")
+        _show_replay(stage)
+        return 1
+    _show_rows(tables, args.rows)
+    status = 0
+    if report.spec.rows_expected and not any(map(len, tables.values())):
+        print("There are no rows, and the report says rows_expected: a worker would not take it.")
+        status = 1
+    _show_files(args, partner.completed(request), tables, report.spec.params)
+    _show_replay(stage)
+    return status
+
+
+def list_accounts(args: argparse.Namespace) -> int:
+    """Ask for the accounts of a credential and print them; calls are shown on stderr."""
+    place = place_of(args.config)
+    partner = asking_for_accounts(load_partner(place.find(args.name), place.catalogue))
+    request = recorded_request(args, partner) or accounts_request(args, partner)
+    stage = stage_of(args, partner, request, place, sys.stderr)
+    request = without_account(request)
+    try:
+        bodies = stage.run(request)
+        rows = account_rows(partner, request, bodies, stage.trial.clock.wall())
+    except InvalidMessageError as error:
+        raise ConfigError(f"{args.name}: {error}") from None
+    except RefusedError as error:
+        return _refused(error, stage)
+    if args.csv:
+        print(as_csv(rows), end="")
+    elif args.json:
+        show_json(rows)
+    else:
+        show_table(list(rows[0]) if rows else ["account"], (list(row.values()) for row in rows))
+    problems = list(account_problems(rows))
+    for problem in problems:
+        print(harmless(problem), file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _refused(error: RefusedError, stage: Stage) -> int:
+    print(f"It ends here: {harmless(str(error))}", file=sys.stderr)
+    if error.verdict.sample:
+        sample_text = error.verdict.sample.decode("utf-8", "replace")
+        print(f"The answer begins: {harmless(sample_text)}", file=sys.stderr)
+    _show_replay(stage)
+    later = error.verdict.outcome in (Outcome.TRANSIENT, Outcome.QUOTA)
+    return EXIT_UNAVAILABLE if later else 1
+
+
+def _show_columns(columns: Mapping[str, Any], seen: Sample) -> None:
+    print()
+    rows = [
+        (
+            one.name,
+            one.source,
+            one.declared,
+            one.seen.kind if one.seen else "",
+            one.seen.example if one.seen else "",
+            one.suggestion,
+        )
+        for one in compare(columns, seen.fields, seen.records)
+    ]
+    print(f"Columns, by {seen.records:,} records" + (f" ({seen.problem})" if seen.problem else ""))
+    show_table(COMPARED, rows)
+    lines = list(undeclared(columns, seen.fields))
+    if lines:
+        print("Not declared, but there:")
+        for line in lines:
+            print(f"    {harmless(line)}")
+        print()
+
+
+def _show_rows(tables: Mapping[date, Table], most: int) -> None:
+    rows: list[dict[str, Any]] = []
+    total = sum(map(len, tables.values()))
+    for table in tables.values():
+        rows += table.slice(0, max(0, most - len(rows))).to_pylist()
+    if rows:
+        print(f"The first {len(rows)} of {total:,} rows")
+        show_table(list(rows[0]), (list(map(_cell, row.values())) for row in rows))
+
+
+def _cell(value: Any) -> object:
+    return value if value is None or isinstance(value, int | float) else str(value)
+
+
+def _show_files(
+    args: argparse.Namespace,
+    request: Request,
+    tables: Mapping[date, Table],
+    params: Mapping[str, Any],
+) -> None:
+    root, template = _output(args.config)
+    problems = template.problems(params)
+    print("Files that a worker would write" + (f" below {root}" if root else ""))
+    for problem in problems:
+        print(f"    output.path: {problem}")
+    for day, table in tables.items():
+        for ending in request.formats:
+            path = template.render(
+                request.partner, request.report, request.account, day, request.params, ending
+            )
+            print(f"    {path}  {len(table):,} rows")
+
+
+def _output(config: Path) -> tuple[str, PathTemplate]:
+    try:
+        output = load(config).settings.output
+    except ConfigError:
+        return "", PathTemplate()
+    return str(output.root), PathTemplate(output.path)
+
+
+def _show_replay(stage: Stage) -> None:
+    if stage.player is None:
+        return
+    for difference in stage.player.differences:
+        print(harmless(difference))
+    if stage.player.left:
+        print(f"{stage.player.left} recorded exchanges were not asked for.")

@@ -1,0 +1,79 @@
+"""JSON whose values stand in lists: a header and rows, or one list a column. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from reportd.errors import UnexpectedAnswerError
+from reportd.partners.answer_spec import ListsSpec
+from reportd.partners.picking import Pick, PickError, compile_pick
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The values of one answer, by column."""
+
+    names: Sequence[str]
+    values: Sequence[Sequence[Any]]
+    """A sequence for every name, all of the same length."""
+    rows: int
+
+
+def listed(document: Any, rows: Pick, spec: ListsSpec) -> Listed:
+    """Return what a document lists; raises `UnexpectedAnswerError`."""
+    found = _picked(rows, document, "rows")
+    if spec.by == "column":
+        return _by_column(found, document, spec)
+    names = _names(document, spec)
+    lists = _lists(found, "rows")
+    if spec.values is not None:
+        pick = _compiled(spec.values)
+        lists = [_picked(pick, row, "lists.values") for row in lists]
+    for number, row in enumerate(lists, 1):
+        if not isinstance(row, list) or len(row) != len(names):
+            what = f"{len(row)} values" if isinstance(row, list) else "no list"
+            raise UnexpectedAnswerError(f"row {number}: {what}, wanted {len(names)} values")
+    return Listed(names, list(zip(*lists, strict=True)) or [()] * len(names), len(lists))
+
+
+def _by_column(found: Any, document: Any, spec: ListsSpec) -> Listed:
+    if spec.names is None:
+        if not isinstance(found, dict):
+            raise UnexpectedAnswerError("rows: wanted an object of lists")
+        names, columns = list(found), list(found.values())
+    else:
+        names, columns = _names(document, spec), _lists(found, "rows")
+        if len(names) != len(columns):
+            raise UnexpectedAnswerError(f"rows: {len(columns)} lists for {len(names)} names")
+    rows = len(columns[0]) if columns and isinstance(columns[0], list) else 0
+    for name, column in zip(names, columns, strict=True):
+        if not isinstance(column, list) or len(column) != rows:
+            raise UnexpectedAnswerError(f"column {name[:80]}: not a list as long as the others")
+    return Listed(names, columns, rows)
+
+
+def _names(document: Any, spec: ListsSpec) -> list[str]:
+    names = _lists(_picked(_compiled(spec.names or "@"), document, "lists.names"), "lists.names")
+    if not all(isinstance(name, str) for name in names):
+        raise UnexpectedAnswerError("lists.names: one of them is no text")
+    return names
+
+
+def _lists(found: Any, what: str) -> list[Any]:
+    if not isinstance(found, list):
+        kind = "nothing" if found is None else f"a {type(found).__name__}"
+        raise UnexpectedAnswerError(f"{what}: {kind}, wanted a list")
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _compiled(expression: str) -> Pick:
+    return compile_pick(expression)
+
+
+def _picked(pick: Pick, document: Any, what: str) -> Any:
+    try:
+        return pick(document)
+    except PickError as error:
+        raise UnexpectedAnswerError(f"{what}: {error}") from None

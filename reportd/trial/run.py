@@ -1,0 +1,260 @@
+"""One request against a partner, as a worker works on it: the same calls, limits and verdicts.
+
+What a worker does with many requests and a ledger is here a plain loop: nothing is stored, and
+whoever started it watches. Used by ``reportctl partner``.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from reportd.broker.message import Message
+from reportd.clock import Clock
+from reportd.errors import ReportdError, UnavailableError
+from reportd.limits.limiter import Grant, Limiter, Now
+from reportd.model.ledger import Step, answers_of
+from reportd.model.request import Request
+from reportd.partners.body import Body
+from reportd.partners.partner import Partner
+from reportd.partners.recording import Send
+from reportd.partners.scrubbing import secrets_in_urls
+from reportd.partners.verdict import Outcome, Verdict
+from reportd.transport.credentials import Credentials
+from reportd.transport.exchange import Answer, Call, Failure
+from reportd.worker.calling import PartnerCaller, Rules
+from reportd.worker.entry import Entry
+from reportd.worker.judge import scope_of
+
+TRIES_MOST = 3
+"""How often a failed call is made in all: whoever tries a file wants to see what is wrong."""
+UNTOLD_FIRST_SECONDS = 1.0
+"""First wait where a partner says "slow down" and not how long; each next one is twice that."""
+UNTOLD_MOST_SECONDS = 60.0
+CLEAR_SECONDS = 1.0
+"""How long no call is made at the beginning: another trial may just have ended."""
+_TRIED_AGAIN = (Outcome.TRANSIENT, Outcome.EXPIRED, Outcome.FAILED)
+
+
+class RefusedError(ReportdError):
+    """The partner refused the request, or its answer was not understood."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        """Take the last verdict."""
+        super().__init__(f"{verdict.outcome}: {verdict.reason}")
+        self.verdict = verdict
+
+
+class ImpatientError(UnavailableError):
+    """To go on would take longer than whoever tries wants to wait."""
+
+
+class Watcher(Protocol):
+    """Is told what happens; shows no secret."""
+
+    def calling(self, number: int, call: Call, secrets: Collection[str]) -> None:
+        """Take note of a call that is about to be sent."""
+        ...
+
+    def judged(
+        self, outcome: Answer | Failure, verdict: Verdict, matching: Collection[str]
+    ) -> None:
+        """Take note of its answer; of the rules that fit it the first one decided."""
+        ...
+
+    def waiting(self, seconds: float, why: str) -> None:
+        """Take note that nothing is done for so long."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a trial needs of the world around it."""
+
+    partner: Partner
+    send: Send
+    credentials: Credentials
+    clock: Clock
+    pause: Callable[[float], object]
+    """Waits for so many seconds."""
+    watcher: Watcher
+    patience_seconds: float = 600.0
+    """The longest wait that is waited for."""
+
+    def run(self, request: Request) -> list[bytes]:
+        """Work on a request; return its answers that hold rows.
+
+        Raises `RefusedError`, `ImpatientError`, and `InvalidMessageError` for a request that the
+        partner's file does not allow.
+        """
+        self.partner.check_request(request)
+        return _Loop(self, request).run()
+
+
+@dataclass(slots=True)
+class _Loop:
+    trial: Trial
+    request: Request
+    entry: Entry = field(init=False)
+    limiter: Limiter = field(init=False)
+    tries: int = 0
+    throttled: int = 0
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        rules = Rules(self.trial.partner)
+        self.entry = Entry(
+            message=Message("", 0, 0, None, b""),
+            request=self.request,
+            replay=0,
+            alive=lambda: True,
+            scopes=rules.scopes_of(self.request),
+        )
+        self.limiter = Limiter(rules.limits)
+        longest = max((rule.seconds + rule.margin_seconds for rule in rules.limits), default=0.0)
+        # Limits begin unused, but for this moment: a day's would keep the first call for a day
+        before = max(0.0, longest - CLEAR_SECONDS)
+        now = self._now()
+        self.limiter.start(Now(now.mono - before, now.wall - before, now.boot - before))
+
+    def run(self) -> list[bytes]:
+        trial = self.trial
+        caller = PartnerCaller(
+            {trial.partner.name: trial.partner}, self, trial.credentials, trial.clock.wall
+        )
+        self._secrets()  # a missing one is said before anything is sent
+        while True:
+            grant = self._take_turn()
+            answer, verdict = caller.call(self.entry)
+            if verdict.unsent:
+                self.limiter.give_back(grant)
+            trial.watcher.judged(answer, verdict, self._matching(answer))
+            if verdict.outcome is Outcome.OK and verdict.next_cursor is None:
+                return [*self._kept(), *self._body(answer, verdict)]
+            self._follow(answer, verdict)
+
+    def send(self, call: Call) -> Answer | Failure:
+        """Send what the caller renders, and let it be seen."""
+        self.calls += 1
+        self.trial.watcher.calling(self.calls, call, self._secrets())
+        return self.trial.send(call)
+
+    def _secrets(self) -> Collection[str]:
+        """Return what nobody may see of the next call: its credentials, the key in its URL."""
+        trial = self.trial
+        known = trial.credentials.secrets_of(trial.partner.auth_plan(self.request))
+        return (*known, *secrets_in_urls(self.entry.volatile))
+
+    def _follow(self, answer: Answer | Failure, verdict: Verdict) -> None:
+        """Do what a verdict asks for before the next call."""
+        entry = self.entry
+        match verdict.outcome:
+            case Outcome.OK | Outcome.TOO_BIG:
+                self.tries = self.throttled = 0
+                if verdict.outcome is Outcome.TOO_BIG or verdict.is_recorded:
+                    self._record(answer, verdict)
+                entry.cursor = dict(verdict.next_cursor or {})
+                entry.volatile = verdict.volatile
+                self._wait(verdict.wait_seconds or 0.0, "before the next step")
+            case Outcome.PENDING:
+                self.throttled = 0
+                entry.cursor = dict(verdict.next_cursor or {})
+                self._wait(verdict.wait_seconds or 0.0, "it is not done yet")
+            case Outcome.THROTTLED | Outcome.QUOTA:
+                self._throttled(verdict)
+            case outcome if outcome in _TRIED_AGAIN:
+                entry.volatile = {}
+                if outcome is Outcome.FAILED:
+                    entry.cursor, entry.picked, entry.steps = {}, {}, []
+                self._try_again(verdict)
+            case _:
+                raise RefusedError(verdict)
+
+    def _record(self, answer: Answer | Failure, verdict: Verdict) -> None:
+        """Keep what a worker would spool and write into the ledger."""
+        entry = self.entry
+        name = ""
+        if verdict.outcome is Outcome.OK:
+            for body in self._body(answer, verdict):
+                name = f"{len(entry.steps) + 1}"
+                self.bodies[name] = body
+        entry.steps.append(
+            Step(
+                id=self.request.id,
+                topic="",
+                offset=0,
+                attempt=0,
+                step=len(entry.steps) + 1,
+                cursor=verdict.next_cursor or {},
+                file=name,
+                bytes=0,
+                checksum="",
+                picked=dict(verdict.picked),
+                dropped=verdict.dropped,
+            )
+        )
+        entry.picked.update(verdict.picked)
+
+    def _kept(self) -> list[bytes]:
+        return [self.bodies[step.file] for step in answers_of(self.entry.steps)]
+
+    @staticmethod
+    def _body(answer: Answer | Failure, verdict: Verdict) -> list[bytes]:
+        return [] if verdict.empty or isinstance(answer, Failure) else [answer.body]
+
+    def _throttled(self, verdict: Verdict) -> None:
+        """Wait as told; a spent quota of which nobody says when it is new ends the trial."""
+        wait = verdict.wait_seconds
+        why = "as the partner says"
+        if wait is None and verdict.outcome is Outcome.QUOTA:
+            raise RefusedError(verdict)
+        if wait is None:
+            wait = min(UNTOLD_FIRST_SECONDS * 2**self.throttled, UNTOLD_MOST_SECONDS)
+            why = "the partner does not say how long"
+        self.throttled += 1
+        self.limiter.block(scope_of(self.entry, verdict.scope), wait, self._now())
+        self._wait(wait, why)
+
+    def _try_again(self, verdict: Verdict) -> None:
+        self.tries += 1
+        retry = self.trial.partner.spec.retry
+        if self.tries >= min(TRIES_MOST, retry.attempts):
+            raise RefusedError(verdict)
+        told = verdict.wait_seconds
+        grown = min(retry.base_seconds * 2 ** (self.tries - 1), retry.max_seconds)
+        self._wait(grown if told is None else told, f"try {self.tries + 1} follows")
+
+    def _take_turn(self) -> Grant:
+        """Wait until every limit has room, and take from each."""
+        while True:
+            now = self._now()
+            blocked = self.limiter.blocked(self.entry.scopes, now)
+            if blocked is None:
+                return self.limiter.take(self.entry.scopes, now)
+            scope = blocked.scope.per.partition("#")[0]
+            self._wait(blocked.wait_seconds, f"the limit per {scope}")
+
+    def _wait(self, seconds: float, why: str) -> None:
+        if seconds <= 0.0:
+            return
+        if seconds > self.trial.patience_seconds:
+            raise ImpatientError(
+                f"it would go on in {seconds:.0f} s ({why}), which is longer than the"
+                f" {self.trial.patience_seconds:g} s that are waited at most; see --patience"
+            )
+        self.trial.watcher.waiting(seconds, why)
+        self.trial.pause(seconds)
+
+    def _matching(self, answer: Answer | Failure) -> list[str]:
+        """Return every rule that fits an answer: the first one decided."""
+        if isinstance(answer, Failure):
+            return []
+        partner = self.trial.partner
+        body = Body(answer.body, partner.reports[self.request.report].spec)
+        return [
+            rule.label for rule in partner.rules_for(answer.status) if rule.matches(answer, body)
+        ]
+
+    def _now(self) -> Now:
+        clock = self.trial.clock
+        return Now(clock.monotonic(), clock.wall(), clock.boottime())
