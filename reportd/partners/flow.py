@@ -130,9 +130,9 @@ class Flow:
 
     def _rendered(self, cursor: Cursor, step: Step, values: Values) -> Call:
         secrets = {"secret_headers": self._auth.headers, "secret_query": self._auth.query}
-        if step.picked_url is None:
-            return render_call(self._partner, self._report, step, values, **secrets)
         call = render_call(self._partner, self._report, step, values, **secrets)
+        if step.picked_url is None:
+            return self._with_redirects(call, step.hosts) if step.hosts else call
         if len(call.url) > _MAX_URL_CHARS:
             raise InvalidMessageError(f"picked.{step.picked_url}: too long for a URL")
         hosts = step.hosts or call.hosts
@@ -140,6 +140,13 @@ class Flow:
             return replace(call, hosts=hosts)
         headers = {name: template(values) for name, template in step.headers}
         return replace(call, hosts=hosts, headers=headers, secret_headers=(), secret_query=())
+
+    def _with_redirects(self, call: Call, hosts: tuple[str, ...]) -> Call:
+        """Let redirects lead to a step's hosts; only they: the call itself has the credential."""
+        refused = refusal(call.url, call.hosts, allow_private=call.allow_private)
+        if refused:
+            raise InvalidMessageError(refused)
+        return replace(call, hosts=(*call.hosts, *hosts))
 
     # --- judging ---------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import reportd.partners
+from reportd.config.secrets import Secret
 from reportd.limits.limiter import Limiter, Now, Scope
 from reportd.model.content import whole
 from reportd.model.request import Request
@@ -20,9 +21,10 @@ from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
 from reportd.partners.verdict import Cursor, Outcome, Verdict
 from reportd.sinks.gathering import table_of
-from reportd.transport.credentials import Auth
+from reportd.transport.credentials import Credentials
 from reportd.transport.exchange import Answer, Failure
 from reportd.transport.guard import refusal
+from reportd.transport.token_request import TokenPlan
 from reportd.worker.calling import Rules
 from tests.fakes.fake import TOKEN, Asked, Fake, asked_by
 
@@ -66,6 +68,20 @@ class Clock:
         return Now(self.now - START, self.now, self.now - START)
 
 
+class _Tokens:
+    """Gives the access token that every fake takes."""
+
+    def token(self, plan: TokenPlan, refused: str = "") -> str:
+        """See `GivesTokens.token`."""
+        del plan, refused
+        return TOKEN
+
+    def known(self, plan: TokenPlan) -> tuple[str, ...]:
+        """See `GivesTokens.known`."""
+        del plan
+        return (TOKEN,)
+
+
 @dataclass(slots=True)
 class _At:
     """Where a request stands, as the worker's entry does."""
@@ -102,8 +118,6 @@ class Drive:
 
     fake: Fake
     through: Answering | None = None
-    secrets: tuple[tuple[str, str], ...] = ()
-    """Headers with secrets, beside the bearer's."""
     change: Callable[[dict[str, Any]], None] = lambda _file: None
     """Changes what the partner's file says, for this test alone."""
     clock: Clock = field(default_factory=Clock)
@@ -116,6 +130,8 @@ class Drive:
         file = tomllib.loads((CATALOGUE / f"{self.fake.name}.toml").read_text(encoding="utf-8"))
         self.change(file)
         self.partner = Partner(self.fake.name, parse_spec(file, self.fake.name))
+        secrets = {"tiktok-main": TOKEN, "meta-main": TOKEN} | dict(self.fake.secrets)
+        self._credentials = Credentials(lambda name: Secret(secrets[name]), _Tokens())
         rules = Rules(self.partner)
         self._scopes_of = rules.scopes_of
         self._limiter = Limiter(rules.limits)
@@ -158,8 +174,7 @@ class Drive:
         ]
 
     def _bodies(self, request: Request) -> list[bytes]:
-        secret = (("Authorization", f"Bearer {TOKEN}"), *self.secrets)
-        auth = Auth(headers=secret, secrets=(TOKEN,))
+        auth = self._credentials.auth(self.partner.auth_plan(request))
         at = _At()
         attempts = surprises = 0
         for _ in range(MOST_CALLS):

@@ -6,7 +6,7 @@ from typing import Any
 
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
-from tests.fakes.fake import TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
+from tests.fakes.fake import KNOWN, TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
 
 MOST_ELEMENTS = 15_000
 MICROS = Decimal(1_000_000)
@@ -39,6 +39,8 @@ class LinkedIn(Fake):
             # learn.microsoft.com/en-us/linkedin/marketing/versioning: 426 once a version is gone
             raise _said(426, "Requested version is not active")
         assert asked.headers.get("x-restli-protocol-version") == "2.0.0"
+        if asked.path == "/rest/adAccounts":
+            return _listed(asked)
         days, account = _RANGE.search(asked.url), _ACCOUNT.search(asked.url)
         fields = _FIELDS.search(asked.url)
         if not days or not account or not fields:
@@ -85,6 +87,18 @@ class LinkedIn(Fake):
             "video_views": None,
             "engagements": row.clicks,
         }
+
+
+def _listed(asked: Asked) -> Answer:
+    # .../account-structure/create-and-manage-accounts: search, pageToken
+    assert "search=(status:(values:List(ACTIVE)))" in asked.url
+    start = int(asked.query.get("pageToken", "0"))
+    found = [
+        {"id": int(one.account), "name": one.name, "currency": one.currency, "status": "ACTIVE"}
+        for one in KNOWN[start : start + 2]
+    ]
+    metadata = {} if start else {"nextPageToken": "2"}
+    return answer_json(200, {"elements": found, "metadata": metadata})
 
 
 def _said(status: int, message: str) -> RefusedError:

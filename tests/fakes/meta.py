@@ -11,7 +11,16 @@ import orjson
 
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
-from tests.fakes.fake import TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of, recorded
+from tests.fakes.fake import (
+    KNOWN,
+    TOKEN,
+    Asked,
+    Fake,
+    RefusedError,
+    answer_json,
+    conversions_of,
+    recorded,
+)
 from tests.fakes.jobs import Job, Jobs
 
 PAGE_ROWS = 7
@@ -40,6 +49,8 @@ class Meta(Fake):
         # developers.facebook.com/docs/facebook-login/security
         if asked.headers.get("authorization") != f"Bearer {TOKEN}":
             raise _said(400, 190, "Error validating access token: Session has expired.")
+        if asked.path == "/v26.0/me/adaccounts":
+            return _listed(asked)
         found = _PATH.fullmatch(asked.path)
         assert found is not None
         if self.refusals:
@@ -137,6 +148,25 @@ class Meta(Fake):
             "ad_id": row.campaign_id,
             "ad_name": row.name,
         }
+
+
+def _listed(asked: Asked) -> Answer:
+    # developers.facebook.com/docs/graph-api/reference/user/adaccounts; two pages
+    start = int(asked.query.get("after", "0"))
+    found = [
+        {
+            "account_id": one.account,
+            "id": f"act_{one.account}",
+            "name": one.name,
+            "currency": one.currency,
+            "timezone_name": one.timezone,
+            "account_status": 1 if one.account != "1003" else 2,
+        }
+        for one in KNOWN[start : start + 2]
+    ]
+    after = {**asked.query, "after": "2", "access_token": TOKEN}
+    following = f"https://graph.facebook.com/v26.0/me/adaccounts?{urlencode(after)}"
+    return answer_json(200, {"data": found, "paging": {} if start else {"next": following}})
 
 
 def _ordinal(day: str) -> int:
