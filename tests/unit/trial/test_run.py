@@ -315,3 +315,42 @@ def test_a_flow_is_recorded_without_the_key_in_its_url_and_replayed(tmp_path: Pa
     trial = replace(again.trial, send=player.send, clock=clock, pause=clock.pause)
     assert [rows.body] == trial.run(read_request(tmp_path / "rec"))
     assert ([], 0) == (player.differences, player.left)
+
+
+def test_a_rule_of_usage_slows_a_trial_down() -> None:
+    """What a good answer says of the limits' use is obeyed before the next call."""
+    of = partner(
+        "usage = [{ left = 'header:X-Left', below = 1, wait_seconds = 20 }]\n",
+        'next = { cursor = "next", query = "after" }\n',
+    )
+    first = answer({"data": [1], "next": "b"}, x_left="0")
+    stage = Stage(of, first, answer({"data": [2], "next": None}))
+
+    stage.run()
+
+    assert [0.0, 20.0] == [at for at, _ in stage.calls]
+
+
+def test_good_answers_cost_no_errors() -> None:
+    """A limit of two errors does not end a trial of many pages."""
+    of = partner(
+        "limits = [{ per = 'account', calls = 2, seconds = 3600, counts = 'errors' }]\n",
+        'next = { cursor = "next", query = "after" }\n',
+    )
+    pages = [answer({"data": [1], "next": str(number)}) for number in range(5)]
+    stage = Stage(of, *pages, answer({"data": [2], "next": None}))
+
+    stage.run()
+
+    assert len(stage.calls) == 6
+    assert stage.clock.monotonic() < 60
+
+
+def test_a_quota_that_grows_by_the_files_rule_is_waited_for() -> None:
+    """Nobody says when it ends, but the file says when to ask."""
+    rule = "quota = [{ status = 403, wait_seconds = 30, wait_growth = 2 }]\n"
+    stage = Stage(partner(rule), answer(b"", 403), answer(b"", 403), answer({"data": []}))
+
+    stage.run()
+
+    assert [30.0, 60.0] == [seconds for seconds, _ in stage.waits]
