@@ -16,7 +16,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 _KNOWN = {
     "$defs", "$ref", "$schema", "additionalProperties", "anyOf", "const", "default", "description",
-    "enum", "exclusiveMinimum", "format", "items", "maxItems", "maxLength", "maxProperties",
+    "enum", "exclusiveMaximum", "exclusiveMinimum", "format", "items", "maxItems", "maxLength", "maxProperties",
     "maximum", "minItems", "minLength", "minProperties", "minimum", "pattern", "patternProperties",
     "properties", "propertyNames", "required", "title", "type",
 }  # fmt: skip
