@@ -62,6 +62,7 @@ class RowArrays:
         self._keys: list[str | None] = []
         """For every bracket that is open: the key it stands at; None in an array."""
         self._in_rows = False
+        self._arrays = 0
         self._first = True
         self._wanted_bytes = 0
 
@@ -81,7 +82,10 @@ class RowArrays:
 
     def beside(self) -> Any:
         """Return the document without its rows; raises `UnexpectedAnswerError`."""
-        return _parsed(bytes(self._beside))
+        document = _parsed(bytes(self._beside))
+        if _lists_at(document, self._path) != self._arrays:
+            raise UnexpectedAnswerError("not JSON: a key above the rows stands twice")
+        return document
 
     def _advance(self) -> Iterator[list[Any]]:
         while True:
@@ -143,6 +147,7 @@ class RowArrays:
         if bracket == b"[" and self._keys[1:] == self._path:
             self._set_aside(end)
             self._in_rows = self._first = True
+            self._arrays += 1
 
     def _piece(self, end: int) -> list[Any]:
         text = self._text[self._taken : end]
@@ -170,6 +175,16 @@ def _parsed(text: bytes) -> Any:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise UnexpectedAnswerError(f"not JSON: {str(error)[:200]}") from None
+
+
+def _lists_at(document: Any, path: Iterable[str | None]) -> int:
+    found = [document]
+    for key in path:
+        if key is None:
+            found = [inner for one in found if isinstance(one, list) for inner in one]
+        else:
+            found = [one[key] for one in found if isinstance(one, dict) and key in one]
+    return sum(isinstance(one, list) for one in found)
 
 
 def json_lines(chunks: Iterable[bytes]) -> Iterator[list[Any]]:

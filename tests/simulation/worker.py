@@ -427,9 +427,7 @@ class Process:
         if request.account in partner.plan.killers:
             raise Crash("parsing a killer")
         bodies = [self._store.spooled[step.file] for step in answers_of(entry.steps)]
-        if isinstance(job.body, bytes) and job.body:
-            bodies.append(job.body)
-        tables = partner.tables(request, bodies)
+        tables = partner.tables(request, [whole(body) for body in (*bodies, job.body) if body])
         if tables is None:
             self.engine.unparsable(entry, Misfit("not data"), now)
             return

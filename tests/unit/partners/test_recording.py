@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reportd.errors import ConfigError
+from reportd.model.content import whole
 from reportd.partners.recording import (
     Exchange,
     Player,
@@ -84,7 +85,7 @@ def test_what_is_known_later_is_hidden_in_what_came_before(tmp_path: Path) -> No
 
     first, second = read_exchanges(tmp_path / "rec")
     assert isinstance(first.outcome, Answer)
-    assert b"https://files.acme.com/x?q=[secret]&part=2" in first.outcome.body
+    assert b"https://files.acme.com/x?q=[secret]&part=2" in whole(first.outcome.body)
     assert "https://files.acme.com/x?q=[secret]&part=2" == second.asked.url
 
 

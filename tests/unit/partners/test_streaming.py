@@ -83,6 +83,19 @@ def test_batches_of_rows() -> None:
     assert arrays.beside() == [{"results": [], "id": "x"}, {"error": {"code": 8}}, {"id": "y"}]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"data":[1],"data":[{"a":2}]}', '{"data":[{"a":1}],"data":null}'],
+)
+def test_a_key_that_stands_twice(text: str) -> None:
+    """The last one counts where all is parsed at once; in pieces nobody can know in time."""
+    arrays = RowArrays(("data",))
+    list(arrays.pieces([text.encode()]))
+
+    with pytest.raises(UnexpectedAnswerError, match="stands twice"):
+        arrays.beside()
+
+
 @pytest.mark.parametrize("text", ['{"data":[{"a":1},{"a":', '{"data":[{"a":1}]', '[{"a":"', "[[["])
 def test_half_a_document_is_asked_for_again(text: str) -> None:
     """It ends within brackets: transient."""

@@ -1,0 +1,1 @@
+"""Recorded answers with wrong bytes: whatever comes has a class, and costs what was said."""
