@@ -15,8 +15,10 @@ from reportd.config.days import parse_days
 from reportd.config.problems import did_you_mean
 from reportd.errors import ConfigError
 from reportd.model.request import Request
+from reportd.partners.fields import texts_in
 from reportd.partners.partner import Partner
 from reportd.partners.recording import read_request
+from reportd.partners.templates import mentions
 from reportd.trial.accounts import NOBODY, REPORT
 
 PATIENCE_SECONDS = 600.0
@@ -106,6 +108,7 @@ def asked_request(args: argparse.Namespace, partner: Partner) -> Request:
     problems = []
     if args.account is None:
         problems.append("--account is missing: whose report is asked for")
+    problems += _credential_problems(args, partner)
     if report not in partner.reports:
         problems.append(f"--report: no {report!r}; {did_you_mean(report, partner.reports)}")
     if args.report is None and len(partner.reports) > 1:
@@ -136,9 +139,19 @@ def asked_request(args: argparse.Namespace, partner: Partner) -> Request:
 
 
 def accounts_request(args: argparse.Namespace, partner: Partner) -> Request:
-    """Return the request for a list of accounts."""
+    """Return the request for a list of accounts; raises `ConfigError`."""
+    if problems := _credential_problems(args, partner):
+        raise ConfigError(*problems)
     day = date(1970, 1, 1)
     return _request(args, partner, report=REPORT, account=NOBODY, first=day, last=day)
+
+
+def _credential_problems(args: argparse.Namespace, partner: Partner) -> list[str]:
+    texts = texts_in(partner.spec.auth.model_dump())
+    wanted = any(path[:2] == ("account", "credential") for text in texts for path in mentions(text))
+    if args.credential or not wanted:
+        return []
+    return ["--credential is missing: the file's auth names secrets by it"]
 
 
 def _request(

@@ -11,6 +11,7 @@ from reportd.clock import Clock, SystemClock
 from reportd.config.load import load
 from reportd.config.secrets import Secret, SecretsFolder
 from reportd.errors import ConfigError
+from reportd.model.content import Content
 from reportd.model.request import Request
 from reportd.partners.partner import Partner
 from reportd.partners.recording import Player, Recorder, new_recording
@@ -34,7 +35,7 @@ class Stage:
     """Who answers from a recording; None: the partner does."""
     recorder: Recorder | None = None
 
-    def run(self, request: Request) -> list[bytes]:
+    def run(self, request: Request) -> list[Content]:
         """Run the trial; what was exchanged is recorded, however it ends."""
         try:
             return self.trial.run(request)

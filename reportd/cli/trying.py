@@ -23,9 +23,8 @@ from reportd.model.request import Request
 from reportd.partners.load import load_partner
 from reportd.partners.parse import to_tables
 from reportd.partners.verdict import Outcome
-from reportd.sinks.gathering import table_of
+from reportd.sinks.gathering import Rows, first_rows
 from reportd.sinks.paths import PathTemplate
-from reportd.sinks.table import Table
 from reportd.trial.accounts import (
     account_problems,
     account_rows,
@@ -58,9 +57,9 @@ def try_report(args: argparse.Namespace) -> int:
     seen = sample(report, bodies)
     _show_columns(report.spec.columns, seen)
     try:
-        wall = stage.trial.clock.wall()
-        found = to_tables(partner, request, [body for body in bodies if body], wall)
-        tables = {day: table_of(rows) for day, rows in found.items()}
+        tables = to_tables(
+            partner, request, [body for body in bodies if body], stage.trial.clock.wall()
+        )
     except UnexpectedAnswerError as error:
         print(f"The answers do not fit: {harmless(str(error))}")
         print("A worker would keep them and hold the request until the file is mended.")
@@ -68,7 +67,7 @@ def try_report(args: argparse.Namespace) -> int:
         return 1
     _show_rows(tables, args.rows)
     status = 0
-    if report.spec.rows_expected and not any(map(len, tables.values())):
+    if report.spec.rows_expected and not any(table.num_rows for table in tables.values()):
         print("There are no rows, and the report says rows_expected: a worker would not take it.")
         status = 1
     _show_files(args, partner.completed(request), tables, report.spec.params)
@@ -108,8 +107,7 @@ def _refused(error: RefusedError, stage: Stage) -> int:
         sample_text = error.verdict.sample.decode("utf-8", "replace")
         print(f"The answer begins: {harmless(sample_text)}", file=sys.stderr)
     _show_replay(stage)
-    later = error.verdict.outcome in (Outcome.TRANSIENT, Outcome.QUOTA)
-    return EXIT_UNAVAILABLE if later else 1
+    return EXIT_UNAVAILABLE if error.verdict.outcome is Outcome.TRANSIENT else 1
 
 
 def _show_columns(columns: Mapping[str, Any], seen: Sample) -> None:
@@ -135,11 +133,11 @@ def _show_columns(columns: Mapping[str, Any], seen: Sample) -> None:
         print()
 
 
-def _show_rows(tables: Mapping[date, Table], most: int) -> None:
+def _show_rows(tables: Mapping[date, Rows], most: int) -> None:
     rows: list[dict[str, Any]] = []
-    total = sum(map(len, tables.values()))
+    total = sum(table.num_rows for table in tables.values())
     for table in tables.values():
-        rows += table.slice(0, max(0, most - len(rows))).to_pylist()
+        rows += first_rows(table, max(0, most - len(rows)))
     if rows:
         print(f"The first {len(rows)} of {total:,} rows")
         show_table(list(rows[0]), (list(map(_cell, row.values())) for row in rows))
@@ -152,7 +150,7 @@ def _cell(value: Any) -> object:
 def _show_files(
     args: argparse.Namespace,
     request: Request,
-    tables: Mapping[date, Table],
+    tables: Mapping[date, Rows],
     params: Mapping[str, Any],
 ) -> None:
     root, template = _output(args.config)
@@ -165,7 +163,7 @@ def _show_files(
             path = template.render(
                 request.partner, request.report, request.account, day, request.params, ending
             )
-            print(f"    {path}  {len(table):,} rows")
+            print(f"    {path}  {table.num_rows:,} rows")
 
 
 def _output(config: Path) -> tuple[str, PathTemplate]:

@@ -27,13 +27,13 @@ class Watch:
         self.secrets: Collection[str] = ()
         """Those of the last call: nobody may see them."""
 
-    def calling(self, number: int, call: Call, secrets: Collection[str]) -> None:
+    def calling(self, number: int, step: str, call: Call, secrets: Collection[str]) -> None:
         """Print a call: URL, headers, body."""
         self.secrets = secrets
         url = scrubbed_text(call.url, secrets)
         for name, _ in call.secret_query:
             url += f"{'&' if '?' in url else '?'}{name}={HIDDEN}"
-        self._say(f"{number:>3}  {call.method} {url}")
+        self._say(f"{number:>3}  {call.method} {url}" + (f"  (step {step})" if step else ""))
         headers = scrubbed_headers(call.headers, secrets)
         headers |= dict.fromkeys((name for name, _ in call.secret_headers), HIDDEN)
         for name, value in headers.items():
@@ -41,9 +41,7 @@ class Watch:
         if call.body is not None:
             self._say(f"     {_text(scrubbed(call.body, secrets))}")
 
-    def judged(
-        self, outcome: Answer | Failure, verdict: Verdict, matching: Collection[str]
-    ) -> None:
+    def judged(self, outcome: Answer | Failure, verdict: Verdict, fitting: Collection[str]) -> None:
         """Print an answer, the rules that fit it, and the verdict."""
         if verdict.unsent:
             self._say("     not sent")
@@ -52,11 +50,15 @@ class Watch:
         else:
             size = f"{len(outcome.body):,} bytes"
             self._say(f"  -> {outcome.status} in {outcome.seconds:.2f} s, {size}")
-        if matching:
-            first, *others = matching
+        if fitting:
+            first, *others = fitting
             also = f" (these fit, too: {', '.join(others)})" if others else ""
             self._say(f"     rule {first} decides{also}")
         self._say(f"     {_meaning(verdict)}")
+        for pace in verdict.paces:
+            self._say(
+                f"     nearly spent, it says: the {pace.scope} waits {duration(pace.wait_seconds)}"
+            )
         for name, value in verdict.picked.items():
             self._say(f"     picked {name} = {_shown(value, self.secrets)}")
         for name in verdict.volatile:

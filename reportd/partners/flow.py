@@ -5,7 +5,7 @@ cheap, and of one thread at a time. Steps, parts and polls: docs/design/flows.rs
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -130,9 +130,9 @@ class Flow:
 
     def _rendered(self, cursor: Cursor, step: Step, values: Values) -> Call:
         secrets = {"secret_headers": self._auth.headers, "secret_query": self._auth.query}
-        if step.picked_url is None:
-            return render_call(self._partner, self._report, step, values, **secrets)
         call = render_call(self._partner, self._report, step, values, **secrets)
+        if step.picked_url is None:
+            return self._with_redirects(call, step.hosts) if step.hosts else call
         if len(call.url) > _MAX_URL_CHARS:
             raise InvalidMessageError(f"picked.{step.picked_url}: too long for a URL")
         hosts = step.hosts or call.hosts
@@ -140,6 +140,13 @@ class Flow:
             return replace(call, hosts=hosts)
         headers = {name: template(values) for name, template in step.headers}
         return replace(call, hosts=hosts, headers=headers, secret_headers=(), secret_query=())
+
+    def _with_redirects(self, call: Call, hosts: tuple[str, ...]) -> Call:
+        """Let redirects lead to a step's hosts; only they: the call itself has the credential."""
+        refused = refusal(call.url, call.hosts, allow_private=call.allow_private)
+        if refused:
+            raise InvalidMessageError(refused)
+        return replace(call, hosts=(*call.hosts, *hosts))
 
     # --- judging ---------------------------------------------------------------------------
 
@@ -167,11 +174,8 @@ class Flow:
         for adopt in step.adopt:
             if adopt.rule.may_match(outcome.status) and adopt.rule.matches(outcome, body):
                 return self._done(cursor, step, outcome, body, now_wall, adopt.picks)
-        for rule in self._partner.rules_for(outcome.status):
-            if rule.spec.steps and step.name not in rule.spec.steps:
-                continue
-            if rule.matches(outcome, body):
-                return self._by_rule(rule, cursor, step, outcome, body, now_wall)
+        for rule in self._fitting(step, outcome, body):
+            return self._by_rule(rule, cursor, step, outcome, body, now_wall)
         if step.poll is not None and outcome.status in _ACCEPTED:
             return self._polled(cursor, step, step.poll, outcome, body, now_wall)
         if outcome.status in (_TAKEN if step.is_data else _ACCEPTED):
@@ -181,6 +185,21 @@ class Flow:
         if step.picked_url is not None and outcome.status in _URL_GONE:
             return self._refused(Outcome.EXPIRED, step, outcome, body, "the URL has expired")
         return self._by_status(step, outcome, body, now_wall)
+
+    def _fitting(self, step: Step, answer: Answer, body: Body) -> Iterator[Rule]:
+        for rule in self._partner.rules_for(answer.status):
+            if rule.spec.steps and step.name not in rule.spec.steps:
+                continue
+            if rule.matches(answer, body):
+                yield rule
+
+    def fitting(self, cursor: Cursor, answer: Answer) -> list[str]:
+        """Return the labels of all rules that fit an answer: the first one decides. For people."""
+        step = self.step(cursor)
+        body = Body(answer.body, step.answers)
+        adopted = [one.rule for one in step.adopt if one.rule.may_match(answer.status)]
+        labels = [f"{step.name}.{rule.label}" for rule in adopted if rule.matches(answer, body)]
+        return labels + [rule.label for rule in self._fitting(step, answer, body)]
 
     def _by_rule(
         self, rule: Rule, cursor: Cursor, step: Step, answer: Answer, body: Body, now_wall: float

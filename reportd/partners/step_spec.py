@@ -78,7 +78,8 @@ class StepSpec(CallSpec):
     adopt: Annotated[tuple[AdoptSpec, ...], BeforeValidator(as_tuple)] = ()
     """Answers that mean: it is running already. The step is done, with what they pick."""
     hosts: Annotated[tuple[Host, ...], BeforeValidator(as_tuple)] = ()
-    """The hosts that a picked URL may be of; default: the partner's. Others get no credential."""
+    """The hosts that a picked URL may be of (default: the partner's), or that a redirect may lead
+    to beside the partner's. They get no credential, unless they are the partner's, too."""
     each: PickedName | None = None
     """``picked.NAME``: one call (with its pages) for each element of a list, ``{{ item }}``."""
     data: bool = False
@@ -116,10 +117,7 @@ class StepSpec(CallSpec):
             yield ("poll",), "not with each"
 
     def _url_problems(self) -> Iterator[tuple[Location, str]]:
-        if self.picked_url is None:
-            if self.hosts:
-                yield ("hosts",), "only where the URL is picked: get = '{{ picked.NAME }}'"
-        elif self.next_:
+        if self.picked_url is not None and self.next_:
             yield ("next",), "not where the URL is picked: it is never kept for a next page"
 
     @property

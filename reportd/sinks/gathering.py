@@ -7,7 +7,7 @@ memory; more are put away, day by day, in a file without a name.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -67,6 +67,13 @@ Rows: TypeAlias = pa.Table | Shelved
 def table_of(rows: Rows) -> pa.Table:
     """Return rows in memory, however many there are."""
     return rows if isinstance(rows, pa.Table) else concat(list(rows.parts()))
+
+
+def first_rows(rows: Rows, most: int) -> list[dict[str, Any]]:
+    """Return the first rows as Python's own values, for people."""
+    table = rows if isinstance(rows, pa.Table) else next(rows.parts(), rows.schema.empty_table())
+    found: list[dict[str, Any]] = table.slice(0, most).to_pylist()
+    return found
 
 
 class Gathering:

@@ -83,7 +83,7 @@ class GivesTokens(Protocol):
     """`reportd.transport.tokens.Tokens`; thread-safe."""
 
     def token(self, plan: TokenPlan, refused: str = "") -> str:
-        """Return an access token that is not ``refused``, unless that is brand new.
+        """Return an access token that is not ``refused``, unless that is a new one, too.
 
         Raises `NotYetError`, `CredentialRefusedError`, `ConfigError`.
         """

@@ -30,6 +30,8 @@ class TokenState:
     """From when on a new one is fetched, while this one still works."""
     ends_at: float = 0.0
     """From when on this one is not sent any more."""
+    replaced_at: float = 0.0
+    """When a token was last fetched because the partner had refused the one before."""
     unstored: str = field(default="", repr=False)
     """A refresh token that came with it and could not be stored yet: it must not be used before."""
     failures: int = 0

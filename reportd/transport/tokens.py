@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from reportd.clock import Clock
 from reportd.config.secrets import Secret
@@ -36,8 +37,9 @@ EARLY_SHARE = 0.2
 LAST_SHARE = 0.01
 LAST_SECONDS = 20.0
 """A token is not sent in the last moments of its life: a call takes a while to arrive."""
-YOUNG_SECONDS = 60.0
-"""A token younger than that is not to blame for a refusal: another one is not asked for."""
+REPLACE_SECONDS = 60.0
+"""So soon after a refused token was replaced the next one is not to blame: an account without
+permission, answered with 401, must not cost a token a call."""
 BUSY_SECONDS = 0.25
 """When to come again while somebody else fetches the token."""
 RETRY_FIRST_SECONDS = 1.0
@@ -99,7 +101,7 @@ class Tokens:
         self._known: dict[TokenPlan, _Kept] = {}
 
     def token(self, plan: TokenPlan, refused: str = "") -> str:
-        """Return an access token that is not the ``refused`` one, unless that is brand new.
+        """Return an access token that is not the ``refused`` one, unless that is a new one, too.
 
         Blocks for one request to the token server at most. Raises `NotYetError` while another
         fetches it or the server is away, `CredentialRefusedError`, and `ConfigError` for secrets.
@@ -150,10 +152,13 @@ class Tokens:
                 if state.refused and not state.is_usable(now, refused):
                     raise CredentialRefusedError(state.reason)
                 return _meanwhile(state, refused, now, state.reason, state.wait_until - now)
-            is_young = now < state.minted_at + YOUNG_SECONDS
-            if refused and state.access == refused and is_young and not state.unstored:
+            is_refused = bool(refused) and state.access == refused and not state.unstored
+            if is_refused and now < state.replaced_at + REPLACE_SECONDS:
                 return state
             renewed = self._fetched(plan, kept, state, refused, now)
+            is_another = is_refused and renewed.access != refused
+            replaced_at = now if is_another else state.replaced_at
+            renewed = replace(renewed, replaced_at=replaced_at)
             self._files.write(kept.identity, renewed)
         if renewed.is_fresh(now, refused):
             return renewed
@@ -184,7 +189,9 @@ class Tokens:
                 f"secret {plan.refresh_token!r}: its refresh token rotates (auth.oauth2.rotates), "
                 "which needs an output to keep the next one in; all VMs have to see it"
             )
-        chain = TokenChain(self._notes, kept.identity, kept.secrets.refresh_token)
+        # A new secret of the app does not end the chain, a new refresh token does
+        seed = {"client_id": kept.secrets.client_id, "refresh_token": kept.secrets.refresh_token}
+        chain = TokenChain(self._notes, _identity(plan, seed), kept.secrets.refresh_token)
         number = chain.claim(now)
         if number is None:
             busy = "its token is being fetched on another VM"
@@ -242,7 +249,7 @@ class Tokens:
         if trouble.wait_seconds is not None:
             wait = min(max(wait, trouble.wait_seconds), WAIT_MOST_SECONDS)
         names = ", ".join(plan.names)
-        host = plan.hosts[0]
+        host = urlsplit(plan.url).hostname
         says = "refuses" if trouble.refused else "gives no token for"
         reason = f"the token server {host} {says} the credential ({names}): {trouble.reason}"
         if trouble.refused:

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from reportd.errors import ConfigError
+from reportd.model.content import Content
 from reportd.model.request import Request
 from reportd.partners.parse import to_table
 from reportd.partners.partner import Partner
@@ -36,7 +37,7 @@ def without_account(request: Request) -> Request:
 
 
 def account_rows(
-    partner: Partner, request: Request, bodies: Sequence[bytes], now_wall: float
+    partner: Partner, request: Request, bodies: Sequence[Content], now_wall: float
 ) -> list[dict[str, str]]:
     """Return the accounts of a request's answers, each with the same columns in their order.
 

@@ -12,15 +12,15 @@ from reportd.broker.message import Message
 from reportd.clock import Clock
 from reportd.errors import ReportdError, UnavailableError
 from reportd.limits.limiter import Grant, Limiter, Now
-from reportd.model.content import whole
+from reportd.model.content import Content
 from reportd.model.ledger import Step, answers_of
 from reportd.model.request import Request
-from reportd.partners.body import Body
+from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.recording import Send
 from reportd.partners.scrubbing import secrets_in_urls
 from reportd.partners.verdict import Outcome, Verdict
-from reportd.transport.credentials import Credentials
+from reportd.transport.credentials import Auth, Credentials
 from reportd.transport.exchange import Answer, Call, Failure
 from reportd.worker.calling import PartnerCaller, Rules
 from reportd.worker.entry import Entry
@@ -28,9 +28,6 @@ from reportd.worker.judge import scope_of
 
 TRIES_MOST = 3
 """How often a failed call is made in all: whoever tries a file wants to see what is wrong."""
-UNTOLD_FIRST_SECONDS = 1.0
-"""First wait where a partner says "slow down" and not how long; each next one is twice that."""
-UNTOLD_MOST_SECONDS = 60.0
 CLEAR_SECONDS = 1.0
 """How long no call is made at the beginning: another trial may just have ended."""
 _TRIED_AGAIN = (Outcome.TRANSIENT, Outcome.EXPIRED, Outcome.FAILED)
@@ -52,13 +49,11 @@ class ImpatientError(UnavailableError):
 class Watcher(Protocol):
     """Is told what happens; shows no secret."""
 
-    def calling(self, number: int, call: Call, secrets: Collection[str]) -> None:
-        """Take note of a call that is about to be sent."""
+    def calling(self, number: int, step: str, call: Call, secrets: Collection[str]) -> None:
+        """Take note of a call that is about to be sent; a report of one step has no ``step``."""
         ...
 
-    def judged(
-        self, outcome: Answer | Failure, verdict: Verdict, matching: Collection[str]
-    ) -> None:
+    def judged(self, outcome: Answer | Failure, verdict: Verdict, fitting: Collection[str]) -> None:
         """Take note of its answer; of the rules that fit it the first one decided."""
         ...
 
@@ -81,7 +76,7 @@ class Trial:
     patience_seconds: float = 600.0
     """The longest wait that is waited for."""
 
-    def run(self, request: Request) -> list[bytes]:
+    def run(self, request: Request) -> list[Content]:
         """Work on a request; return its answers that hold rows.
 
         Raises `RefusedError`, `ImpatientError`, and `InvalidMessageError` for a request that the
@@ -96,14 +91,15 @@ class _Loop:
     trial: Trial
     request: Request
     entry: Entry = field(init=False)
+    rules: Rules = field(init=False)
     limiter: Limiter = field(init=False)
     tries: int = 0
     throttled: int = 0
-    bodies: dict[str, bytes] = field(default_factory=dict)
+    bodies: dict[str, Content] = field(default_factory=dict)
     calls: int = 0
 
     def __post_init__(self) -> None:
-        rules = Rules(self.trial.partner)
+        rules = self.rules = Rules(self.trial.partner)
         self.entry = Entry(
             message=Message("", 0, 0, None, b""),
             request=self.request,
@@ -118,7 +114,7 @@ class _Loop:
         now = self._now()
         self.limiter.start(Now(now.mono - before, now.wall - before, now.boot - before))
 
-    def run(self) -> list[bytes]:
+    def run(self) -> list[Content]:
         trial = self.trial
         caller = PartnerCaller(
             {trial.partner.name: trial.partner}, self, trial.credentials, trial.clock.wall
@@ -127,9 +123,8 @@ class _Loop:
         while True:
             grant = self._take_turn()
             answer, verdict = caller.call(self.entry)
-            if verdict.unsent:
-                self.limiter.give_back(grant)
-            trial.watcher.judged(answer, verdict, self._matching(answer))
+            self._charged(grant, verdict)
+            trial.watcher.judged(answer, verdict, self._fitting(answer))
             if verdict.outcome is Outcome.OK and verdict.next_cursor is None:
                 return [*self._kept(), *self._body(answer, verdict)]
             self._follow(answer, verdict)
@@ -137,7 +132,8 @@ class _Loop:
     def send(self, call: Call) -> Answer | Failure:
         """Send what the caller renders, and let it be seen."""
         self.calls += 1
-        self.trial.watcher.calling(self.calls, call, self._secrets())
+        step = self._flow().step(self.entry.cursor).name
+        self.trial.watcher.calling(self.calls, step, call, self._secrets())
         return self.trial.send(call)
 
     def _secrets(self) -> Collection[str]:
@@ -145,6 +141,15 @@ class _Loop:
         trial = self.trial
         known = trial.credentials.secrets_of(trial.partner.auth_plan(self.request))
         return (*known, *secrets_in_urls(self.entry.volatile))
+
+    def _charged(self, grant: Grant, verdict: Verdict) -> None:
+        """Let limits know what became of a call, and what the partner says of them."""
+        if verdict.unsent:
+            self.limiter.give_back(grant)
+        else:
+            self.limiter.answered(grant, is_error=verdict.is_server_error)
+        for pace in verdict.paces:
+            self._block(pace.scope, pace.wait_seconds)
 
     def _follow(self, answer: Answer | Failure, verdict: Verdict) -> None:
         """Do what a verdict asks for before the next call."""
@@ -196,34 +201,39 @@ class _Loop:
         )
         entry.picked.update(verdict.picked)
 
-    def _kept(self) -> list[bytes]:
+    def _kept(self) -> list[Content]:
         return [self.bodies[step.file] for step in answers_of(self.entry.steps)]
 
     @staticmethod
-    def _body(answer: Answer | Failure, verdict: Verdict) -> list[bytes]:
-        return [] if verdict.empty or isinstance(answer, Failure) else [whole(answer.body)]
+    def _body(answer: Answer | Failure, verdict: Verdict) -> list[Content]:
+        return [] if verdict.empty or isinstance(answer, Failure) else [answer.body]
 
     def _throttled(self, verdict: Verdict) -> None:
-        """Wait as told; a spent quota of which nobody says when it is new ends the trial."""
-        wait = verdict.wait_seconds
-        why = "as the partner says"
-        if wait is None and verdict.outcome is Outcome.QUOTA:
-            raise RefusedError(verdict)
+        retry = self.rules.retry
+        wait, why = verdict.wait_seconds, "as the partner says"
         if wait is None:
-            wait = min(UNTOLD_FIRST_SECONDS * 2**self.throttled, UNTOLD_MOST_SECONDS)
+            usual = retry.quota if verdict.outcome is Outcome.QUOTA else retry.slow_down
+            wait = (verdict.growing or usual).after(self.throttled)
             why = "the partner does not say how long"
         self.throttled += 1
-        self.limiter.block(scope_of(self.entry, verdict.scope), wait, self._now())
+        if verdict.scope != "call":
+            self._block(verdict.scope, wait)
         self._wait(wait, why)
+
+    def _block(self, per: str, seconds: float) -> None:
+        self.limiter.block(scope_of(self.entry, per), seconds, self._now())
 
     def _try_again(self, verdict: Verdict) -> None:
         self.tries += 1
-        retry = self.trial.partner.spec.retry
+        retry = self.rules.retry
         if self.tries >= min(TRIES_MOST, retry.attempts):
             raise RefusedError(verdict)
-        told = verdict.wait_seconds
-        grown = min(retry.base_seconds * 2 ** (self.tries - 1), retry.max_seconds)
-        self._wait(grown if told is None else told, f"try {self.tries + 1} follows")
+        wait = verdict.wait_seconds
+        if wait is None and verdict.growing is not None:
+            wait = verdict.growing.after(self.tries - 1)
+        if wait is None:
+            wait = min(retry.base_seconds * 2 ** (self.tries - 1), retry.max_seconds)
+        self._wait(wait, f"try {self.tries + 1} follows")
 
     def _take_turn(self) -> Grant:
         """Wait until every limit has room, and take from each."""
@@ -246,15 +256,15 @@ class _Loop:
         self.trial.watcher.waiting(seconds, why)
         self.trial.pause(seconds)
 
-    def _matching(self, answer: Answer | Failure) -> list[str]:
+    def _fitting(self, answer: Answer | Failure) -> list[str]:
         """Return every rule that fits an answer: the first one decided."""
-        if isinstance(answer, Failure):
-            return []
-        partner = self.trial.partner
-        body = Body(answer.body, partner.reports[self.request.report].spec)
-        return [
-            rule.label for rule in partner.rules_for(answer.status) if rule.matches(answer, body)
-        ]
+        return (
+            [] if isinstance(answer, Failure) else self._flow().fitting(self.entry.cursor, answer)
+        )
+
+    def _flow(self) -> Flow:
+        entry = self.entry
+        return Flow(self.trial.partner, self.request, Auth(), entry.picked, entry.volatile)
 
     def _now(self) -> Now:
         clock = self.trial.clock

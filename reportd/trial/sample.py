@@ -7,9 +7,11 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from reportd.errors import UnexpectedAnswerError
+from reportd.model.content import Content
 from reportd.partners.body import Body
 from reportd.partners.partner import Report
 from reportd.trial.inference import Seen, fields_of, look
@@ -29,32 +31,38 @@ class Sample:
     """Why there is no more: the answer was not understood."""
 
 
-def sample(report: Report, bodies: Sequence[bytes]) -> Sample:
+def sample(report: Report, bodies: Sequence[Content]) -> Sample:
     """Return the fields of the first records of a request's answers."""
     records: list[Any] = []
     problem = ""
     for raw in bodies:
         if raw and len(records) < RECORDS_MOST:
             try:
-                records += _records(report, Body(raw, report.spec))
+                wanted = RECORDS_MOST - len(records)
+                records += islice(_records(report, Body(raw, report.spec)), wanted)
             except UnexpectedAnswerError as error:
                 problem = str(error)
                 break
-    records = records[:RECORDS_MOST]
-    if report.spec.format != "csv":
+    if report.spec.format != "csv" and report.spec.lists is None:
         return Sample(fields_of(records), len(records), problem)
-    values: dict[str, list[str]] = {}
+    values: dict[str, list[Any]] = {}
     for record in records:
         for name, value in record.items():
             values.setdefault(name, []).append(value)
-    fields = {name: look(name, texts) for name, texts in values.items()}
+    fields = {name: look(name, found) for name, found in values.items()}
     return Sample(fields, len(records), problem)
 
 
-def _records(report: Report, body: Body) -> list[Any]:
+def _records(report: Report, body: Body) -> Iterator[Any]:
     if report.spec.format == "csv":
-        return list(_csv_records(report, body))
-    return body.rows(report.rows)
+        yield from _csv_records(report, body)
+    elif report.spec.lists is not None:
+        for part in body.listed(report.rows):
+            for row in zip(*part.values, strict=True):
+                yield dict(zip(part.names, row, strict=True))
+    else:
+        for batch in body.batches(report.rows):
+            yield from batch
 
 
 def _csv_records(report: Report, body: Body) -> Iterator[dict[str, str]]:
@@ -81,5 +89,5 @@ def _csv_records(report: Report, body: Body) -> Iterator[dict[str, str]]:
         if not rows:
             return
         header = rows.pop(0)
-    for row in rows[:RECORDS_MOST]:
+    for row in rows:
         yield {name.strip(): cell for name, cell in zip(header, row, strict=False)}

@@ -10,7 +10,17 @@ import orjson
 from reportd.demo.simulator.config import Limit
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
-from tests.fakes.fake import TOKEN, Asked, Fake, RefusedError, answer, answer_json, conversions_of
+from tests.fakes.fake import (
+    KNOWN,
+    TOKEN,
+    Asked,
+    Fake,
+    Known,
+    RefusedError,
+    answer,
+    answer_json,
+    conversions_of,
+)
 from tests.fakes.jobs import Job, Jobs
 
 HOST = "advertising-api-eu.amazon.com"
@@ -26,6 +36,7 @@ class AmazonAds(Fake):
 
     name = "amazon_ads"
     attributes = {"api_host": HOST}
+    secrets = {"amazon-ads-client-id": CLIENT_ID}
     # .../concepts/rate-limiting: a bucket whose size moves; this one is made up
     limits = (Limit(per="credential", calls=4, seconds=1, meter="bucket"),)
 
@@ -47,6 +58,8 @@ class AmazonAds(Fake):
             raise _said(401, "Unauthorized")
         if headers.get("amazon-advertising-api-clientid") != CLIENT_ID:
             raise _said(401, "Unauthorized")
+        if asked.path == "/v2/profiles":
+            return answer_json(200, [_profile(one) for one in KNOWN])
         account = headers["amazon-advertising-api-scope"]
         if account in self.gone:
             raise _said(403, "Forbidden")
@@ -144,6 +157,17 @@ class AmazonAds(Fake):
             "asin": f"B{row.campaign_id}",
             "sku": None,
         }
+
+
+def _profile(known: Known) -> dict[str, Any]:
+    # advertising.amazon.com/API/docs/en-us/reference/2/profiles
+    return {
+        "profileId": int(known.account),
+        "countryCode": "CH",
+        "currencyCode": known.currency,
+        "timezone": known.timezone,
+        "accountInfo": {"id": "E1", "type": "seller", "name": known.name},
+    }
 
 
 def _id(job: Job) -> str:

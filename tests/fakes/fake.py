@@ -59,6 +59,24 @@ def asked_by(call: Call) -> Asked:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An account, as its partner lists it."""
+
+    account: str
+    timezone: str
+    currency: str
+    name: str
+
+
+KNOWN = (
+    Known("1001", "Europe/Zurich", "CHF", "One"),
+    Known("1002", "America/New_York", "USD", "Two"),
+    Known("1003", "Asia/Tokyo", "JPY", "Three"),
+)
+"""What a credential can see."""
+
+
 class RefusedError(Exception):
     """The partner says no: raised anywhere in a fake, answered as it is."""
 
@@ -74,6 +92,8 @@ class Fake(ABC):
     name: ClassVar[str]
     attributes: ClassVar[Mapping[str, str]] = {}
     """What the accounts table has to say beyond the account."""
+    secrets: ClassVar[Mapping[str, str]] = {}
+    """Secrets that it knows, by the names of their files."""
     limits: ClassVar[tuple[Limit, ...]] = ()
     """What it allows; more is answered by `slow_down`."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
-from tests.fakes.fake import TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
+from tests.fakes.fake import KNOWN, TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
 
 # developers.google.com/analytics/devguides/reporting/data/v1/quotas
 TOKENS_PER_HOUR = 40_000
@@ -35,6 +35,8 @@ class Ga4(Fake):
         """Return a page."""
         if asked.headers.get("authorization") != f"Bearer {TOKEN}":
             raise _said(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
+        if asked.host == "analyticsadmin.googleapis.com":
+            return _listed(asked)
         account = self.account_of(asked)
         if account in self.gone:
             said = "User does not have sufficient permissions for this property."
@@ -60,6 +62,12 @@ class Ga4(Fake):
             found["rowCount"] = len(rows)
             found["rows"] = [_row(row, dimensions, metrics) for row in shown]
         return answer_json(200, found)
+
+    def others_use(self, account: str, tokens: int, now: float) -> None:
+        """Let somebody else, a dashboard say, use up tokens of the property."""
+        for seconds in (3600, 86_400):
+            window = (account, seconds, int((now - 8 * 3600) // seconds))
+            self._used[window] = self._used.get(window, 0) + tokens
 
     def _charge(self, account: str, now: float) -> dict[str, Any]:
         # .../quotas: hourly and daily tokens of the property
@@ -104,6 +112,24 @@ class Ga4(Fake):
         if report == "campaigns":
             return {**found, "campaign_id": row.campaign_id, "users": row.clicks}
         return {**found, "ad_content": row.campaign_id, "term": "(not set)"}
+
+
+def _listed(asked: Asked) -> Answer:
+    # .../admin/v1/rest/v1beta/accountSummaries/list and properties/get
+    if asked.path == "/v1beta/accountSummaries":
+        named = [{"property": f"properties/{one.account}"} for one in KNOWN]
+        found = [{"propertySummaries": named[:2]}, {"propertySummaries": named[2:]}]
+        return answer_json(200, {"accountSummaries": found})
+    (one,) = (one for one in KNOWN if asked.path == f"/v1beta/properties/{one.account}")
+    return answer_json(
+        200,
+        {
+            "name": f"properties/{one.account}",
+            "displayName": one.name,
+            "timeZone": one.timezone,
+            "currencyCode": one.currency,
+        },
+    )
 
 
 def _said(status: int, name: str, message: str) -> RefusedError:

@@ -8,7 +8,17 @@ from typing import Any
 from reportd.demo.simulator.config import Limit
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
-from tests.fakes.fake import TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of, recorded
+from tests.fakes.fake import (
+    KNOWN,
+    TOKEN,
+    Asked,
+    Fake,
+    Known,
+    RefusedError,
+    answer_json,
+    conversions_of,
+    recorded,
+)
 
 BATCH_ROWS = 3
 DEVELOPER_TOKEN = "developer-token-0123456789"
@@ -25,6 +35,7 @@ class GoogleAds(Fake):
 
     name = "google_ads"
     attributes = {"manager": "9990001111"}
+    secrets = {"google-ads-developer-token": DEVELOPER_TOKEN}
     # .../docs/productionize/rate-limits: by customer; the rate moves, this one is made up
     limits = (Limit(per="account", calls=4, seconds=1, meter="bucket"),)
 
@@ -55,6 +66,8 @@ class GoogleAds(Fake):
         if account in self.gone or "login-customer-id" not in asked.headers:
             error = {"authorizationError": "USER_PERMISSION_DENIED"}
             raise _refused(403, "PERMISSION_DENIED", error)
+        if "FROM customer_client" in asked.json["query"]:
+            return answer_json(200, [{"results": [_client(one) for one in KNOWN]}])
         query = _QUERY.fullmatch(asked.json["query"])
         if query is None:
             raise _refused(400, "INVALID_ARGUMENT", {"queryError": "UNEXPECTED_INPUT"})
@@ -106,6 +119,18 @@ class GoogleAds(Fake):
             "ad_type": "RESPONSIVE_SEARCH_AD",
             "ad_status": "ENABLED",
         }
+
+
+def _client(known: Known) -> dict[str, Any]:
+    # recorded: google_ads/search_stream_customer_client.json
+    (found,) = recorded("google_ads/search_stream_customer_client.json")[0]["results"]
+    found["customerClient"] |= {
+        "id": known.account,
+        "timeZone": known.timezone,
+        "currencyCode": known.currency,
+        "descriptiveName": known.name,
+    }
+    return dict(found)
 
 
 def _refused(status: int, name: str, code: dict[str, str]) -> RefusedError:

@@ -6,7 +6,7 @@ from typing import Any
 
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
-from tests.fakes.fake import TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
+from tests.fakes.fake import KNOWN, TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
 
 MOST_ELEMENTS = 15_000
 MICROS = Decimal(1_000_000)
@@ -26,6 +26,7 @@ class LinkedIn(Fake):
         super().__init__(*arguments)
         self.left_today: float = float("inf")
         """Calls that the day still allows."""
+        self.most_elements = MOST_ELEMENTS
 
     def play(self, asked: Asked, now: float) -> Answer:
         """Return all elements, or the first 15,000."""
@@ -39,6 +40,8 @@ class LinkedIn(Fake):
             # learn.microsoft.com/en-us/linkedin/marketing/versioning: 426 once a version is gone
             raise _said(426, "Requested version is not active")
         assert asked.headers.get("x-restli-protocol-version") == "2.0.0"
+        if asked.path == "/rest/adAccounts":
+            return _listed(asked)
         days, account = _RANGE.search(asked.url), _ACCOUNT.search(asked.url)
         fields = _FIELDS.search(asked.url)
         if not days or not account or not fields:
@@ -52,7 +55,7 @@ class LinkedIn(Fake):
         rows = self.rows(asked.query["pivot"], account[1], start, end) if known else []
         elements = [
             _element(row, asked.query["pivot"], fields[1].split(","))
-            for row in rows[:MOST_ELEMENTS]
+            for row in rows[: self.most_elements]
         ]
         # recorded: linkedin/ad_campaign_analytics_response_1.json
         paging = {"start": 0, "count": 10, "links": []}
@@ -85,6 +88,18 @@ class LinkedIn(Fake):
             "video_views": None,
             "engagements": row.clicks,
         }
+
+
+def _listed(asked: Asked) -> Answer:
+    # .../account-structure/create-and-manage-accounts: search, pageToken
+    assert "search=(status:(values:List(ACTIVE)))" in asked.url
+    start = int(asked.query.get("pageToken", "0"))
+    found = [
+        {"id": int(one.account), "name": one.name, "currency": one.currency, "status": "ACTIVE"}
+        for one in KNOWN[start : start + 2]
+    ]
+    metadata = {} if start else {"nextPageToken": "2"}
+    return answer_json(200, {"elements": found, "metadata": metadata})
 
 
 def _said(status: int, message: str) -> RefusedError:

@@ -11,7 +11,16 @@ import orjson
 
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
-from tests.fakes.fake import TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of, recorded
+from tests.fakes.fake import (
+    KNOWN,
+    TOKEN,
+    Asked,
+    Fake,
+    RefusedError,
+    answer_json,
+    conversions_of,
+    recorded,
+)
 from tests.fakes.jobs import Job, Jobs
 
 PAGE_ROWS = 7
@@ -31,6 +40,8 @@ class Meta(Fake):
         self.jobs = Jobs(seconds_to_make=40, url_seconds=3600)
         self.most_days: int = 10_000
         """A run of more is too much for it."""
+        self.used = 10
+        """Per cent of the ad account's calls that are used."""
         self.refusals: list[int] = []
         """Codes of the next refusals for too many calls, first in first out."""
 
@@ -40,6 +51,8 @@ class Meta(Fake):
         # developers.facebook.com/docs/facebook-login/security
         if asked.headers.get("authorization") != f"Bearer {TOKEN}":
             raise _said(400, 190, "Error validating access token: Session has expired.")
+        if asked.path == "/v26.0/me/adaccounts":
+            return _listed(asked)
         found = _PATH.fullmatch(asked.path)
         assert found is not None
         if self.refusals:
@@ -107,7 +120,7 @@ class Meta(Fake):
     def _usage(self, minutes: int) -> dict[str, str]:
         found = copy.deepcopy(recorded("meta/header_x_business_use_case_usage.json"))
         for uses in found.values():
-            uses[0]["estimated_time_to_regain_access"] = minutes
+            uses[0] |= {"estimated_time_to_regain_access": minutes, "call_count": self.used}
         return {"x_business_use_case_usage": orjson.dumps(found).decode()}
 
     def wanted(self, report: str, account: str, row: Row) -> dict[str, Any]:
@@ -137,6 +150,25 @@ class Meta(Fake):
             "ad_id": row.campaign_id,
             "ad_name": row.name,
         }
+
+
+def _listed(asked: Asked) -> Answer:
+    # developers.facebook.com/docs/graph-api/reference/user/adaccounts; two pages
+    start = int(asked.query.get("after", "0"))
+    found = [
+        {
+            "account_id": one.account,
+            "id": f"act_{one.account}",
+            "name": one.name,
+            "currency": one.currency,
+            "timezone_name": one.timezone,
+            "account_status": 1 if one.account != "1003" else 2,
+        }
+        for one in KNOWN[start : start + 2]
+    ]
+    after = {**asked.query, "after": "2", "access_token": TOKEN}
+    following = f"https://graph.facebook.com/v26.0/me/adaccounts?{urlencode(after)}"
+    return answer_json(200, {"data": found, "paging": {} if start else {"next": following}})
 
 
 def _ordinal(day: str) -> int:

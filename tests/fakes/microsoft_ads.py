@@ -10,6 +10,7 @@ from typing import Any
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
 from tests.fakes.fake import (
+    KNOWN,
     TOKEN,
     Asked,
     Fake,
@@ -32,6 +33,7 @@ class MicrosoftAds(Fake):
 
     name = "microsoft_ads"
     attributes = {"customer": "5550001"}
+    secrets = {"microsoft-ads-developer-token": DEVELOPER_TOKEN}
 
     def __init__(self, *arguments: Any) -> None:
         """Start without reports."""
@@ -48,6 +50,8 @@ class MicrosoftAds(Fake):
         if headers.get("authorization") != f"Bearer {TOKEN}":
             raise _fault(401, 109, "AuthenticationTokenExpired")
         assert headers.get("developertoken") == DEVELOPER_TOKEN
+        if asked.host == "clientcenter.api.bingads.microsoft.com":
+            return _listed(asked)
         assert headers.get("customerid") == "5550001"
         account = headers["customeraccountid"]
         if account in self.gone:
@@ -156,6 +160,23 @@ class MicrosoftAds(Fake):
             "ad_title": row.name,
             "ad_type": "Responsive search ad",
         }
+
+
+def _listed(asked: Asked) -> Answer:
+    if asked.path == "/CustomerManagement/v13/User/Query":
+        # .../customer-management-service/getuser: a null id is the token's user
+        assert asked.json == {"UserId": None}
+        return answer_json(200, {"User": {"Id": 77, "UserName": "me"}})
+    wanted = {"Field": "UserId", "Operator": "Equals", "Value": "77"}
+    assert asked.json["Predicates"] == [wanted]
+    assert asked.json["PageInfo"] == {"Index": 0, "Size": 1000}
+    # recorded: bing/accounts_search_for_report.json
+    found = []
+    for one in KNOWN:
+        (account,) = recorded("bing/accounts_search_for_report.json")["Accounts"]
+        account |= {"Id": one.account, "CurrencyCode": one.currency, "Name": one.name}
+        found.append(account)
+    return answer_json(200, {"Accounts": found})
 
 
 def _iso(day: dict[str, int]) -> str:

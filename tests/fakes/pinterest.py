@@ -9,7 +9,16 @@ import orjson
 from reportd.demo.simulator.config import Limit
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
-from tests.fakes.fake import TOKEN, Asked, Fake, RefusedError, answer, answer_json, conversions_of
+from tests.fakes.fake import (
+    KNOWN,
+    TOKEN,
+    Asked,
+    Fake,
+    RefusedError,
+    answer,
+    answer_json,
+    conversions_of,
+)
 from tests.fakes.jobs import Job, Jobs
 
 MICROS = Decimal(1_000_000)
@@ -40,6 +49,8 @@ class Pinterest(Fake):
             return self._download(asked, found[1], now)
         if asked.headers.get("authorization") != f"Bearer {TOKEN}":
             raise _said(401, 2, "Authentication failed.")
+        if asked.path == "/v5/ad_accounts":
+            return _listed(asked)
         found = _PATH.fullmatch(asked.path)
         assert found is not None
         if found[1] in self.gone:
@@ -111,6 +122,16 @@ class Pinterest(Fake):
             "ad_name": row.name,
             "pin_id": f"p{row.campaign_id}",
         }
+
+
+def _listed(asked: Asked) -> Answer:
+    # v5/openapi.json, ad_accounts/list: a bookmark, null on the last page
+    start = int(asked.query.get("bookmark", "0"))
+    found = [
+        {"id": one.account, "name": one.name, "currency": one.currency, "country": "CH"}
+        for one in KNOWN[start : start + 2]
+    ]
+    return answer_json(200, {"items": found, "bookmark": None if start else "2"})
 
 
 def _said(status: int, code: int, message: str) -> RefusedError:

@@ -8,7 +8,7 @@ import orjson
 from reportd.demo.simulator.config import Limit
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
-from tests.fakes.fake import TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
+from tests.fakes.fake import KNOWN, TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
 
 PAGE_ROWS = 1000
 MICROS = Decimal(1_000_000)
@@ -18,6 +18,7 @@ class TikTok(Fake):
     """``GET /open_api/v1.3/report/integrated/get/``."""
 
     name = "tiktok"
+    attributes = {"business_center": "7007"}
     # "App ... reaches the QPS limit 10": help.catchr.io, article 189
     limits = (Limit(per="partner", calls=10, seconds=1, meter="sliding"),)
 
@@ -27,6 +28,8 @@ class TikTok(Fake):
         if asked.headers.get("access-token") != TOKEN:
             raise _said(40105, "Access token is incorrect or has been revoked.")
         query = asked.query
+        if "/report/" not in asked.path:
+            return _listed(asked)
         account = query["advertiser_id"]
         if account in self.gone:
             raise _said(40001, "No permission to operate advertiser")
@@ -73,6 +76,28 @@ class TikTok(Fake):
             "ad_name": row.name,
             "video_plays": row.clicks,
         }
+
+
+def _listed(asked: Asked) -> Answer:
+    # business-api.tiktok.com/portal/docs?id=1739432717798401 and id=1739593083610113
+    if asked.path == "/open_api/v1.3/bc/asset/get/":
+        assert (asked.query["bc_id"], asked.query["asset_type"]) == ("7007", "ADVERTISER")
+        found: list[dict[str, str]] = [{"asset_id": one.account} for one in KNOWN]
+    else:
+        assert asked.path == "/open_api/v1.3/advertiser/info/"
+        wanted = orjson.loads(asked.query["advertiser_ids"])
+        found = [
+            {
+                "advertiser_id": one.account,
+                "name": one.name,
+                "currency": one.currency,
+                "timezone": one.timezone,
+                "status": "STATUS_ENABLE",
+            }
+            for one in KNOWN
+            if one.account in wanted
+        ]
+    return answer_json(200, {"code": 0, "message": "OK", "data": {"list": found}})
 
 
 def _said(code: int, message: str) -> RefusedError:

@@ -426,7 +426,7 @@ class Process:
         if request.account in partner.plan.killers:
             raise Crash("parsing a killer")
         bodies = [self._store.spooled[step.file] for step in answers_of(entry.steps)]
-        tables = partner.tables(request, [body for body in (*bodies, whole(job.body)) if body])
+        tables = partner.tables(request, [whole(body) for body in (*bodies, job.body) if body])
         if tables is None:
             self.engine.unparsable(entry, Misfit("not data"), now)
             return

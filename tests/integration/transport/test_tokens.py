@@ -50,6 +50,7 @@ class Acme:
         self.more: dict[str, Any] = {"expires_in": 3600}
         self.before: Callable[[], None] = lambda: None
         self.rotates = False
+        self.serve_nobody = False
         self.seen: list[Mapping[str, str]] = []
 
     def give(self, exchange: Exchange) -> None:
@@ -72,7 +73,10 @@ class Acme:
         """Be the partner."""
         self.seen.append(exchange.headers)
         token = exchange.headers.get("authorization", "").removeprefix("Bearer ")
-        exchange.reply(ROWS, 200 if token in self.valid else 401)
+        if token in self.valid and not self.serve_nobody:
+            exchange.reply(ROWS)
+        else:
+            exchange.reply(orjson.dumps({"you_sent": token}), 401)
 
 
 class Place:
@@ -285,3 +289,18 @@ def test_nobody_but_the_named_host_sees_the_credential(place: Place) -> None:
     assert "access-1" in seen
     assert "app-s3cret" not in seen
     assert "refresh-0" not in seen
+
+
+def test_what_a_partner_echoes_holds_no_token(place: Place) -> None:
+    """The sample of a refused answer, of the first token and of the one that replaced it."""
+    credentials = place.credentials()
+    place.call(credentials)
+    place.acme.serve_nobody = True
+
+    verdict = place.call(credentials)
+
+    assert verdict.outcome is Outcome.AUTH
+    assert verdict.sample == b'{"you_sent":"[secret]"}'
+    assert len(place.acme.forms) == 2
+    plan = place.partner.auth_plan(request())
+    assert {"access-1", "access-2"} <= set(credentials.secrets_of(plan))

@@ -147,12 +147,12 @@ def test_a_changed_file_is_compared_with_the_recording(
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ((), ["--account is missing"]),
+        ((), ["--account is missing", "--credential is missing: the file's auth names secrets by"]),
         (("--report", "stat", "--days", "yesterday", "--timezone", "Mars"),
          ["--account is missing", "--report: no 'stat'; did you mean 'stats'?",
           "--timezone: unknown time zone", "--days: must be days back"]),
-        (("--account", "1", "--param", "x"), ["--param: write KEY=VALUE"]),
-        (("--account", "1", "--param", "level=ad"),
+        (("--account", "1", "--credential", "eu", "--param", "x"), ["--param: write KEY=VALUE"]),
+        (("--account", "1", "--credential", "eu", "--param", "level=ad"),
          ["params: one that the report does not declare"]),
         (("--account", "1", "--days", "1", "--credential", "eu"),
          ["secret 'acme-eu': ", "name their folder with --secrets"]),

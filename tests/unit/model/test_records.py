@@ -81,6 +81,9 @@ def test_golden_steps_and_grants_are_told_apart() -> None:
     assert isinstance(step, Step)
     assert (step.attempt, step.step, step.cursor) == (1, 2, {"page": "3"})
     assert (step.picked, step.dropped) == ({}, 0)
+    picked = parse_ledger_record(golden("step-1-picked"))
+    assert isinstance(picked, Step)
+    assert (picked.picked, picked.dropped) == ({"report": "r-77", "ids": ["1", "2"]}, 1)
     assert isinstance(grant, Grant)
     assert grant.units == 50
 

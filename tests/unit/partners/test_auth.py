@@ -9,6 +9,7 @@ import pytest
 from reportd.config.secrets import Secret
 from reportd.errors import ConfigError, InvalidMessageError
 from reportd.transport.credentials import Auth, Credentials
+from reportd.transport.token_request import TokenPlan
 from tests.unit.partners.making import partner, request
 
 SECRETS = {"app": "app-s3cret", "token-main": "tok3n", "token-second": "0ther", "umlaut": "ü"}
@@ -123,3 +124,135 @@ def test_secrets_are_for_auth_alone() -> None:
     """A report's templates cannot speak of them: their URLs and bodies are logged."""
     with pytest.raises(ConfigError, match=r"secrets }} is unknown"):
         partner(f"[auth]\n{META}\n", "headers = { X = '{{ secrets.app }}' }\n")
+
+
+OAUTH2 = """
+[auth.oauth2]
+grant = "refresh_token"
+token_url = "https://login.acme.com/{{ account.tenant }}/token"
+client_id = { secret = "acme-client" }
+client_secret = { secret = "acme-client-secret" }
+refresh_token = { secret = "acme-{{ account.credential }}" }
+scopes = ["offline_access"]
+fields = { resource = "ads-{{ account.tenant }}" }
+"""
+
+
+def test_the_plan_of_a_refresh_token() -> None:
+    """Names of secrets, and the one host that is sent them."""
+    found = partner(OAUTH2).auth_plan(request(attributes={"tenant": "a/b"}))
+
+    assert found.token_header == "Authorization"
+    assert found.token_prefix == "Bearer "
+    assert found.token == TokenPlan(
+        partner="acme",
+        grant="refresh_token",
+        url="https://login.acme.com/a%2Fb/token",
+        hosts=("login.acme.com",),
+        client_id_secret="acme-client",
+        client_secret="acme-client-secret",
+        refresh_token="acme-main",
+        scopes=("offline_access",),
+        fields=(("resource", "ads-a/b"),),
+        rotates=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [
+        (
+            'grant = "client_credentials"\nclient_id = "app"\nclient_secret = { secret = "s" }\n'
+            'client_auth = "basic"',
+            {"client_id": "app", "client_secret": "s", "client_basic": True},
+        ),
+        (
+            'grant = "service_account"\nkey = { secret = "k" }\nscopes = ["a"]\n'
+            'subject = "{{ account.id }}"',
+            {"key": "k", "scopes": ("a",), "subject": "acc-1"},
+        ),
+    ],
+)
+def test_the_plans_of_other_grants(section: str, fields: dict[str, Any]) -> None:
+    """No refresh token, so nothing rotates."""
+    text = f'[auth.oauth2]\ntoken_url = "https://login.acme.com/t"\n{section}\n'
+
+    found = partner(text).auth_plan(request()).token
+
+    assert found is not None
+    assert {name: getattr(found, name) for name in fields} == fields
+    assert not found.rotates
+
+
+def test_token_servers_by_region() -> None:
+    """A templated host has to be one of those that the file names."""
+    text = OAUTH2.replace("login.acme.com", "api.acme.{{ account.tld }}").replace(
+        "scopes =", 'hosts = ["api.acme.com", "api.acme.co.uk"]\nscopes ='
+    )
+
+    found = partner(text).auth_plan(request(attributes={"tenant": "t", "tld": "co.uk"})).token
+
+    assert found is not None
+    assert (found.url, found.hosts) == (
+        "https://api.acme.co.uk/t/token",
+        ("api.acme.com", "api.acme.co.uk"),
+    )
+
+
+class Tokens:
+    """Gives one token."""
+
+    def token(self, _plan: TokenPlan, _refused: str = "") -> str:
+        return "t0ken"
+
+    def known(self, _plan: TokenPlan) -> tuple[str, ...]:
+        return ("t0ken",)
+
+
+def test_where_a_token_stands() -> None:
+    """In another header, with other words, or within a text; hidden in each."""
+    top = 'header = ""\n[auth.headers]\nX-Token = "Token {{ token }}"\n'
+    found = partner(OAUTH2 + top + '[auth.query]\nproof = "{{ token | sha256 }}"\n')
+    given = Credentials(lambda name: Secret(name, name), Tokens())
+
+    made = given.auth(found.auth_plan(request(attributes={"tenant": "t"})))
+
+    proof = hashlib.sha256(b"t0ken").hexdigest()
+    assert made.headers == (("X-Token", "Token t0ken"),)
+    assert made.query == (("proof", proof),)
+    assert {"t0ken", "Token t0ken", proof} <= set(made.secrets)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (("client_id =", "# client_id ="), "auth.oauth2.client_id: is missing"),
+        (("refresh_token = {", "# refresh_token = {"), "auth.oauth2.refresh_token: is missing"),
+        (("scopes =", 'key = { secret = "k" }\nscopes ='), "auth.oauth2.key: not with grant"),
+        (("https://login", "http://login"), "auth.oauth2.token_url: not an https URL"),
+        (("https://login.acme.com/", "login/"), "auth.oauth2.token_url: write the whole URL"),
+        (("login.acme.com", "{{ account.host }}"), "auth.oauth2.token_url: write the whole URL"),
+        (
+            ("scopes =", 'hosts = ["other.com"]\nscopes ='),
+            "auth.oauth2.token_url: not a host that the partner file names",
+        ),
+        (('"refresh_token"', '"password"'), "auth.oauth2.grant: must be one of"),
+        (("[auth.oauth2]", "[auth]\nbearer = { secret = 'x' }\n[auth.oauth2]"), "all are one"),
+        (
+            ("[auth.oauth2]", "[auth]\nheaders.authorization = 'x'\n[auth.oauth2]"),
+            "sets this header",
+        ),
+    ],
+)
+def test_mistakes_of_oauth2(change: tuple[str, str], wanted: str) -> None:
+    """Each is said with its path."""
+    with pytest.raises(ConfigError) as caught:
+        partner(OAUTH2.replace(*change, 1))
+
+    assert wanted in str(caught.value)
+
+
+def test_a_token_without_oauth2() -> None:
+    """Nobody would fetch it."""
+    with pytest.raises(ConfigError, match=r"auth\.headers\.X: {{ token }} is that of oauth2"):
+        partner("[auth]\nheaders = { X = '{{ token }}' }\n")

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,17 @@ FILES = sorted((ROOT / "reportd" / "partners" / "catalogue").glob("*.toml"))
 NAMES = [path.stem for path in FILES]
 RULES = "limits|slow_down|quota|transient|permanent|unauthorized|empty|too_big|expired|usage"
 NUMBERS = "api_version|ready_hours|restatement_days"
+TOKEN_SERVERS = {
+    "amazon_ads": "https://api.amazon.com/auth/o2/token",
+    "ga4": "https://oauth2.googleapis.com/token",
+    "google_ads": "https://oauth2.googleapis.com/token",
+    "linkedin": "https://www.linkedin.com/oauth/v2/accessToken",
+    "microsoft_ads": "https://login.microsoftonline.com/common/oauth2/v2.0/token",
+    "pinterest": "https://api.pinterest.com/v5/oauth/token",
+}
 
 
+@lru_cache
 def partner(name: str) -> Partner:
     """Return a partner of the catalogue."""
     return load_partner(FILES[NAMES.index(name)])
@@ -96,6 +106,20 @@ def test_every_report_has_typed_columns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_credential_is_one_of_the_accounts(name: str) -> None:
+    """Tokens are fetched where they end; what is secret is a file a credential."""
+    auth = partner(name).spec.auth
+    secrets = re.findall(r'secret = "([^"]+)"', text(name))
+
+    assert (auth.oauth2.token_url if auth.oauth2 else None) == TOKEN_SERVERS.get(name)
+    own = [secret for secret in secrets if "{{" in secret]
+    assert own == [f"{name.replace('_', '-')}-{{{{ account.credential }}}}"]
+    page = (ROOT / "docs" / "partners" / f"{name}.rst").read_text(encoding="utf-8")
+    for secret in secrets:
+        assert f"``{secret.replace('{{ account.credential }}', 'CREDENTIAL')}``" in page
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_rule_and_number_names_its_documentation(name: str) -> None:
     """A comment just above has the address."""
     assert list(undocumented(text(name).splitlines())) == []
@@ -111,9 +135,11 @@ def test_an_address_that_is_missing_is_found() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_not_verified_exists(name: str) -> None:
-    """Each path names something of the file, with a reason."""
+    """Each path names something of the file, and its page tells the same."""
     document = tomllib.loads(text(name))
+    page = (ROOT / "docs" / "partners" / f"{name}.rst").read_text(encoding="utf-8")
 
     for path, why in document["unverified"].items():
         assert at(document, path)
-        assert len(why) > 10
+        assert f"``{path}``" in page
+        assert " ".join(why.split()) in " ".join(page.split())

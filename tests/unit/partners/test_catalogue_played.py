@@ -9,40 +9,31 @@ from reportd.demo.truth import Truth
 from reportd.errors import InvalidMessageError
 from reportd.partners.verdict import Outcome
 from reportd.transport.exchange import Answer, Failure, FailureKind
-from tests.fakes.amazon_ads import CLIENT_ID, AmazonAds
+from tests.fakes.amazon_ads import AmazonAds
 from tests.fakes.driving import Drive, GaveUpError
-from tests.fakes.fake import Asked, Fake
+from tests.fakes.fake import KNOWN, Asked, Fake
 from tests.fakes.faults import Faulty
-from tests.fakes.ga4 import TOKENS_PER_HOUR, Ga4
-from tests.fakes.google_ads import DEVELOPER_TOKEN, GoogleAds
-from tests.fakes.linkedin import LinkedIn
+from tests.fakes.ga4 import TOKENS_PER_DAY, TOKENS_PER_HOUR, Ga4
+from tests.fakes.google_ads import GoogleAds
+from tests.fakes.linkedin import MOST_ELEMENTS, LinkedIn
 from tests.fakes.meta import Meta
+from tests.fakes.microsoft_ads import MicrosoftAds
 from tests.fakes.pinterest import Pinterest
 from tests.fakes.tiktok import TikTok
 
-SECRETS = {
-    "amazon_ads": (("Amazon-Advertising-API-ClientId", CLIENT_ID),),
-    "microsoft_ads": (("DeveloperToken", DEVELOPER_TOKEN),),
-    "google_ads": (("developer-token", DEVELOPER_TOKEN),),
-    "tiktok": (("Access-Token", "access-token-0123456789"),),
-}
 FAKES: list[type[Fake]] = [
     AmazonAds,
     Ga4,
     GoogleAds,
     LinkedIn,
     Meta,
+    MicrosoftAds,
     Pinterest,
     TikTok,
 ]
 REPORTS = [(fake, report) for fake in FAKES for report in ("campaigns", "ads")]
 RESET = Failure(kind=FailureKind.RESET, detail="a fault of the test", seconds=0.1)
 FIRST, LAST = "2025-11-16", "2025-11-22"
-
-
-def drive(fake: Fake, through: Faulty | None = None) -> Drive:
-    """Return what runs requests against a fake."""
-    return Drive(fake, through, secrets=SECRETS.get(fake.name, ()))
 
 
 def check(run: Drive, report: str, account: str, first: str = FIRST, last: str = LAST) -> int:
@@ -60,8 +51,8 @@ def check(run: Drive, report: str, account: str, first: str = FIRST, last: str =
 @pytest.mark.parametrize(("fake", "report"), REPORTS)
 def test_reports_come_out_right(fake: type[Fake], report: str) -> None:
     """Days with rows, without rows, and accounts with nothing at all; below the limits."""
-    run = drive(fake())
-    empty = drive(fake(Truth(empty_share=1.0)))
+    run = Drive(fake())
+    empty = Drive(fake(Truth(empty_share=1.0)))
 
     assert sum(check(run, report, f"{1000 + number}") for number in range(5)) > 40
     assert check(empty, report, "1001") == 0
@@ -74,7 +65,7 @@ def test_reports_come_out_right(fake: type[Fake], report: str) -> None:
 def test_reports_come_out_right_under_faults(fake: type[Fake], report: str, seed: int) -> None:
     """A quarter of the calls spoiled: the same rows, and no limit exceeded."""
     faulty = Faulty(fake(), seed, 0.25)
-    run = drive(faulty.fake, faulty)
+    run = Drive(faulty.fake, faulty)
 
     assert sum(check(run, report, f"{1000 + number}") for number in range(20)) > 160
     assert faulty.counts["good"] < faulty.counts.total()
@@ -87,7 +78,7 @@ def test_the_partner_s_own_slow_down_is_obeyed(fake: type[Fake]) -> None:
     waits = {
         "amazon_ads": 4.0,
         "ga4": 30.0,
-        "google_ads": 5.0,
+        "google_ads": 10.0,
         "linkedin": 330.0,
         "meta": 120.0,
         "microsoft_ads": 60.0,
@@ -95,7 +86,7 @@ def test_the_partner_s_own_slow_down_is_obeyed(fake: type[Fake]) -> None:
         "tiktok": 60.0,
     }
     faulty = Faulty(fake(), 0, 0.0)
-    run = drive(faulty.fake, faulty)
+    run = Drive(faulty.fake, faulty)
     check(run, "campaigns", "1001")
     start, calls = run.clock.now, len(run.verdicts)
     check(run, "campaigns", "1002")
@@ -113,7 +104,7 @@ def test_the_partner_s_own_slow_down_is_obeyed(fake: type[Fake]) -> None:
 @pytest.mark.parametrize("fake", FAKES)
 def test_one_account_that_is_gone(fake: type[Fake]) -> None:
     """It is refused for good, or has no rows; the next account is none the worse."""
-    run = drive(fake())
+    run = Drive(fake())
     run.fake.gone.add("1002")
     outcomes: list[Any] = []
     for account in ("1001", "1002", "1003"):
@@ -132,7 +123,7 @@ def test_google_s_day_is_spent() -> None:
     """The error says how long, and the whole token waits: no attempt, no dead letter."""
     fake = GoogleAds()
     fake.left_today = 0
-    run = drive(fake)
+    run = Drive(fake)
     before = run.clock.now
 
     with pytest.raises(AssertionError, match="no end"):
@@ -149,7 +140,7 @@ def test_linkedin_s_day_is_spent() -> None:
     """Without any header: until midnight UTC, for the member whose token it is."""
     fake = LinkedIn()
     fake.left_today = 1
-    run = drive(fake)
+    run = Drive(fake)
     check(run, "campaigns", "1001")
 
     with pytest.raises(AssertionError, match="no end"):
@@ -162,21 +153,72 @@ def test_linkedin_s_day_is_spent() -> None:
     assert 20 * 3600 < verdict.wait_seconds + 60 < 20 * 3600 + 180
 
 
-def test_ga4_s_tokens_of_the_hour_and_of_the_day() -> None:
-    """An hour's end is waited for in half hours; the day's until midnight in California."""
+def test_ga4_slows_down_before_its_tokens_are_spent() -> None:
+    """Good answers say what is left: the next hour is waited for, and nothing is refused."""
     fake = Ga4()
-    fake.tokens_a_call = TOKENS_PER_HOUR
-    run = drive(fake)
-    run.clock.now += 4.5 * 3600  # Pacific's day has begun at 8:00 UTC
-    for _ in range(6):
+    fake.tokens_a_call = TOKENS_PER_HOUR // 4 - 40
+    run = Drive(fake)
+    begin = run.clock.now
+    for _ in range(10):
         check(run, "campaigns", "1001")
 
-    quota = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.QUOTA]
-    assert {verdict.scope for verdict in quota} == {"account"}
-    waits = [verdict.wait_seconds or 0.0 for verdict in quota]
-    assert set(waits[:-1]) == {1800.0}
-    assert 18 * 3600 < waits[-1] < 20 * 3600
+    assert {verdict.outcome for verdict in run.verdicts} == {Outcome.OK}
+    assert 2 * 3600 < run.clock.now - begin < 2 * 3600 + 120
+
+
+@pytest.mark.parametrize(
+    ("tokens", "least", "most"),
+    [(TOKENS_PER_HOUR, 1800, 5400), (TOKENS_PER_DAY, 18 * 3600, 20 * 3600)],
+)
+def test_ga4_s_tokens_that_others_spend(tokens: int, least: float, most: float) -> None:
+    """An hour's end is waited for in half hours; the day's until midnight in California."""
+    fake = Ga4()
+    run = Drive(fake)
+    run.clock.now += 8.5 * 3600  # Pacific's day has begun at 8:00 UTC
+    begin = run.clock.now
+    fake.others_use("1001", tokens, begin)
+
+    assert check(run, "campaigns", "1001") > 0
+
+    assert {verdict.scope for verdict in run.verdicts[:-1]} == {"account"}
+    assert {verdict.outcome for verdict in run.verdicts[:-1]} == {Outcome.QUOTA}
+    assert least <= run.clock.now - begin <= most
     assert run.attempts == 0
+
+
+def test_ga4_s_ten_server_errors_an_hour() -> None:
+    """Errors of Google's own servers count against the property: never more than ten."""
+    fake = Ga4()
+    faulty = Faulty(fake, 0, 0.0)
+    run = Drive(fake, faulty)
+    errors: list[float] = []
+
+    def failing(asked: Asked, now: float) -> Answer | Failure:
+        if len(errors) < 21:
+            errors.append(now)
+            return Answer(status=500, headers={}, body=b"{}", seconds=0.1)
+        return fake.answer(asked, now)
+
+    faulty.answer = failing  # type: ignore[method-assign]
+
+    assert check(run, "campaigns", "1001") > 0
+    assert max(sum(at <= other < at + 3600 for other in errors) for at in errors) <= 10
+
+
+def test_meta_slows_down_before_it_refuses() -> None:
+    """A header of good answers says 95 per cent: the ad account's next call waits."""
+    fake = Meta()
+    run = Drive(fake)
+    begin = run.clock.now
+    check(run, "campaigns", "1001")
+    usual = run.clock.now - begin
+    fake.used = 95
+    begin = run.clock.now
+
+    check(run, "campaigns", "1001")
+
+    assert run.clock.now - begin > usual + 100
+    assert {pace.scope for verdict in run.verdicts for pace in verdict.paces} == {"account"}
 
 
 def test_ga4_pages_by_offset() -> None:
@@ -197,7 +239,7 @@ def test_ga4_pages_by_offset() -> None:
 
 def test_tiktok_s_pages_and_its_30_days() -> None:
     """A thousand rows a page; a longer range is refused before it is asked for."""
-    run = drive(TikTok())
+    run = Drive(TikTok())
     run.fake.truth = Truth(max_rows_per_day=600)
 
     rows = check(run, "ads", "1001")
@@ -210,11 +252,17 @@ def test_tiktok_s_pages_and_its_30_days() -> None:
 
 def test_linkedin_s_fifteen_thousand() -> None:
     """A full answer is cut: halved until each part is less, and no row is missing or twice."""
-    run = drive(LinkedIn(Truth(max_rows_per_day=12_000, empty_share=0.0)))
 
-    rows = check(run, "campaigns", "1001", FIRST, "2025-11-19")
+    def fewer(file: dict[str, Any]) -> None:
+        (rule,) = file["too_big"]
+        assert f"`{MOST_ELEMENTS}`" in rule["body"]
+        rule["body"] = rule["body"].replace(f"`{MOST_ELEMENTS}`", "`150`")
 
-    assert rows > 15_000
+    fake = LinkedIn(Truth(max_rows_per_day=120, empty_share=0.0))
+    fake.most_elements = 150
+    run = Drive(fake, change=fewer)
+
+    assert check(run, "campaigns", "1001") > 150
     assert Outcome.TOO_BIG in {verdict.outcome for verdict in run.verdicts}
     assert run.attempts == 0
 
@@ -223,7 +271,7 @@ def test_amazon_s_lost_create_is_adopted() -> None:
     """Made, but its answer got lost: the 425 of the next create names it; none is made twice."""
     fake = AmazonAds()
     faulty = Faulty(fake, 0, 0.0)
-    run = drive(fake, faulty)
+    run = Drive(fake, faulty)
     answers = iter(["lost"])
 
     def lose_first(asked: Asked, now: float) -> Answer | Failure:
@@ -237,16 +285,16 @@ def test_amazon_s_lost_create_is_adopted() -> None:
     assert [asked.method for asked in fake.calls].count("POST") == 2
 
 
-@pytest.mark.parametrize("fake", [AmazonAds, Pinterest])
+@pytest.mark.parametrize("fake", [AmazonAds, MicrosoftAds, Pinterest])
 def test_a_url_that_has_ended_is_asked_for_anew(fake: type[Fake]) -> None:
     """The download comes too late: a fresh URL, no second report."""
     one = fake()
     faulty = Faulty(one, 0, 0.0)
-    run = drive(one, faulty)
+    run = Drive(one, faulty)
     late = iter([4000.0 if fake is AmazonAds else 400.0])
 
     def dawdle(asked: Asked, now: float) -> Answer | Failure:
-        if "ignature=" in asked.url:
+        if "ignature=" in asked.url or "sig=" in asked.url:
             run.clock.now += next(late, 0.0)
         return one.answer(asked, run.clock.now)
 
@@ -261,10 +309,11 @@ def test_amazon_s_false_401() -> None:
     """While polling it is tried again; at a create it is the credential."""
     fake = AmazonAds()
     fake.false_401s = 2
-    run = drive(fake)
+    run = Drive(fake)
 
     assert check(run, "campaigns", "1001") > 0
     assert len(fake.jobs.all) == 1
+    fake.secrets = {"amazon-ads-client-id": "another"}  # type: ignore[misc]
     with pytest.raises(GaveUpError, match="auth"):
         Drive(fake).rows("sp_campaigns", "1001", FIRST, LAST)
 
@@ -275,6 +324,7 @@ def test_amazon_s_false_401() -> None:
         (AmazonAds, "failed", "An internal error occurred"),
         (Meta, "failed", "Your report could not be run due to a temporary issue."),
         (Meta, "skipped", "expired"),
+        (MicrosoftAds, "failed", "failed"),
         (Pinterest, "FAILED", "failed"),
         (Pinterest, "CANCELLED", "cancelled"),
         (Pinterest, "DOES_NOT_EXIST", "expired"),
@@ -284,7 +334,7 @@ def test_a_report_that_fails_is_made_again(fake: type[Fake], fate: str, words: s
     """An attempt, with the partner's reason; the second one is the answer."""
     one = fake()
     one.jobs.fates = [fate]  # type: ignore[attr-defined]
-    run = drive(one)
+    run = Drive(one)
 
     assert check(run, "campaigns", "1001") > 0
     failed = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.FAILED]
@@ -300,7 +350,7 @@ def test_meta_s_codes_for_too_many_calls(code: int, scope: str) -> None:
     """HTTP 400, a code, and minutes in a header: the app waits, or the ad account."""
     fake = Meta()
     fake.refusals = [code, code]
-    run = drive(fake)
+    run = Drive(fake)
 
     assert check(run, "campaigns", "1001") > 0
     told = run.verdicts[:2]
@@ -313,7 +363,7 @@ def test_meta_s_too_big_a_run() -> None:
     """It wants a smaller range: halved, until it is taken."""
     fake = Meta()
     fake.most_days = 2
-    run = drive(fake)
+    run = Drive(fake)
 
     assert check(run, "ads", "1001") > 0
     assert [verdict.outcome for verdict in run.verdicts].count(Outcome.TOO_BIG) == 2
@@ -331,7 +381,7 @@ def test_meta_says_completed_before_it_is() -> None:
     fake = Meta()
     fake.jobs.seconds_to_make = 300
     fake.jobs.fates = ["99 %"]
-    run = drive(fake)
+    run = Drive(fake)
 
     assert check(run, "campaigns", "1001") > 0
     failed = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.FAILED]
@@ -343,7 +393,7 @@ def test_pinterest_s_report_ends_after_an_hour() -> None:
     """Nobody looked for too long: it is made anew."""
     fake = Pinterest()
     faulty = Faulty(fake, 0, 0.0)
-    run = drive(fake, faulty)
+    run = Drive(fake, faulty)
     late = iter([0.0, 4000.0])
 
     def dawdle(asked: Asked, now: float) -> Answer | Failure:
@@ -354,3 +404,55 @@ def test_pinterest_s_report_ends_after_an_hour() -> None:
 
     assert check(run, "campaigns", "1001") > 0
     assert len(fake.jobs.all) == 2
+
+
+@pytest.mark.parametrize("fake", FAKES)
+def test_accounts_are_listed(fake: type[Fake]) -> None:
+    """With zone and currency, as the accounts table wants them; all pages of them."""
+
+    def as_report(file: dict[str, Any]) -> None:
+        file["reports"]["accounts"] = file["accounts"]
+
+    run = Drive(fake(), change=as_report)
+
+    (rows,) = run.rows("accounts", "-", LAST, LAST).values()
+
+    prefix = "properties/" if fake is Ga4 else ""
+    assert [row["account"] for row in rows] == [f"{prefix}{one.account}" for one in KNOWN]
+    assert [row["currency"] for row in rows] == [one.currency for one in KNOWN]
+    assert [row["name"] for row in rows] == [one.name for one in KNOWN]
+    utc = fake in (LinkedIn, Pinterest)
+    if fake is not MicrosoftAds:
+        zones = ["UTC" if utc else one.timezone for one in KNOWN]
+        assert [row["timezone"] for row in rows] == zones
+    for name in {"manager", "api_host"} & set(fake.attributes):
+        assert {row[name] for row in rows} == {fake.attributes[name]}
+    if fake is Ga4:
+        named = [run.rows("campaigns", name, FIRST, LAST) for name in ("1001", "properties/1001")]
+        sessions = [[row["sessions"] for day in found.values() for row in day] for found in named]
+        assert sessions[0] == sessions[1] != []
+    if fake is Meta:
+        assert [row["active"] for row in rows] == [True, True, False]
+
+
+def test_microsoft_s_five_reports_at_once() -> None:
+    """207: it waits for a minute, then for two; no attempt."""
+    fake = MicrosoftAds()
+    fake.jobs.seconds_to_make = 100
+    run = Drive(fake)
+    for number in range(5):
+        fake.jobs.create(f"{number}", {}, run.clock.now)
+
+    assert check(run, "campaigns", "1001") > 0
+    told = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.THROTTLED]
+    assert {verdict.scope for verdict in told} == {"credential"}
+    assert 1 <= len(told) <= 2
+    assert run.attempts == 0
+
+
+def test_microsoft_s_success_without_a_url() -> None:
+    """There is no data: no rows, no download, a file with its columns."""
+    run = Drive(MicrosoftAds(Truth(empty_share=1.0)))
+
+    assert check(run, "ads", "1001") == 0
+    assert run.fake.count("blob.core") == 0

@@ -96,7 +96,6 @@ def changed(old: str, new: str) -> dict[str, Any]:
         (changed("done = ", "finished = "), "poll.finished: unknown setting"),
         (changed("pick = { report = \"text:", "pick = { id = \"text:"), "adopt[1].pick: must"),
         (changed("([0-9a-f-]+)", "([0-9"), "adopt[1].pick.report: not a regular expression"),
-        (changed('get = "{{ picked.url }}"', 'get = "https://{{ picked.url }}"'), "steps[3].hosts"),
         (changed("hosts = [", 'next = { url = "x" }\nhosts = ['), "steps[3].next: not where the U"),
         (changed("hosts = [", 'each = "picked.url"\npick = { a = "b" }\nhosts = ['), "pick: not"),
         (changed("day_column", 'get = "https://api.acme.com/"\nday_column'), "get: not with steps"),

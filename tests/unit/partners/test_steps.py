@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reportd.errors import InvalidMessageError
 from reportd.partners.flow import Flow
@@ -51,7 +54,13 @@ class Walk:
 
 def ads(text: str = ADS, top: str = "") -> Walk:
     """Begin with a report of many steps."""
-    return Walk(partner(top, base=text))
+    return Walk(compiled(text, top))
+
+
+@lru_cache
+def compiled(text: str, top: str) -> Partner:
+    """Compile a file once."""
+    return partner(top, base=text)
 
 
 def at_poll(text: str = ADS, top: str = "") -> Walk:
@@ -103,6 +112,19 @@ def test_a_picked_url_is_kept_nowhere_and_gets_no_credential() -> None:
     for shown in (str(walk.cursor), str(walk.picked), repr(refused), str(refused.sample)):
         assert "5ec4e7ab" not in shown
         assert "s3.amazonaws" not in shown
+
+
+def test_a_redirect_to_a_file() -> None:
+    """It may lead to the step's hosts; the call that has the credential goes to the partner's."""
+    text = ADS.replace("{{ picked.url }}", "https://{{ params.hour }}/f/{{ picked.report }}")
+    walk = at_poll(text.replace('hour = "all"', 'hour = "api.acme.com"'))
+    walk.take(answer({"status": "COMPLETED", "url": "x"}))
+    walk.take(answer([]))
+    assert walk.calls[-1].hosts == ("api.acme.com", "*.s3.amazonaws.com")
+
+    walk.fields = {"params": {"hour": "a.s3.amazonaws.com"}}
+    with pytest.raises(InvalidMessageError, match="not a host"):
+        walk.flow().call({"step": "download"})
 
 
 def test_a_picked_url_of_the_partner_itself_is_authorized() -> None:
@@ -414,3 +436,39 @@ def test_picks_have_a_bound() -> None:
     big = answer({"data": [{"id": "x" * 1000} for _ in range(300)]})
 
     assert "pick: " in ads(LIST).take(big).reason
+
+
+def orjson_or_empty(value: Any) -> bytes:
+    """Return JSON, or nothing for what has none."""
+    try:
+        return orjson.dumps(value)
+    except (TypeError, ValueError):
+        return b""
+
+
+ANSWERS = st.one_of(
+    st.binary(max_size=80),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.dictionaries(
+                st.sampled_from(["status", "url", "reportId", "data", "id", "next", "rows"]),
+                inner,
+                max_size=4,
+            ),
+        ),
+        max_leaves=12,
+    ).map(orjson_or_empty),
+)
+
+
+@given(ANSWERS, st.sampled_from([200, 202, 204, 400, 403, 425, 429, 500]))
+def test_whatever_comes_has_a_class(body: bytes, status: int) -> None:
+    """At every step: a verdict, no exception; what is OK can be recorded and gone on from."""
+    for walk in (ads(), at_poll(), at_download(), ads(LIST), ads(ADS, TOO_BIG)):
+        verdict = walk.take(answer(body, status))
+
+        orjson.dumps({**verdict.picked, "cursor": verdict.next_cursor})
+        if verdict.next_cursor is not None:
+            walk.flow().call(walk.cursor)

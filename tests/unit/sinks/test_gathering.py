@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reportd.errors import UnexpectedAnswerError
 from reportd.sinks import gathering
 from reportd.sinks.formats import FORMATS, encode
-from reportd.sinks.gathering import Gathering, Shelved, table_of
+from reportd.sinks.gathering import Gathering, Shelved, first_rows, table_of
 from reportd.sinks.table import from_records
 from tests.unit.sinks.making import DAY, a_context, a_schema
 
@@ -98,3 +98,16 @@ def test_a_report_without_days() -> None:
         ((day, shelved),) = found.by_day().items()
 
     assert (day, shelved.num_rows) == (DAYS[0], 10)
+
+
+def test_the_first_rows_are_shown() -> None:
+    """Whether a day's rows are in memory or put away, people see the first of them."""
+    with little_memory():
+        gathered = Gathering("day", DAYS)
+        gathered.add(rows(0, 0, 0))
+        shelved = gathered.by_day()
+
+    assert isinstance(shelved[DAYS[0]], Shelved)
+    wanted = [{"day": DAYS[0], "clicks": 0}, {"day": DAYS[0], "clicks": 1}]
+    assert wanted == first_rows(shelved[DAYS[0]], 2) == first_rows(rows(0, 0, 0), 2)
+    assert [] == first_rows(shelved[DAYS[1]], 2)

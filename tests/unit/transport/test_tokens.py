@@ -99,18 +99,33 @@ def test_a_refused_token_is_replaced_once_a_vm(clock: HandClock, server: TokenSe
     assert server.given == 2
 
 
-def test_a_brand_new_token_is_not_to_blame(clock: HandClock, server: TokenServer) -> None:
+def test_a_new_token_is_not_to_blame(clock: HandClock, server: TokenServer) -> None:
     """An account without permission, answered with 401, does not cost a token a call."""
     given = tokens(server, clock)
     given.token(PLAN)
-    clock.now += 100
-    given.token(PLAN, "access-1")
 
-    clock.now += 30
+    assert given.token(PLAN, "access-1") == "access-2"
+    clock.now += 59
     assert given.token(PLAN, "access-2") == "access-2"
     assert server.given == 2
-    clock.now += 31
+    clock.now += 1
     assert given.token(PLAN, "access-2") == "access-3"
+
+
+def test_a_refused_token_is_asked_for_until_there_is_another(
+    clock: HandClock, server: TokenServer
+) -> None:
+    """A token server that is away just then makes the refusal nobody's fault."""
+    given = tokens(server, clock)
+    given.token(PLAN)
+    server.otherwise = lambda _form: AWAY
+    for _ in range(3):
+        with pytest.raises(NotYetError) as caught:
+            given.token(PLAN, "access-1")
+        clock.now += caught.value.wait_seconds
+    server.otherwise = lambda _form: None
+
+    assert given.token(PLAN, "access-1") == "access-2"
 
 
 def test_a_server_that_is_away_is_left_alone(clock: HandClock, server: TokenServer) -> None:
@@ -253,6 +268,21 @@ def test_it_is_stored_before_it_is_used(clock: HandClock, tmp_path: Path) -> Non
     assert tokens(server, clock, TokenMemory(), notes).token(ROTATES) == "access-2"
 
 
+def test_a_process_that_dies_while_it_stores_loses_nothing(
+    clock: HandClock, tmp_path: Path
+) -> None:
+    """What it had got stands in the VM's own file; the next one stores it."""
+    server, notes = Rotating(), Notes()
+    notes.fails = lambda name: _killed(name) if name.endswith("link") else None
+    with pytest.raises(KilledError):
+        tokens(server, clock, TokenFolder(tmp_path), notes).token(ROTATES)
+
+    notes.fails = lambda _name: None
+    clock.now += 61
+    assert tokens(server, clock, TokenFolder(tmp_path), notes).token(ROTATES) == "access-1"
+    assert len(server.forms) == 1
+
+
 def test_an_output_that_is_away_costs_no_refresh(clock: HandClock) -> None:
     """Without a lease nothing is sent: the token would be used up for nothing."""
     server, notes = Rotating(), Notes()
@@ -294,6 +324,18 @@ def test_a_refused_chain_begins_anew_with_a_new_secret(clock: HandClock) -> None
     secrets["refresh"] = server.valid = "by-hand"
 
     assert tokens(server, clock, TokenMemory(), notes, secrets).token(ROTATES) == "access-2"
+
+
+def test_a_new_secret_of_the_app_goes_on_with_the_chain(clock: HandClock) -> None:
+    """The refresh token in the file was used up long ago: nobody has to authorize again."""
+    server, notes, secrets = Rotating(), Notes(), dict(SECRETS)
+    given = tokens(server, clock, TokenMemory(), notes, secrets)
+    given.token(ROTATES)
+    secrets["app-secret"] = "renewed"
+    clock.now += HOUR
+
+    assert given.token(ROTATES) == "access-2"
+    assert server.forms[-1]["client_secret"] == "renewed"
 
 
 def test_without_a_place_to_keep_it_nothing_is_used_up(

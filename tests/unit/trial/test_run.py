@@ -10,6 +10,7 @@ import pytest
 
 from reportd.config.secrets import Secret
 from reportd.errors import ConfigError, InvalidMessageError
+from reportd.model.content import Content
 from reportd.partners.partner import Partner
 from reportd.partners.recording import Recorder, new_recording, read_request
 from reportd.partners.verdict import Outcome, Verdict
@@ -56,6 +57,7 @@ class Stage:
         self.verdicts: list[tuple[Outcome, list[str]]] = []
         self.waits: list[tuple[float, str]] = []
         self.numbers: list[int] = []
+        self.steps: list[str] = []
         self.secrets: Collection[str] = ()
         self.trial = Trial(
             partner=of,
@@ -71,20 +73,21 @@ class Stage:
         self.calls.append((self.clock.monotonic(), f"{call.method} {call.url}"))
         return self.answers.pop(0)
 
-    def calling(self, number: int, _call: Call, secrets: Collection[str]) -> None:
+    def calling(self, number: int, step: str, _call: Call, secrets: Collection[str]) -> None:
         self.numbers.append(number)
+        self.steps.append(step)
         assert list(range(1, number + 1)) == self.numbers
         self.secrets = secrets
 
     def judged(
-        self, _outcome: Answer | Failure, verdict: Verdict, matching: Collection[str]
+        self, _outcome: Answer | Failure, verdict: Verdict, fitting: Collection[str]
     ) -> None:
-        self.verdicts.append((verdict.outcome, list(matching)))
+        self.verdicts.append((verdict.outcome, list(fitting)))
 
     def waiting(self, seconds: float, why: str) -> None:
         self.waits.append((seconds, why))
 
-    def run(self, **fields: Any) -> list[bytes]:
+    def run(self, **fields: Any) -> list[Content]:
         return self.trial.run(request(**fields))
 
 
@@ -112,14 +115,26 @@ def test_slow_down_is_obeyed() -> None:
 
 
 def test_a_slow_down_without_a_word_how_long() -> None:
-    """Waits grow; a spent quota of which nobody knows the end is not waited for."""
+    """Waits grow as a worker's do; a spent quota takes longer than anybody wants to wait."""
     stage = Stage(partner(BUSY), answer(b"", 429), answer(b"", 429), answer({"data": []}))
     stage.run()
     assert [1.0, 2.0] == [seconds for seconds, _ in stage.waits]
 
     stage = Stage(partner("quota = [{ status = 403 }]\n"), answer(b"", 403))
-    with pytest.raises(RefusedError, match="quota"):
+    with pytest.raises(ImpatientError, match="the partner does not say how long"):
         stage.run()
+
+
+def test_what_usage_says_slows_down() -> None:
+    """A good answer that says that a limit is nearly spent keeps the next call back."""
+    usage = "usage = [{ used = 'header:X-Usage', wait_seconds = 20 }]\n"
+    of = partner(usage, 'next = { cursor = "next", query = "after" }\n')
+    stage = Stage(of, answer({"data": [], "next": "b"}, x_usage="90"), answer({"data": []}))
+
+    stage.run()
+
+    assert [0.0, 20.0] == [at for at, _ in stage.calls]
+    assert [(20.0, "the limit per account")] == stage.waits
 
 
 def test_patience_has_an_end() -> None:
@@ -187,7 +202,33 @@ def test_create_poll_download() -> None:
         "GET https://api.acme.com/reports/r1",
         "GET https://files.acme.com/x?sig=abc",
     ] == [call for _, call in stage.calls]
+    assert ["create", "poll", "poll", "download"] == stage.steps
     assert [5.0, 10.0] == [seconds for seconds, _ in stage.waits]
+
+
+def test_rules_of_other_steps_do_not_fit() -> None:
+    """What is shown as deciding is what decided: a rule for another step did not."""
+    rules = "transient = [{ status = 404, steps = ['poll'] }]\npermanent = [{ status = 404 }]\n"
+    stage = Stage(partner(rules, base=FLOW), answer(b"", 404))
+
+    with pytest.raises(RefusedError):
+        stage.run(first_day="2025-11-21")
+
+    assert [(Outcome.PERMANENT, ["permanent[1]"])] == stage.verdicts
+
+
+def test_an_adopted_report_is_said_to_be_one() -> None:
+    """The rule of a step that adopts what is running already is named with its step."""
+    adopt = """adopt = [{ status = 425, pick = { report = "text:of ([a-z0-9]+)" } }]\n"""
+    base = FLOW.replace('pick = { report = "id" }\n', 'pick = { report = "id" }\n' + adopt)
+    done = answer({"state": "DONE", "url": "https://files.acme.com/x"})
+    rows = answer({"data": []})
+    stage = Stage(partner(base=base), answer(b"duplicate of r7", 425), done, rows)
+
+    stage.run(first_day="2025-11-21")
+
+    assert (Outcome.OK, ["create.adopt[1]"]) == stage.verdicts[0]
+    assert "GET https://api.acme.com/reports/r7" == stage.calls[1][1]
 
 
 def test_a_report_that_failed_is_made_again() -> None:
@@ -274,3 +315,42 @@ def test_a_flow_is_recorded_without_the_key_in_its_url_and_replayed(tmp_path: Pa
     trial = replace(again.trial, send=player.send, clock=clock, pause=clock.pause)
     assert [rows.body] == trial.run(read_request(tmp_path / "rec"))
     assert ([], 0) == (player.differences, player.left)
+
+
+def test_a_rule_of_usage_slows_a_trial_down() -> None:
+    """What a good answer says of the limits' use is obeyed before the next call."""
+    of = partner(
+        "usage = [{ left = 'header:X-Left', below = 1, wait_seconds = 20 }]\n",
+        'next = { cursor = "next", query = "after" }\n',
+    )
+    first = answer({"data": [1], "next": "b"}, x_left="0")
+    stage = Stage(of, first, answer({"data": [2], "next": None}))
+
+    stage.run()
+
+    assert [0.0, 20.0] == [at for at, _ in stage.calls]
+
+
+def test_good_answers_cost_no_errors() -> None:
+    """A limit of two errors does not end a trial of many pages."""
+    of = partner(
+        "limits = [{ per = 'account', calls = 2, seconds = 3600, counts = 'errors' }]\n",
+        'next = { cursor = "next", query = "after" }\n',
+    )
+    pages = [answer({"data": [1], "next": str(number)}) for number in range(5)]
+    stage = Stage(of, *pages, answer({"data": [2], "next": None}))
+
+    stage.run()
+
+    assert len(stage.calls) == 6
+    assert stage.clock.monotonic() < 60
+
+
+def test_a_quota_that_grows_by_the_files_rule_is_waited_for() -> None:
+    """Nobody says when it ends, but the file says when to ask."""
+    rule = "quota = [{ status = 403, wait_seconds = 30, wait_growth = 2 }]\n"
+    stage = Stage(partner(rule), answer(b"", 403), answer(b"", 403), answer({"data": []}))
+
+    stage.run()
+
+    assert [30.0, 60.0] == [seconds for seconds, _ in stage.waits]

@@ -40,6 +40,21 @@ def test_csv() -> None:
     )
 
 
+def test_lists_of_values() -> None:
+    """A header beside rows: fields are called as the header calls them."""
+    report = partner(
+        base=CSV.replace('format = "csv"', 'rows = "rows"').replace(
+            'csv = { header_starts = "Day", footer_lines = 1 }', 'lists = { names = "header" }'
+        )
+    ).reports["stats"]
+
+    found = sample(report, [b'{"header": ["Day", "Clicks"], "rows": [["2026-11-01", 3]]}'])
+
+    assert {"Day": "date", "Clicks": "int64"} == {
+        name: seen.kind for name, seen in found.fields.items()
+    }
+
+
 @pytest.mark.parametrize("body", [b"<html>", b'{"data": 5}'])
 def test_what_is_not_understood(body: bytes) -> None:
     """What came before a broken answer is shown, and why there is no more."""
