@@ -104,14 +104,19 @@ def list_accounts(args: argparse.Namespace) -> int:
 
 
 def _not_asked(name: str, error: InvalidMessageError) -> ConfigError:
-    """Return why there is nothing to ask; an attribute that is missing can be given."""
-    found = _ATTRIBUTE.search(str(error))
-    hint = f"; give --attribute {found[1]}=..." if found else ""
-    return ConfigError(f"{name}: {error}{hint}")
+    """Return why there is nothing to ask."""
+    return ConfigError(f"{name}: {error}{_attribute_hint(str(error))}")
+
+
+def _attribute_hint(what: str) -> str:
+    """Return how an attribute is given that a template needs and the command line lacks."""
+    found = _ATTRIBUTE.search(what)
+    return f"; give --attribute {found[1]}=..." if found else ""
 
 
 def _refused(error: RefusedError, stage: Stage) -> int:
-    print(f"It ends here: {harmless(str(error))}", file=sys.stderr)
+    hint = _attribute_hint(str(error))
+    print(f"It ends here: {harmless(str(error))}{hint}", file=sys.stderr)
     if error.verdict.sample:
         sample_text = error.verdict.sample.decode("utf-8", "replace")
         print(f"The answer begins: {harmless(sample_text)}", file=sys.stderr)
