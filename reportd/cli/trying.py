@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from reportd.cli.asking import accounts_request, asked_request, recorded_request
+from reportd.cli.asking import accounts_request, asked_request, recorded_request, unsaid
 from reportd.cli.choosing import place_of
 from reportd.cli.showing import harmless, show_json, show_table
 from reportd.cli.stage import Stage, stage_of
@@ -49,6 +49,8 @@ def try_report(args: argparse.Namespace) -> int:
     stage = stage_of(args, partner, request, place, sys.stdout)
     days = FixedDays(request.first_day, request.last_day)
     print(f"{partner.name}.{request.report}, account {harmless(request.account)}, {days}")
+    if lacking := unsaid(request, partner):
+        print(f"     {lacking}")
     try:
         bodies = stage.run(request)
     except InvalidMessageError as error:
