@@ -10,6 +10,7 @@ from rich.console import Console
 
 from reportd.cli.showing import duration, harmless
 from reportd.model.content import Content
+from reportd.partners.recording import Send
 from reportd.partners.redaction import HIDDEN
 from reportd.partners.scrubbing import scrubbed, scrubbed_headers, scrubbed_text
 from reportd.partners.verdict import Outcome, Verdict
@@ -44,6 +45,18 @@ class Watch:
             self._say(f"     {name}: {value}")
         if call.body is not None:
             self._say(f"     {_text(scrubbed(call.body, secrets))}")
+
+    def asking_for_tokens(self, send: Send) -> Send:
+        """Return a ``send`` whose calls are shown without what they carry: all of it is secret."""
+
+        def sent(call: Call) -> Answer | Failure:
+            outcome = send(call)
+            came = outcome.status if isinstance(outcome, Answer) else f"no answer: {outcome.kind}"
+            url = call.url.partition("?")[0]
+            self._say(f"     token: {call.method} {url} -> {came} in {outcome.seconds:.2f} s")
+            return outcome
+
+        return sent
 
     def judged(self, outcome: Answer | Failure, verdict: Verdict, fitting: Collection[str]) -> None:
         """Print an answer, the rules that fit it, and the verdict."""
