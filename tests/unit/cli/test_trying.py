@@ -271,6 +271,31 @@ def test_a_token_that_rotates_is_not_lost(folder: Path, capsys: pytest.CaptureFi
     assert f"{nowhere}: there is no such file" in said
 
 
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        (b"date;clicks", 'csv = { delimiter = ";" }'),
+        (b"date\tclicks", 'csv = { delimiter = "\\t" }'),
+        (b"date,clicks", ""),
+        (b"date", ""),
+    ],
+)
+def test_another_delimiter_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], header: bytes, wanted: str
+) -> None:
+    """No column is found in a header that is not divided: what divides it can be pasted."""
+    text = PARTNER.replace('rows = "data[]"', 'format = "csv"', 1)
+    text = text.replace('next = { cursor = "next", query = "after" }\n', "")
+    (folder / "acme.toml").write_text(text)
+    record(folder, (URL, answer(header + b"\n" + header + b"\n")))
+
+    run(folder, "try")
+
+    said = capsys.readouterr().out
+    assert ("The header is one field" in said) == bool(wanted)
+    assert wanted in said
+
+
 class Asked:
     """In the place of the HTTP client: a token server, and a partner."""
 
