@@ -19,6 +19,8 @@ from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 BODY_CHARS = 2000
 PICK_CHARS = 200
 POLL_CHARS = 300
+POLLED_SINCE = "since"
+"""Of a cursor: the second from which polls are counted, and no place."""
 
 
 class Watch:
@@ -83,7 +85,10 @@ class Watch:
         for name in verdict.volatile:
             self._say(f"     picked {name}: a URL, used at once and kept nowhere")
         if verdict.outcome is Outcome.OK and verdict.next_cursor is not None:
-            at = ", ".join(f"{key} = {value}" for key, value in verdict.next_cursor.items())
+            place = {
+                key: value for key, value in verdict.next_cursor.items() if key != POLLED_SINCE
+            }
+            at = ", ".join(f"{key} = {value}" for key, value in place.items())
             self._say(f"     goes on at {_shown(at, self.secrets)}")
 
     def waiting(self, seconds: float, why: str) -> None:

@@ -51,6 +51,7 @@ def test_the_partner_of_the_docs_gives_its_rows(
 
     said = capsys.readouterr().out
     assert '"advertiserIds":["1003"],"startDate":"2026-11-20","endDate":"2026-11-21"' in said
+    assert "     goes on at step = status\n" in said
     assert "rule slow_down[1] decides" in said
     assert re.search(r"54321 +2026-11-20 +EUR +2,534 +35 +12\.3456", said)
     assert "criteo/statistics/date=2026-11-21/1003.parquet  1 rows" in said
