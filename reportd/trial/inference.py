@@ -278,6 +278,9 @@ def fields_of(records: Sequence[Any]) -> dict[str, Seen]:
     for record in records:
         if isinstance(record, Mapping):
             _gather(record, "", values)
+        elif isinstance(record, list):
+            for number, value in enumerate(record):
+                values.setdefault(f"[{number}]", []).append(value)
     return {place: look(place, found) for place, found in values.items()}
 
 

@@ -14,6 +14,7 @@ from reportd.errors import UnexpectedAnswerError
 from reportd.model.content import Content
 from reportd.partners.body import Body
 from reportd.partners.partner import Report
+from reportd.partners.picking import Pick, PickError, compile_pick
 from reportd.trial.inference import Seen, fields_of, look, place_within
 
 RECORDS_MOST = 1000
@@ -46,13 +47,34 @@ def sample(report: Report, bodies: Sequence[Content]) -> Sample:
                 problem = str(error)
                 break
     if report.spec.format != "csv" and report.spec.lists is None:
-        return Sample(fields_of(records), len(records), problem)
+        fields = fields_of(records)
+        return Sample(fields | _picked(report, records, fields), len(records), problem)
     values: dict[str, list[Any]] = {}
     for record in records:
         for name, value in record.items():
             values.setdefault(name, []).append(value)
-    fields = {name: look(name, found) for name, found in values.items()}
-    return Sample(fields, len(records), problem)
+    named = {name: look(name, found) for name, found in values.items()}
+    return Sample(named, len(records), problem)
+
+
+def _picked(report: Report, records: Sequence[Any], fields: Mapping[str, Seen]) -> dict[str, Seen]:
+    """Return what columns see whose ``from`` is more than a place in a record."""
+    found = {}
+    for name, spec in report.spec.columns.items():
+        source = spec.from_ or name
+        if spec.request is None and source not in fields:
+            values = [_value(compile_pick(source), record) for record in records]
+            given = [value for value in values if value is not None]
+            if given:
+                found[source] = look(name, given)
+    return found
+
+
+def _value(pick: Pick, record: Any) -> Any:
+    try:
+        return pick(record)
+    except PickError:
+        return None
 
 
 def places_of_records(report: Report, bodies: Sequence[Content]) -> list[str]:
