@@ -200,6 +200,8 @@ def _suggestion(
 ) -> str:
     if not records:
         return ""
+    if not seen.present and spec.optional:
+        return ""
     if not seen.present:
         hint = did_you_mean(spec.from_ or name, found)
         near = f"; {hint}" if hint.startswith("did you") else ""
