@@ -42,6 +42,8 @@ _URL_GONE = frozenset({401, 403, 404, 410})
 """What a URL that was picked answers when its time is over."""
 _MADE_OVER: frozenset[State] = frozenset({"failed", "cancelled", "expired"})
 _MAX_URL_CHARS = 8192
+_POLL_LEAST_SECONDS = 0.5
+"""Between two polls, whatever file and partner say: ``Retry-After: 0`` is no wait."""
 _SECRET_CHARS = 8
 _ANY_URL = re.compile(r"https?:(?:\\?/){2}[^\s\"'<>]+")
 
@@ -152,18 +154,6 @@ class Flow:
 
     def judge(self, cursor: Cursor, outcome: Answer | Failure, now_wall: float) -> Verdict:
         """Return what an answer to a cursor's call means, and what it says of limits."""
-        verdict = self._judged(cursor, outcome, now_wall)
-        if isinstance(outcome, Failure):
-            return verdict
-        if self._partner.usage:
-            body = Body(outcome.body, self.step(cursor).answers)
-            scope = self._partner.slowed_by(self._report.name)
-            slower = paces(self._partner.usage, outcome, body, scope, now_wall)
-            verdict = replace(verdict, paces=slower)
-        return replace(verdict, is_server_error=True) if outcome.status >= 500 else verdict
-
-    def _judged(self, cursor: Cursor, outcome: Answer | Failure, now_wall: float) -> Verdict:
-        """Return what it means: the partner's rules, then the table."""
         if isinstance(outcome, Failure):
             kind = _FAILURES.get(outcome.kind, Outcome.TRANSIENT)
             hint = "; see max_answer_mib" if outcome.kind is FailureKind.TOO_LARGE else ""
@@ -171,6 +161,17 @@ class Flow:
             return Verdict(outcome=kind, reason=reason[:500])
         step = self.step(cursor)
         body = Body(outcome.body, step.answers)
+        verdict = self._judged(cursor, step, outcome, body, now_wall)
+        if self._partner.usage:
+            scope = self._partner.slowed_by(self._report.name)
+            slower = paces(self._partner.usage, outcome, body, scope, now_wall)
+            verdict = replace(verdict, paces=slower)
+        return replace(verdict, is_server_error=True) if outcome.status >= 500 else verdict
+
+    def _judged(
+        self, cursor: Cursor, step: Step, outcome: Answer, body: Body, now_wall: float
+    ) -> Verdict:
+        """Return what it means: the partner's rules, then the table."""
         for adopt in step.adopt:
             if adopt.rule.may_match(outcome.status) and adopt.rule.matches(outcome, body):
                 return self._done(cursor, step, outcome, body, now_wall, adopt.picks)
@@ -268,7 +269,9 @@ class Flow:
         said = next((seconds for seconds in told if seconds is not None), None)
         return Verdict(
             outcome=Outcome.PENDING,
-            wait_seconds=poll.wait_seconds(polls) if said is None else said,
+            wait_seconds=max(
+                poll.wait_seconds(polls) if said is None else said, _POLL_LEAST_SECONDS
+            ),
             jitter=poll.spec.jitter if said is None else 0.0,
             next_cursor={**cursor, "since": f"{since:.0f}", "polls": str(polls)},
         )

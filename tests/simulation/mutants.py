@@ -89,9 +89,9 @@ MUTANTS = (
     ),
     Mutant(
         "steps-forgotten",
-        "worker/ledger.py",
-        "        return list(steps) if whole else []",
-        "        return []",
+        "worker/intake.py",
+        "        entry.steps = [step for _, step in partition.image.steps_of(identity)]\n",
+        "        entry.steps = []\n",
     ),
     Mutant(
         "parked-messages-forgotten",
@@ -165,6 +165,12 @@ MUTANTS = (
         "partners/way.py",
         '        return {"parts": str(following)} if following else None\n',
         "        return None\n",
+    ),
+    Mutant(
+        "grant-given-back-though-sent",
+        "worker/engine.py",
+        "        if verdict.unsent and partition is not None:\n",
+        "        if partition is not None:\n",
     ),
 )
 
