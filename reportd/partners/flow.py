@@ -154,18 +154,6 @@ class Flow:
 
     def judge(self, cursor: Cursor, outcome: Answer | Failure, now_wall: float) -> Verdict:
         """Return what an answer to a cursor's call means, and what it says of limits."""
-        verdict = self._judged(cursor, outcome, now_wall)
-        if isinstance(outcome, Failure):
-            return verdict
-        if self._partner.usage:
-            body = Body(outcome.body, self.step(cursor).answers)
-            scope = self._partner.slowed_by(self._report.name)
-            slower = paces(self._partner.usage, outcome, body, scope, now_wall)
-            verdict = replace(verdict, paces=slower)
-        return replace(verdict, is_server_error=True) if outcome.status >= 500 else verdict
-
-    def _judged(self, cursor: Cursor, outcome: Answer | Failure, now_wall: float) -> Verdict:
-        """Return what it means: the partner's rules, then the table."""
         if isinstance(outcome, Failure):
             kind = _FAILURES.get(outcome.kind, Outcome.TRANSIENT)
             hint = "; see max_answer_mib" if outcome.kind is FailureKind.TOO_LARGE else ""
@@ -173,6 +161,17 @@ class Flow:
             return Verdict(outcome=kind, reason=reason[:500])
         step = self.step(cursor)
         body = Body(outcome.body, step.answers)
+        verdict = self._judged(cursor, step, outcome, body, now_wall)
+        if self._partner.usage:
+            scope = self._partner.slowed_by(self._report.name)
+            slower = paces(self._partner.usage, outcome, body, scope, now_wall)
+            verdict = replace(verdict, paces=slower)
+        return replace(verdict, is_server_error=True) if outcome.status >= 500 else verdict
+
+    def _judged(
+        self, cursor: Cursor, step: Step, outcome: Answer, body: Body, now_wall: float
+    ) -> Verdict:
+        """Return what it means: the partner's rules, then the table."""
         for adopt in step.adopt:
             if adopt.rule.may_match(outcome.status) and adopt.rule.matches(outcome, body):
                 return self._done(cursor, step, outcome, body, now_wall, adopt.picks)

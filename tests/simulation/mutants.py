@@ -166,6 +166,12 @@ MUTANTS = (
         '        return {"parts": str(following)} if following else None\n',
         "        return None\n",
     ),
+    Mutant(
+        "grant-given-back-though-sent",
+        "worker/engine.py",
+        "        if verdict.unsent and partition is not None:\n",
+        "        if partition is not None:\n",
+    ),
 )
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from reportd.errors import InvalidMessageError
 from reportd.limits.limiter import LimitRule, Scope
 from reportd.model.request import Request
-from reportd.partners.verdict import Outcome, Verdict
+from reportd.partners.verdict import Outcome, Pace, Verdict
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
 from tests.simulation.world import World
@@ -40,6 +40,10 @@ class PartnerPlan:
     outages: tuple[tuple[float, float], ...] = ()
     """Spans of virtual seconds in which every call fails."""
     outage_kind: Outcome = Outcome.TRANSIENT
+    tokenless_share: float = 0.0
+    """Calls that are not sent since somebody else fetches their token."""
+    busy_share: float = 0.0
+    """Good answers that say that the account's limit is nearly spent."""
     kind: str = ""
     """Of a partner that makes reports: how they are read; see `tests.simulation.making`."""
     most_days: int = 400
@@ -84,6 +88,11 @@ class Partner:
         self.calls.append(Sent(at, worker, entry.request, entry.replay, page, entry.generation))
         return lambda: self.verdict(entry.request, page)
 
+    def has_token(self) -> bool:
+        """Say whether a call's token is at hand."""
+        share = self.plan.tokenless_share
+        return not share or self.world.random.random() >= share
+
     def tables(self, request: Request, bodies: list[bytes]) -> dict[date, pa.Table] | None:
         """Return what the answers come to; None: they are no data."""
         pages = self.plan.pages
@@ -112,7 +121,9 @@ class Partner:
         body = f"{request.account} {page}".encode()
         if self.world.random.random() < self.plan.lie_share:
             body = b"<html>"
-        return Verdict(outcome=Outcome.OK, next_cursor=cursor), body
+        busy = self.plan.busy_share and self.world.random.random() < self.plan.busy_share
+        paces = (Pace("account", 2.0),) if busy else ()
+        return Verdict(outcome=Outcome.OK, next_cursor=cursor, paces=paces), body
 
     def latency_seconds(self) -> float:
         """Return how long this call takes there and back."""

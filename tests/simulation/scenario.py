@@ -62,6 +62,8 @@ def _plans(random: Random) -> list[PartnerPlan]:
             transient_share=random.choice((0.0, 0.05, 0.3)),
             lie_share=random.choice((0.0, 0.0, 0.02)),
             slow_share=random.choice((0.0, 0.1)),
+            tokenless_share=random.choice((0.0, 0.0, 0.2)),
+            busy_share=random.choice((0.0, 0.0, 0.1)),
             bad_accounts=bad,
             killers=killers,
             outages=outages,

@@ -12,6 +12,7 @@ from reportd.broker.keys import partition_of
 from reportd.errors import FencedError, OutputError
 from reportd.model.content import whole
 from reportd.model.ledger import answers_of, parse_ledger_record
+from reportd.partners.verdict import Outcome, Verdict
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Publisher
 from reportd.worker.actions import (
@@ -356,6 +357,12 @@ class Process:
             return
         partner = self._partners[entry.request.partner]
         sent_at = now.mono
+        if not partner.has_token():
+            verdict = Verdict(
+                outcome=Outcome.THROTTLED, wait_seconds=0.25, scope="credential", unsent=True
+            )
+            self.engine.answered(entry, verdict, b"", sent_at, now)
+            return
         answer = partner.begin(entry, self._worker.name, sent_at)
 
         def arrive() -> None:
