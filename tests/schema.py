@@ -15,10 +15,11 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "null": type(None),
 }
 _KNOWN = {
-    "$defs", "$ref", "$schema", "additionalProperties", "anyOf", "const", "default", "description",
-    "enum", "exclusiveMinimum", "format", "items", "maxItems", "maxLength", "maxProperties",
-    "maximum", "minItems", "minLength", "minProperties", "minimum", "pattern", "patternProperties",
-    "properties", "propertyNames", "required", "title", "type",
+    "$defs", "$ref", "$schema", "additionalProperties", "anyOf", "const", "default",
+    "description", "enum", "exclusiveMaximum", "exclusiveMinimum", "format", "items",
+    "maxItems", "maxLength", "maxProperties", "maximum", "minItems", "minLength",
+    "minProperties", "minimum", "pattern", "patternProperties", "properties", "propertyNames",
+    "required", "title", "type",
 }  # fmt: skip
 
 

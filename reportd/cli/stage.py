@@ -16,6 +16,7 @@ from reportd.model.request import Request
 from reportd.partners.partner import Partner
 from reportd.partners.recording import Player, Recorder, new_recording
 from reportd.partners.redaction import redacted_reason
+from reportd.sinks.store import Notes
 from reportd.transport.assertion import signed
 from reportd.transport.client import Client
 from reportd.transport.credentials import Credentials
@@ -93,9 +94,21 @@ def _credentials(
         files=TokenMemory(),
         clock=clock,
         hide=redacted_reason,
-        notes=open_output(load(args.config).settings.output).notes if rotates else None,
+        notes=_notes(args, partner) if rotates else None,
     )
     return Credentials(read, tokens, clock)
+
+
+def _notes(args: argparse.Namespace, partner: Partner) -> Notes:
+    """Return where refresh tokens that rotate are kept: without it the next one would be lost."""
+    try:
+        return open_output(load(args.config).settings.output).notes
+    except ConfigError as error:
+        raise ConfigError(
+            f"{partner.name}: its refresh tokens rotate, and the next one is kept at the output:"
+            " name a configuration that works with --config (see auth.oauth2.rotates)",
+            *error.problems,
+        ) from None
 
 
 def _reader(args: argparse.Namespace, place: Place) -> Callable[[str], Secret]:

@@ -1,6 +1,7 @@
 """``reportctl partner try`` and ``partner accounts``: ask the real partner, without Kafka."""
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping
 from datetime import date
@@ -36,6 +37,7 @@ from reportd.trial.inference import compare, undeclared
 from reportd.trial.run import RefusedError
 from reportd.trial.sample import Sample, sample
 
+_ATTRIBUTE = re.compile(r"gives no account\.([A-Za-z_][A-Za-z0-9_]*)")
 COMPARED = ("column", "from", "declared", "looks like", "for example", "suggestion")
 
 
@@ -50,7 +52,7 @@ def try_report(args: argparse.Namespace) -> int:
     try:
         bodies = stage.run(request)
     except InvalidMessageError as error:
-        raise ConfigError(f"{args.name}: {error}") from None
+        raise _not_asked(args.name, error) from None
     except RefusedError as error:
         return _refused(error, stage)
     report = partner.reports[request.report]
@@ -86,7 +88,7 @@ def list_accounts(args: argparse.Namespace) -> int:
         bodies = stage.run(request)
         rows = account_rows(partner, request, bodies, stage.trial.clock.wall())
     except InvalidMessageError as error:
-        raise ConfigError(f"{args.name}: {error}") from None
+        raise _not_asked(args.name, error) from None
     except RefusedError as error:
         return _refused(error, stage)
     if args.csv:
@@ -99,6 +101,13 @@ def list_accounts(args: argparse.Namespace) -> int:
     for problem in problems:
         print(harmless(problem), file=sys.stderr)
     return 1 if problems else 0
+
+
+def _not_asked(name: str, error: InvalidMessageError) -> ConfigError:
+    """Return why there is nothing to ask; an attribute that is missing can be given."""
+    found = _ATTRIBUTE.search(str(error))
+    hint = f"; give --attribute {found[1]}=..." if found else ""
+    return ConfigError(f"{name}: {error}{hint}")
 
 
 def _refused(error: RefusedError, stage: Stage) -> int:

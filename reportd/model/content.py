@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
-IN_MEMORY_BYTES = 8 * 1024 * 1024
+IN_MEMORY_BYTES = 4 * 1024 * 1024
 """An answer that is longer is worked on in pieces, from a file."""
 
 CHUNK_BYTES = 1024 * 1024

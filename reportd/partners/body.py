@@ -49,11 +49,6 @@ class Body:
             self._parts = unpack(self._raw, report.members, report.encoding, limit)
         return self._parts  # type: ignore[no-any-return]
 
-    @property
-    def is_large(self) -> bool:
-        """Say whether a part of it is too large to be parsed at once."""
-        return any(part.data is None for part in self.parts())
-
     def text(self) -> str:
         """Return the beginning, as text, whatever it is; never raises."""
         return self.head(TEXT_BYTES).decode("utf-8", "replace")

@@ -42,6 +42,8 @@ _URL_GONE = frozenset({401, 403, 404, 410})
 """What a URL that was picked answers when its time is over."""
 _MADE_OVER: frozenset[State] = frozenset({"failed", "cancelled", "expired"})
 _MAX_URL_CHARS = 8192
+_POLL_LEAST_SECONDS = 0.5
+"""Between two polls, whatever file and partner say: ``Retry-After: 0`` is no wait."""
 _SECRET_CHARS = 8
 _ANY_URL = re.compile(r"https?:(?:\\?/){2}[^\s\"'<>]+")
 
@@ -267,7 +269,9 @@ class Flow:
         said = next((seconds for seconds in told if seconds is not None), None)
         return Verdict(
             outcome=Outcome.PENDING,
-            wait_seconds=poll.wait_seconds(polls) if said is None else said,
+            wait_seconds=max(
+                poll.wait_seconds(polls) if said is None else said, _POLL_LEAST_SECONDS
+            ),
             jitter=poll.spec.jitter if said is None else 0.0,
             next_cursor={**cursor, "since": f"{since:.0f}", "polls": str(polls)},
         )

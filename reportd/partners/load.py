@@ -4,7 +4,7 @@ Called at start and reload and by the tools; reads files, changes nothing.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from reportd.config.problems import Location, problems_of
 from reportd.errors import ConfigError
 from reportd.partners.extending import read_source
 from reportd.partners.partner import Partner
-from reportd.partners.spec import PartnerSpec
+from reportd.partners.spec import RULE_KINDS, PartnerSpec
 
+_RULE_TABLE = re.compile(r"^[ \t]*\[\[[ \t]*([a-z_]+)[ \t]*\]\]", re.MULTILINE)
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 
 
@@ -28,7 +29,29 @@ def load_partner(path: Path, catalogue: Path = CATALOGUE) -> Partner:
             f"{path}: the file's name is the partner's: a-z, 0-9 and _, a letter first"
         )
     source = read_source(path, catalogue)
-    return Partner(name, _checked(source.data, source.where))
+    apart = [f"{path}: {problem}" for problem in rules_apart(path.read_text("utf-8"))]
+    try:
+        spec = _checked(source.data, source.where)
+    except ConfigError as error:
+        raise ConfigError(*error.problems, *apart) from None
+    if apart:
+        raise ConfigError(*apart)
+    return Partner(name, spec)
+
+
+def rules_apart(text: str) -> Iterator[str]:
+    """Yield the kinds of rules that stand in several places of a file, others between them.
+
+    Rules are tried from the top of the file to its bottom, but TOML tells the order within a kind
+    and the order of the kinds alone: ``[[quota]]`` between two ``[[transient]]`` would come last.
+    """
+    kinds = [found[1] for found in _RULE_TABLE.finditer(text) if found[1] in RULE_KINDS]
+    for at, kind in enumerate(kinds):
+        if kind in kinds[:at] and kinds[at - 1] != kind and kind not in kinds[at + 1 :]:
+            yield (
+                f"{kind}: stands behind [[{kinds[at - 1]}]], too; put the rules of a kind together,"
+                " TOML does not tell their order otherwise"
+            )
 
 
 def parse_spec(data: Mapping[str, Any], where: str) -> PartnerSpec:

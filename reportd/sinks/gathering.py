@@ -92,10 +92,11 @@ class Gathering:
 
     def add(self, table: pa.Table) -> None:
         """Take some rows; raises `UnexpectedAnswerError` for a day that was not asked for."""
+        if self._held:  # one alone need not be counted: most requests have no other
+            self._held_bytes += self._held[-1].nbytes
+            if self._held_bytes > HELD_BYTES:
+                self._put_away()
         self._held.append(table)
-        self._held_bytes += table.nbytes
-        if self._held_bytes > HELD_BYTES:
-            self._put_away()
 
     def by_day(self) -> Mapping[date, Rows]:
         """Return the rows of every day asked for; raises `UnexpectedAnswerError`."""

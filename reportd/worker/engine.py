@@ -412,7 +412,15 @@ class Engine:
             of = (entry.request.report, entry.request.account)
             partition.part_days[of] = verdict.part_days
         entry.following = verdict
-        self._write_step(entry, verdict)
+        entry.state = State.ENDING
+        self._record(partition, entry, WriteStep(entry, _step_of(entry, verdict)), now)
+
+    def _record(self, partition: Partition, entry: Entry, action: WriteStep, now: Now) -> None:
+        """Write a step without a file: nothing at the output looks at the fence for it."""
+        if self._fence.is_open(now.boot):
+            self._out.append(action)
+        else:
+            self._stall(entry, action, self._settings.stall_first_seconds, now)
 
     def _cut(self, partition: Partition, entry: Entry) -> None:
         """Ask from the start for no more at once than what worked for the account before."""
@@ -461,27 +469,8 @@ class Engine:
         if self._partition_of(entry) is None or entry.following is None:
             return
         entry.body = b""
-        self._write_step(entry, entry.following, file, size, checksum)
-
-    def _write_step(
-        self, entry: Entry, verdict: Verdict, file: str = "", size: int = 0, checksum: str = ""
-    ) -> None:
-        step = Step(
-            id=entry.request.id,
-            replay=entry.replay,
-            topic=entry.message.topic,
-            offset=entry.message.offset,
-            attempt=entry.generation,
-            step=len(entry.steps) + 1,
-            cursor=verdict.next_cursor or {},
-            file=file,
-            bytes=size,
-            checksum=checksum,
-            calls=entry.calls,
-            picked=dict(verdict.picked),
-            dropped=verdict.dropped,
-        )
         entry.state = State.ENDING
+        step = _step_of(entry, entry.following, file, size, checksum)
         self._out.append(WriteStep(entry, step))
 
     def step_confirmed(self, entry: Entry, step: Step, position: int, now: Now) -> None:
@@ -562,11 +551,15 @@ class Engine:
 
     def _resume_stalled(self, now: Now) -> None:
         stalled, self._stalled = self._stalled, []
-        for partition, _, action in stalled:
-            if partition.is_alive:
-                if not isinstance(action, LookAt):
-                    self._storing(1, now)
-                self._out.append(action)
+        for partition, entry, action in stalled:
+            if not partition.is_alive:
+                continue
+            if isinstance(action, WriteStep):
+                self._record(partition, entry, action, now)
+                continue
+            if not isinstance(action, LookAt):
+                self._storing(1, now)
+            self._out.append(action)
         most = self._settings.stall_most_seconds
         self._stall_seconds = min(2 * self._stall_seconds, most)
 
@@ -674,3 +667,23 @@ class Engine:
 
     def _dead(self, partition: Partition, entry: Entry, dead: DeadError, now: Now) -> None:
         self._endings.end(partition, entry, "dead", now, reason=f"{dead.error}: {dead.reason}")
+
+
+def _step_of(
+    entry: Entry, verdict: Verdict, file: str = "", size: int = 0, checksum: str = ""
+) -> Step:
+    return Step(
+        id=entry.request.id,
+        replay=entry.replay,
+        topic=entry.message.topic,
+        offset=entry.message.offset,
+        attempt=entry.generation,
+        step=len(entry.steps) + 1,
+        cursor=verdict.next_cursor or {},
+        file=file,
+        bytes=size,
+        checksum=checksum,
+        calls=entry.calls,
+        picked=dict(verdict.picked),
+        dropped=verdict.dropped,
+    )

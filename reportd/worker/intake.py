@@ -95,10 +95,8 @@ class Intake:
             reason = f"{entry.strikes} workers died with it in hand"
             self._endings.end(partition, entry, "dead", now, reason=f"crash: {reason}")
             return
-        steps = partition.image.steps_of(identity)
-        if steps:
-            entry.steps = [step for _, step in steps]
-            entry.generation = entry.steps[-1].attempt
+        entry.steps = [step for _, step in partition.image.steps_of(identity)]
+        entry.generation = partition.image.attempt_of(identity)
         if request.not_before is not None and request.not_before > now.wall:
             self.schedule(partition, entry, now)
         else:

@@ -51,6 +51,8 @@ class LedgerImage:
         self._restored: dict[Identity, KnownEnd] = {}
         self._own: OrderedDict[Identity, KnownEnd] = OrderedDict()
         self._steps: dict[Identity, list[tuple[int, Step]]] = {}
+        self._torn: set[Identity] = set()
+        """Whose steps are of two owners that had picked different things."""
         self._needed: list[tuple[int, int, int]] = []
         self._books: list[OffsetBook] = []
 
@@ -68,10 +70,13 @@ class LedgerImage:
             steps = self._steps.setdefault(identity, [])
             if steps and record.attempt > steps[-1][1].attempt:
                 steps.clear()
+                self._torn.discard(identity)
             if not steps or (
                 record.attempt == steps[-1][1].attempt and record.step > steps[-1][1].step
             ):
                 steps.append((position, record))
+            elif any(_contradict(record, other) for _, other in steps):
+                self._torn.add(identity)
 
     def need_restored(self, books: Mapping[str, OffsetBook], ends: Mapping[str, int]) -> None:
         """Keep in R what was restored and may still be asked for; ``ends``: high watermarks.
@@ -99,7 +104,17 @@ class LedgerImage:
         """Return the steps that a request can go on from, with their positions, in order."""
         steps = self._steps.get(identity, [])
         whole = [step.step for _, step in steps] == list(range(1, len(steps) + 1))
-        return list(steps) if whole else []
+        return list(steps) if whole and identity not in self._torn else []
+
+    def attempt_of(self, identity: Identity) -> int:
+        """Return the attempt that goes on: a new one, where there are steps but none to go on from.
+
+        Its records would not count beside those.
+        """
+        steps = self._steps.get(identity)
+        if not steps:
+            return 0
+        return steps[-1][1].attempt + (0 if self.steps_of(identity) else 1)
 
     def ended(self, identity: Identity, known: KnownEnd) -> None:
         """Remember an end of this worker's own; old ones beyond a bound are forgotten.
@@ -145,3 +160,9 @@ class LedgerImage:
                 return position
             heapq.heappop(self._needed)
         return self.next_position
+
+
+def _contradict(one: Step, other: Step) -> bool:
+    """Say whether two records of the same step are of different reports at the partner."""
+    same = (one.attempt, one.step) == (other.attempt, other.step)
+    return same and one.picked != other.picked

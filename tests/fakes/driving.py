@@ -7,12 +7,13 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import reportd.partners
 from reportd.config.secrets import Secret
-from reportd.limits.limiter import Limiter, Now, Scope
+from reportd.limits.limiter import Grant, Limiter, Now
 from reportd.model.content import whole
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
@@ -38,6 +39,21 @@ START = 1_763_870_400.0
 """2025-11-23T04:00:00Z."""
 
 Rows = dict[str, Any]
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def as_it_is(file: dict[str, Any]) -> None:
+    """Change nothing."""
+    del file
+
+
+@lru_cache
+def _partner(name: str, change: Change) -> Partner:
+    file = tomllib.loads((CATALOGUE / f"{name}.toml").read_text(encoding="utf-8"))
+    change(file)
+    return Partner(name, parse_spec(file, name))
 
 
 class Answering(Protocol):
@@ -118,7 +134,7 @@ class Drive:
 
     fake: Fake
     through: Answering | None = None
-    change: Callable[[dict[str, Any]], None] = lambda _file: None
+    change: Change = as_it_is
     """Changes what the partner's file says, for this test alone."""
     clock: Clock = field(default_factory=Clock)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -127,9 +143,7 @@ class Drive:
 
     def __post_init__(self) -> None:
         """Load the partner's file."""
-        file = tomllib.loads((CATALOGUE / f"{self.fake.name}.toml").read_text(encoding="utf-8"))
-        self.change(file)
-        self.partner = Partner(self.fake.name, parse_spec(file, self.fake.name))
+        self.partner = _partner(self.fake.name, self.change)
         secrets = {"tiktok-main": TOKEN, "meta-main": TOKEN} | dict(self.fake.secrets)
         self._credentials = Credentials(lambda name: Secret(secrets[name]), _Tokens())
         rules = Rules(self.partner)
@@ -178,7 +192,7 @@ class Drive:
         at = _At()
         attempts = surprises = 0
         for _ in range(MOST_CALLS):
-            self._wait_for_limits(request)
+            grant = self._granted(request)
             flow = Flow(self.partner, request, auth, at.picked, at.volatile)
             call = flow.call(at.cursor)
             assert not refusal(call.url, call.hosts, allow_private=False), call.url
@@ -186,6 +200,9 @@ class Drive:
             self.clock.now += CALL_SECONDS
             verdict = flow.judge(at.cursor, outcome, self.clock.now)
             self.verdicts.append(verdict)
+            self._limiter.answered(grant, is_error=verdict.is_server_error)
+            for pace in verdict.paces:
+                self._block(request, pace.scope, pace.wait_seconds)
             at.volatile = {}
             match verdict.outcome:
                 case Outcome.OK | Outcome.PENDING | Outcome.TOO_BIG:
@@ -209,17 +226,19 @@ class Drive:
                     raise GaveUpError(verdict)
         raise AssertionError("no end")
 
-    def _wait_for_limits(self, request: Request) -> None:
+    def _granted(self, request: Request) -> Grant:
         scopes = self._scopes_of(request)
         while blocked := self._limiter.blocked(scopes, self.clock.three()):
             self.clock.now += max(blocked.wait_seconds, 0.001)
-        self._limiter.take(scopes, self.clock.three())
+        return self._limiter.take(scopes, self.clock.three())
 
     def _slow_down(self, request: Request, verdict: Verdict) -> None:
         wait = SLOW_DOWN_SECONDS if verdict.wait_seconds is None else verdict.wait_seconds
+        self._block(request, verdict.scope, wait)
+
+    def _block(self, request: Request, per: str, seconds: float) -> None:
         scopes = {scope.per: scope for scope in self._scopes_of(request)}
-        scope: Scope = scopes[verdict.scope or "account"]
-        self._limiter.block(scope, wait, self.clock.three())
+        self._limiter.block(scopes[per or "account"], seconds, self.clock.three())
 
 
 _KNOWN_AS = {

@@ -63,6 +63,12 @@ class Ga4(Fake):
             found["rows"] = [_row(row, dimensions, metrics) for row in shown]
         return answer_json(200, found)
 
+    def others_use(self, account: str, tokens: int, now: float) -> None:
+        """Let somebody else, a dashboard say, use up tokens of the property."""
+        for seconds in (3600, 86_400):
+            window = (account, seconds, int((now - 8 * 3600) // seconds))
+            self._used[window] = self._used.get(window, 0) + tokens
+
     def _charge(self, account: str, now: float) -> dict[str, Any]:
         # .../quotas: hourly and daily tokens of the property
         # the days of this fake begin when Pacific's do in winter

@@ -26,6 +26,7 @@ class LinkedIn(Fake):
         super().__init__(*arguments)
         self.left_today: float = float("inf")
         """Calls that the day still allows."""
+        self.most_elements = MOST_ELEMENTS
 
     def play(self, asked: Asked, now: float) -> Answer:
         """Return all elements, or the first 15,000."""
@@ -54,7 +55,7 @@ class LinkedIn(Fake):
         rows = self.rows(asked.query["pivot"], account[1], start, end) if known else []
         elements = [
             _element(row, asked.query["pivot"], fields[1].split(","))
-            for row in rows[:MOST_ELEMENTS]
+            for row in rows[: self.most_elements]
         ]
         # recorded: linkedin/ad_campaign_analytics_response_1.json
         paging = {"start": 0, "count": 10, "links": []}

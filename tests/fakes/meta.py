@@ -40,6 +40,8 @@ class Meta(Fake):
         self.jobs = Jobs(seconds_to_make=40, url_seconds=3600)
         self.most_days: int = 10_000
         """A run of more is too much for it."""
+        self.used = 10
+        """Per cent of the ad account's calls that are used."""
         self.refusals: list[int] = []
         """Codes of the next refusals for too many calls, first in first out."""
 
@@ -118,7 +120,7 @@ class Meta(Fake):
     def _usage(self, minutes: int) -> dict[str, str]:
         found = copy.deepcopy(recorded("meta/header_x_business_use_case_usage.json"))
         for uses in found.values():
-            uses[0]["estimated_time_to_regain_access"] = minutes
+            uses[0] |= {"estimated_time_to_regain_access": minutes, "call_count": self.used}
         return {"x_business_use_case_usage": orjson.dumps(found).decode()}
 
     def wanted(self, report: str, account: str, row: Row) -> dict[str, Any]:

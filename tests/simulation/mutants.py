@@ -89,9 +89,9 @@ MUTANTS = (
     ),
     Mutant(
         "steps-forgotten",
-        "worker/ledger.py",
-        "        return list(steps) if whole else []",
-        "        return []",
+        "worker/intake.py",
+        "        entry.steps = [step for _, step in partition.image.steps_of(identity)]\n",
+        "        entry.steps = []\n",
     ),
     Mutant(
         "parked-messages-forgotten",

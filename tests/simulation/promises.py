@@ -154,12 +154,16 @@ def _repeated(story: Story, ends: dict[Identity, End]) -> list[str]:
 def _wrong_flows(story: Story) -> list[str]:
     """Look at partners that make reports: each step was recorded before the next, and no URL."""
     known: dict[tuple[str, str], float] = {}
+    first: dict[tuple[str, int, int], object] = {}
+    torn: Counter[str] = Counter()
     wall = story.world.now().wall - story.world.time
     found = []
     for at, _, record in _ledger(story):
         if isinstance(record, Step):
             if FILES in record.to_json().decode():
                 found.append(f"a URL in the ledger: {record.id} step {record.step}")
+            step = (record.id, record.attempt, record.step)
+            torn[record.id] += first.setdefault(step, record.picked) != record.picked
             if "report" in record.picked:
                 of = (record.id, str(record.picked["report"]))
                 known[of] = min(known.get(of, at - wall), at - wall)
@@ -173,7 +177,7 @@ def _wrong_flows(story: Story) -> list[str]:
             if call.report and known.get((name, call.report), call.at + 1.0) > call.at:
                 found.append(f"called before it was recorded: {call.report} of {name}")
         for name, times in restarts.items():
-            if times > partner.reasons[name]:
+            if times > partner.reasons[name] + torn[name]:
                 found.append(f"started over without need: {name}, {times} times")
     return found
 

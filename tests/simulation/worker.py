@@ -163,6 +163,7 @@ class Process:
         self._sends_at = 0.0
         self._jobs: deque[Finish | Spool | Sweep] = deque()
         self._is_storing = False
+        self._unconfirmed = Counter[Part]()
         self._drains: list[Drain] = []
 
     # --- life ------------------------------------------------------------------------------
@@ -465,8 +466,13 @@ class Process:
             whose = part[0].partition(".")[2], part[1]
             if not self._broker.owns(self._worker.name, self, whose):
                 self._broker.late.add((part, offset))
-            self._after(self._delay(), lambda: done(offset))
+            self._after(self._delay(), lambda: settled(offset))
 
+        def settled(offset: int) -> None:
+            self._unconfirmed[part] -= 1
+            done(offset)
+
+        self._unconfirmed[part] += 1
         # in the client's queue it dies with the process; on the wire it does not
         slow = self._world.random.random() < 0.1
         queued = self._world.random.uniform(0.1, 2.0) if slow else self._delay()
@@ -504,6 +510,9 @@ class Process:
         self._world.plan(self._delay(), arrive)
 
     def _restore(self, partner: str, index: int) -> None:
+        if self._unconfirmed[f"ledger.{partner}", index]:  # of an earlier life of the partition
+            self._after(0.05, lambda: self._restore(partner, index))
+            return
         topics, firsts = [], []
         for kind in ("requests", "backfill"):
             topic = f"{kind}.{partner}"

@@ -24,7 +24,7 @@ class HostilePartner:
         self.on_call: Callable[[str], None] = lambda _account: None
         """Runs before an answer, in the server's thread."""
         self.gone = {"gone"}
-        self.bomb = gzip.compress(b"\0" * bomb_bytes, 1)
+        self.bomb = gzip.compress(b'{"data": "%b"}' % (b"\0" * bomb_bytes), 1)
         self._server = _server("127.0.0.1", self, _Partner)
         self._trap = _server(ELSEWHERE, self, _Trap)
         self._threads = [

@@ -161,11 +161,12 @@ def _show(args: argparse.Namespace) -> int:
     load_partner(path, place.catalogue)
     source = read_source(path, place.catalogue)
     print(f"# {path}")
-    data = dict(source.data)
-    if source.base is not None:
-        print(f"# laid over {source.base}")
-        del data["extends"]
-    for line in toml_lines(data, IN_ORDER):
+    if source.base is None:  # with its comments: they name where each number comes from
+        print(path.read_text(encoding="utf-8"), end="")
+        return 0
+    print(f"# laid over {source.base}")
+    merged = {key: value for key, value in source.data.items() if key != "extends"}
+    for line in toml_lines(merged, IN_ORDER):
         print(line)
     return 0
 

@@ -81,17 +81,28 @@ def test_show_prints_the_file(
     assert tomllib.loads(PARTNER) == tomllib.loads(capsys.readouterr().out)
 
 
+def test_show_keeps_the_comments_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    """They name where each number comes from: whoever keeps a copy keeps them."""
+    assert 0 == reportctl.main(["partner", "show", "meta"])
+
+    path = catalogue_files()["meta"]
+    assert f"# {path}\n{path.read_text()}" == capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", sorted(catalogue_files()))
-def test_show_of_the_catalogue_loses_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+def test_show_of_what_extends_loses_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """Whoever keeps what is printed as a file of their own has the same partner."""
-    assert 0 == run(tmp_path, "show", name)
+    (folder / "partners/mine.toml").write_text(f'extends = "{name}"\nready_hours = 7\n')
 
-    path = tmp_path / f"{name}.toml"
+    assert 0 == run(folder, "show", "mine")
+
+    path = folder / f"{name}.toml"
     path.write_text(capsys.readouterr().out)
-    kept, wanted = load_partner(path).spec, load_partner(catalogue_files()[name]).spec
-    assert wanted == kept
+    kept, wanted = load_partner(path).spec, load_partner(folder / "partners/mine.toml").spec
+    assert wanted.model_copy(update={"extends": None}) == kept
+    assert 7 == kept.ready_hours
     assert list(wanted.rules()) == list(kept.rules())
     for report in wanted.reports:
         assert list(wanted.reports[report].columns) == list(kept.reports[report].columns)

@@ -171,6 +171,33 @@ def test_mistakes_on_the_command_line(
         assert what in said
 
 
+def test_a_missing_attribute_can_be_given(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Templates may need more of the account than its name; the option is named."""
+    path = folder / "acme.toml"
+    path.write_text(PARTNER.replace("{{ account.id }}/stats", "{{ account.region }}/stats"))
+    (folder / "secrets").mkdir()
+    (folder / "secrets/acme-eu").write_text("x")
+    options = ("--account", "1", "--credential", "eu", "--secrets", str(folder / "secrets"))
+
+    status = reportctl.main(["partner", "try", str(path), *options, "--config", "/nothing.toml"])
+
+    assert EXIT_CONFIG == status
+    said = capsys.readouterr().err
+    assert f"{path}: the request gives no account.region; give --attribute region=..." in said
+
+
+def test_a_token_that_rotates_is_not_lost(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without an output to keep the next one at, the refresh token is not even used."""
+    nowhere = str(folder / "nothing.toml")
+    options = ("--account", "1", "--report", "ads", "--credential", "eu", "--config", nowhere)
+
+    assert EXIT_CONFIG == reportctl.main(["partner", "try", "pinterest", *options])
+
+    said = capsys.readouterr().err
+    assert "pinterest: its refresh tokens rotate, and the next one is kept at the output" in said
+    assert f"{nowhere}: there is no such file" in said
+
+
 def test_accounts_as_a_table_for_schedules(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ TOKEN_SERVERS = {
 }
 
 
+@lru_cache
 def partner(name: str) -> Partner:
     """Return a partner of the catalogue."""
     return load_partner(FILES[NAMES.index(name)])

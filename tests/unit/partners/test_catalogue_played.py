@@ -13,9 +13,9 @@ from tests.fakes.amazon_ads import AmazonAds
 from tests.fakes.driving import Drive, GaveUpError
 from tests.fakes.fake import KNOWN, Asked, Fake
 from tests.fakes.faults import Faulty
-from tests.fakes.ga4 import TOKENS_PER_HOUR, Ga4
+from tests.fakes.ga4 import TOKENS_PER_DAY, TOKENS_PER_HOUR, Ga4
 from tests.fakes.google_ads import GoogleAds
-from tests.fakes.linkedin import LinkedIn
+from tests.fakes.linkedin import MOST_ELEMENTS, LinkedIn
 from tests.fakes.meta import Meta
 from tests.fakes.microsoft_ads import MicrosoftAds
 from tests.fakes.pinterest import Pinterest
@@ -27,6 +27,7 @@ FAKES: list[type[Fake]] = [
     GoogleAds,
     LinkedIn,
     Meta,
+    MicrosoftAds,
     Pinterest,
     TikTok,
 ]
@@ -77,7 +78,7 @@ def test_the_partner_s_own_slow_down_is_obeyed(fake: type[Fake]) -> None:
     waits = {
         "amazon_ads": 4.0,
         "ga4": 30.0,
-        "google_ads": 5.0,
+        "google_ads": 10.0,
         "linkedin": 330.0,
         "meta": 120.0,
         "microsoft_ads": 60.0,
@@ -152,21 +153,72 @@ def test_linkedin_s_day_is_spent() -> None:
     assert 20 * 3600 < verdict.wait_seconds + 60 < 20 * 3600 + 180
 
 
-def test_ga4_s_tokens_of_the_hour_and_of_the_day() -> None:
-    """An hour's end is waited for in half hours; the day's until midnight in California."""
+def test_ga4_slows_down_before_its_tokens_are_spent() -> None:
+    """Good answers say what is left: the next hour is waited for, and nothing is refused."""
     fake = Ga4()
-    fake.tokens_a_call = TOKENS_PER_HOUR
+    fake.tokens_a_call = TOKENS_PER_HOUR // 4 - 40
     run = Drive(fake)
-    run.clock.now += 4.5 * 3600  # Pacific's day has begun at 8:00 UTC
-    for _ in range(6):
+    begin = run.clock.now
+    for _ in range(10):
         check(run, "campaigns", "1001")
 
-    quota = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.QUOTA]
-    assert {verdict.scope for verdict in quota} == {"account"}
-    waits = [verdict.wait_seconds or 0.0 for verdict in quota]
-    assert set(waits[:-1]) == {1800.0}
-    assert 18 * 3600 < waits[-1] < 20 * 3600
+    assert {verdict.outcome for verdict in run.verdicts} == {Outcome.OK}
+    assert 2 * 3600 < run.clock.now - begin < 2 * 3600 + 120
+
+
+@pytest.mark.parametrize(
+    ("tokens", "least", "most"),
+    [(TOKENS_PER_HOUR, 1800, 5400), (TOKENS_PER_DAY, 18 * 3600, 20 * 3600)],
+)
+def test_ga4_s_tokens_that_others_spend(tokens: int, least: float, most: float) -> None:
+    """An hour's end is waited for in half hours; the day's until midnight in California."""
+    fake = Ga4()
+    run = Drive(fake)
+    run.clock.now += 8.5 * 3600  # Pacific's day has begun at 8:00 UTC
+    begin = run.clock.now
+    fake.others_use("1001", tokens, begin)
+
+    assert check(run, "campaigns", "1001") > 0
+
+    assert {verdict.scope for verdict in run.verdicts[:-1]} == {"account"}
+    assert {verdict.outcome for verdict in run.verdicts[:-1]} == {Outcome.QUOTA}
+    assert least <= run.clock.now - begin <= most
     assert run.attempts == 0
+
+
+def test_ga4_s_ten_server_errors_an_hour() -> None:
+    """Errors of Google's own servers count against the property: never more than ten."""
+    fake = Ga4()
+    faulty = Faulty(fake, 0, 0.0)
+    run = Drive(fake, faulty)
+    errors: list[float] = []
+
+    def failing(asked: Asked, now: float) -> Answer | Failure:
+        if len(errors) < 21:
+            errors.append(now)
+            return Answer(status=500, headers={}, body=b"{}", seconds=0.1)
+        return fake.answer(asked, now)
+
+    faulty.answer = failing  # type: ignore[method-assign]
+
+    assert check(run, "campaigns", "1001") > 0
+    assert max(sum(at <= other < at + 3600 for other in errors) for at in errors) <= 10
+
+
+def test_meta_slows_down_before_it_refuses() -> None:
+    """A header of good answers says 95 per cent: the ad account's next call waits."""
+    fake = Meta()
+    run = Drive(fake)
+    begin = run.clock.now
+    check(run, "campaigns", "1001")
+    usual = run.clock.now - begin
+    fake.used = 95
+    begin = run.clock.now
+
+    check(run, "campaigns", "1001")
+
+    assert run.clock.now - begin > usual + 100
+    assert {pace.scope for verdict in run.verdicts for pace in verdict.paces} == {"account"}
 
 
 def test_ga4_pages_by_offset() -> None:
@@ -200,11 +252,17 @@ def test_tiktok_s_pages_and_its_30_days() -> None:
 
 def test_linkedin_s_fifteen_thousand() -> None:
     """A full answer is cut: halved until each part is less, and no row is missing or twice."""
-    run = Drive(LinkedIn(Truth(max_rows_per_day=12_000, empty_share=0.0)))
 
-    rows = check(run, "campaigns", "1001", FIRST, "2025-11-19")
+    def fewer(file: dict[str, Any]) -> None:
+        (rule,) = file["too_big"]
+        assert f"`{MOST_ELEMENTS}`" in rule["body"]
+        rule["body"] = rule["body"].replace(f"`{MOST_ELEMENTS}`", "`150`")
 
-    assert rows > 15_000
+    fake = LinkedIn(Truth(max_rows_per_day=120, empty_share=0.0))
+    fake.most_elements = 150
+    run = Drive(fake, change=fewer)
+
+    assert check(run, "campaigns", "1001") > 150
     assert Outcome.TOO_BIG in {verdict.outcome for verdict in run.verdicts}
     assert run.attempts == 0
 
@@ -227,7 +285,7 @@ def test_amazon_s_lost_create_is_adopted() -> None:
     assert [asked.method for asked in fake.calls].count("POST") == 2
 
 
-@pytest.mark.parametrize("fake", [AmazonAds, Pinterest])
+@pytest.mark.parametrize("fake", [AmazonAds, MicrosoftAds, Pinterest])
 def test_a_url_that_has_ended_is_asked_for_anew(fake: type[Fake]) -> None:
     """The download comes too late: a fresh URL, no second report."""
     one = fake()
@@ -236,7 +294,7 @@ def test_a_url_that_has_ended_is_asked_for_anew(fake: type[Fake]) -> None:
     late = iter([4000.0 if fake is AmazonAds else 400.0])
 
     def dawdle(asked: Asked, now: float) -> Answer | Failure:
-        if "ignature=" in asked.url:
+        if "ignature=" in asked.url or "sig=" in asked.url:
             run.clock.now += next(late, 0.0)
         return one.answer(asked, run.clock.now)
 
@@ -266,6 +324,7 @@ def test_amazon_s_false_401() -> None:
         (AmazonAds, "failed", "An internal error occurred"),
         (Meta, "failed", "Your report could not be run due to a temporary issue."),
         (Meta, "skipped", "expired"),
+        (MicrosoftAds, "failed", "failed"),
         (Pinterest, "FAILED", "failed"),
         (Pinterest, "CANCELLED", "cancelled"),
         (Pinterest, "DOES_NOT_EXIST", "expired"),
@@ -347,7 +406,7 @@ def test_pinterest_s_report_ends_after_an_hour() -> None:
     assert len(fake.jobs.all) == 2
 
 
-@pytest.mark.parametrize("fake", [*FAKES, MicrosoftAds])
+@pytest.mark.parametrize("fake", FAKES)
 def test_accounts_are_listed(fake: type[Fake]) -> None:
     """With zone and currency, as the accounts table wants them; all pages of them."""
 
@@ -374,3 +433,26 @@ def test_accounts_are_listed(fake: type[Fake]) -> None:
         assert sessions[0] == sessions[1] != []
     if fake is Meta:
         assert [row["active"] for row in rows] == [True, True, False]
+
+
+def test_microsoft_s_five_reports_at_once() -> None:
+    """207: it waits for a minute, then for two; no attempt."""
+    fake = MicrosoftAds()
+    fake.jobs.seconds_to_make = 100
+    run = Drive(fake)
+    for number in range(5):
+        fake.jobs.create(f"{number}", {}, run.clock.now)
+
+    assert check(run, "campaigns", "1001") > 0
+    told = [verdict for verdict in run.verdicts if verdict.outcome is Outcome.THROTTLED]
+    assert {verdict.scope for verdict in told} == {"credential"}
+    assert 1 <= len(told) <= 2
+    assert run.attempts == 0
+
+
+def test_microsoft_s_success_without_a_url() -> None:
+    """There is no data: no rows, no download, a file with its columns."""
+    run = Drive(MicrosoftAds(Truth(empty_share=1.0)))
+
+    assert check(run, "ads", "1001") == 0
+    assert run.fake.count("blob.core") == 0

@@ -148,3 +148,25 @@ def test_no_folder(tmp_path: Path) -> None:
     """A missing folder is said, not taken for an empty one."""
     with pytest.raises(ConfigError, match="there is no such folder"):
         load_partners(tmp_path / "nope")
+
+
+def test_rules_of_a_kind_stand_together(tmp_path: Path) -> None:
+    """What TOML cannot tell is refused: the first rule that fits decides, so their order counts."""
+
+    def found(*kinds: str) -> list[str]:
+        path = tmp_path / "acme.toml"
+        rules = "".join(f"[[{kind}]]\nstatus = 400\n" for kind in kinds)
+        path.write_text(TOP + rules + REPORT)
+        try:
+            load_partner(path)
+        except ConfigError as error:
+            return [problem.removeprefix(f"{path}: ") for problem in error.problems]
+        return []
+
+    assert found("transient", "transient", "quota", "permanent") == []
+    assert found("transient", "quota", "transient", "quota", "empty") == [
+        "transient: stands behind [[quota]], too; put the rules of a kind together, TOML does not"
+        " tell their order otherwise",
+        "quota: stands behind [[transient]], too; put the rules of a kind together, TOML does not"
+        " tell their order otherwise",
+    ]

@@ -193,6 +193,16 @@ def test_the_partner_says_when_to_ask_again() -> None:
     assert (pending.outcome, pending.wait_seconds, pending.jitter) == (Outcome.PENDING, 600.0, 0.0)
 
 
+@pytest.mark.parametrize("told", ["", "0"])
+def test_nobody_is_polled_without_a_pause(told: str) -> None:
+    """Not even where file and partner have nothing against it."""
+    text = ADS.replace("poll = { ", "poll = { first_seconds = 0, ")
+
+    pending = at_poll(text).take(answer({"status": "PENDING"}, retry_after=told))
+
+    assert pending.wait_seconds == 0.5
+
+
 def test_a_report_that_takes_too_long_is_made_anew() -> None:
     """Three hours after its create, by what its step record says."""
     walk = at_poll()

@@ -68,6 +68,24 @@ def test_a_create_is_recorded_before_its_first_poll() -> None:
     assert only(hands).picked == {"report": "r-1"}
 
 
+def test_a_step_without_a_file_waits_for_the_fence() -> None:
+    """Whoever slept past its lease writes into no ledger that another worker may have read."""
+    hands = Hands()
+    hands.own()
+    hands.put(request())
+    one = only(hands)
+    hands.fence.close()
+    hands.answer(one, CREATED, b"")
+    hands.commit_error = "away"
+    hands.go(9.0)
+    assert hands.done(WriteStep) == []
+
+    hands.commit_error = None
+    hands.go(30.0)
+    assert len(hands.done(WriteStep)) == 1
+    assert (one.cursor["step"], hands.engine.finishing) == ("poll", 0)
+
+
 def test_what_is_pending_holds_nothing() -> None:
     """No thread, no attempt, no record, and it is not in hand; then it is asked again."""
     hands = Hands(threads=1)

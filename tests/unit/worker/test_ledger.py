@@ -48,12 +48,27 @@ def test_a_repeated_step_counts_once() -> None:
 
 
 def test_steps_with_a_hole_are_no_steps() -> None:
-    """If an answer is missing, nothing can be gone on from."""
+    """If an answer is missing, nothing can be gone on from; a new attempt begins."""
     image = LedgerImage()
     image.apply(0, step(number=1))
     image.apply(1, step(number=3))
 
     assert image.steps_of(("id", 0)) == []
+    assert image.attempt_of(("id", 0)) == 1
+
+
+def test_steps_of_two_reports_are_no_steps() -> None:
+    """An owner that slept and its successor each had one made: pages of both would be mixed."""
+    image = LedgerImage()
+    image.apply(0, step(picked={"report": "r1"}))
+    image.apply(1, step(picked={"report": "r1"}))
+    image.apply(2, step(number=2))
+    assert (len(image.steps_of(("id", 0))), image.attempt_of(("id", 0))) == (2, 0)
+
+    image.apply(3, step(picked={"report": "r2"}))
+    assert (image.steps_of(("id", 0)), image.attempt_of(("id", 0))) == ([], 1)
+    image.apply(4, step(attempt=1, picked={"report": "r3"}))
+    assert (len(image.steps_of(("id", 0))), image.attempt_of(("id", 0))) == (1, 1)
 
 
 def test_an_end_ends_the_steps() -> None:

@@ -1,0 +1,111 @@
+"""Large answers are judged as small ones are: by what stands beside their rows."""
+
+import gzip
+from typing import Any
+
+import orjson
+import pytest
+
+from reportd.partners import streaming, unpacking
+from reportd.partners.body import Body
+from reportd.partners.picking import compile_pick
+from reportd.partners.verdict import Outcome
+from tests.unit.partners.making import NOW, REPORT, answer, flow, partner
+
+ROWS = [{"date": "2025-11-16", "clicks": number} for number in range(60)]
+NEXT = "next = { cursor = 'paging.after', query = 'after' }\n"
+
+
+@pytest.fixture(autouse=True)
+def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(streaming, "PIECE_BYTES", 70)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"data": ROWS, "paging": {"after": "c2"}},
+        {"paging": {"after": "c2"}, "data": ROWS},
+        {"x": {"data": [1]}, "data": ROWS, "paging": {"after": "c2"}, "y": [{"data": []}]},
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_next_page(document: Any, packed: bool) -> None:
+    """Its cursor is found wherever it stands."""
+    body = orjson.dumps(document)
+    of = partner("", NEXT)
+
+    found = flow(of).judge({}, answer(gzip.compress(body) if packed else body), NOW)
+
+    assert (found.outcome, (found.next_cursor or {})["cursor"]) == (Outcome.OK, "c2")
+
+
+def test_a_page_is_counted() -> None:
+    """By the rows of all its pieces."""
+    of = partner("", "next = { page = 1, query = 'page', size = 60 }\n")
+
+    full = flow(of).judge({}, answer({"data": ROWS}), NOW)
+    short = flow(of).judge({}, answer({"data": ROWS[1:]}), NOW)
+
+    assert (full.next_cursor or {})["page"] == "2"
+    assert short.next_cursor is None
+
+
+def test_rules_see_what_is_beside_the_rows() -> None:
+    """An error among batches, a code behind the rows."""
+    batches = [{"results": ROWS}, {"error": {"code": 8}}]
+    rule = 'slow_down = [{ status = 200, body = "[].error.code || code == `8`" }]\n'
+    google = partner(rule, base=REPORT.replace("data[]", "[].results[]"))
+
+    assert flow(google).judge({}, answer(batches), NOW).outcome is Outcome.THROTTLED
+    assert flow(google).judge({}, answer(batches[:1]), NOW).outcome is Outcome.OK
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (b"<html>" + b"x" * 200, Outcome.TRANSIENT),
+        (b"\n" * 300 + b"<!DOCTYPE html>" + b"x" * 200, Outcome.TRANSIENT),
+        (b'{"data": [' + b'{"a": 1},' * 50, Outcome.TRANSIENT),
+        (b" " * 300, Outcome.TRANSIENT),
+        (b"x" * 300, Outcome.UNEXPECTED),
+        (gzip.compress(orjson.dumps({"data": ROWS}), 0)[:-20], Outcome.TRANSIENT),
+        (orjson.dumps({"data": ROWS}) + b" \n" * 300, Outcome.OK),
+    ],
+)
+def test_what_is_no_data(body: bytes, outcome: Outcome) -> None:
+    """It is found by its ends."""
+    assert flow(partner()).judge({}, answer(body), NOW).outcome is outcome
+
+
+def test_what_has_to_be_in_memory() -> None:
+    """Rows that only the whole document tells are picked from that."""
+    of = partner(base=REPORT.replace("data[]", "data[?clicks > `50`]"))
+    report = of.reports["stats"]
+
+    body = Body(orjson.dumps({"data": ROWS}), report.spec)
+
+    assert body.rows(report.rows) == ROWS[51:]
+
+
+def test_the_first_of_large_json_lines() -> None:
+    """Rules and samples see the beginning."""
+    lines = b"\n".join(orjson.dumps(row) for row in ROWS)
+    report = partner("", "format = 'jsonl'\n", base=REPORT.replace("data[]", "@")).reports["stats"]
+    body = Body(lines, report.spec)
+
+    assert body.document()[0] == ROWS[0]
+    assert 0 < len(body.document()) < len(ROWS)
+    assert body.rows(compile_pick("@")) == ROWS
+    assert body.row_count(compile_pick("@")) == len(ROWS)
+    assert body.text() == lines.decode()[:4096]
+
+
+def test_lines_of_large_csv_are_counted() -> None:
+    """As many as there are, header and footer left out."""
+    base = REPORT.replace('rows = "data[]"', 'format = "csv"\ncsv = { footer_lines = 1 }')
+    report = partner(base=base).reports["stats"]
+    text = b"date,clicks\n" + b"2025-11-16,5\n\n" * 60 + b"(c)\n"
+
+    assert Body(text, report.spec).row_count(report.rows) == 60
