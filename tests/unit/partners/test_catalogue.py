@@ -95,6 +95,27 @@ def test_every_partner_is_complete(name: str) -> None:
     assert {re.sub("^sp_", "", report) for report in spec.reports} >= {"campaigns", "ads"}
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("ga4", r"analytics\w+\.googleapis\.com/(\w+)/"),
+        ("google_ads", r"googleads\.googleapis\.com/(\w+)/"),
+        ("linkedin", r'LinkedIn-Version = "(\w+)"'),
+        ("meta", r"graph\.facebook\.com/([\w.]+)/"),
+        ("microsoft_ads", r"\.bingads\.microsoft\.com/\w+/(\w+)/"),
+        ("pinterest", r"api\.pinterest\.com/(\w+)/ad"),
+        ("tiktok", r"/open_api/([\w.]+)/"),
+    ],
+)
+def test_one_version_is_spoken(name: str, place: str) -> None:
+    """An upgrade that forgets an address shows."""
+    lines = [line for line in text(name).splitlines() if not line.startswith("#")]
+    spoken = re.findall(place, "\n".join(lines))
+
+    assert set(spoken) == {partner(name).spec.api_version}
+    assert len(spoken) >= 3
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_report_has_typed_columns(name: str) -> None:
     """Each has its day, the account, the currency, and money as decimals."""

@@ -468,3 +468,8 @@ def test_microsoft_s_success_without_a_url() -> None:
 
     assert check(run, "ads", "1001") == 0
     assert run.fake.count("blob.core") == 0
+
+
+def test_linkedin_s_days_have_no_leading_zero() -> None:
+    """Its numbers are numbers: the first days of a month too."""
+    assert check(Drive(LinkedIn()), "campaigns", "1001", "2026-02-01", "2026-02-09") > 0
