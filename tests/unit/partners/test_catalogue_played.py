@@ -376,6 +376,18 @@ def test_meta_s_too_big_a_run() -> None:
     ]
 
 
+def test_meta_s_run_that_was_too_big() -> None:
+    """It fails, and says that it was too much: the days are halved, nothing is an attempt."""
+    fake = Meta()
+    fake.jobs.fates = ["too big"]
+    run = Drive(fake)
+
+    assert check(run, "ads", "1001") > 0
+    assert [verdict.outcome for verdict in run.verdicts].count(Outcome.TOO_BIG) == 1
+    assert len(fake.jobs.all) == 3
+    assert run.attempts == 0
+
+
 def test_meta_says_completed_before_it_is() -> None:
     """Only at 100 per cent is it done; a run that never is, is made again."""
     fake = Meta()
