@@ -9,6 +9,7 @@ import orjson
 from rich.console import Console
 
 from reportd.cli.showing import duration, harmless
+from reportd.model.content import Content
 from reportd.partners.redaction import HIDDEN
 from reportd.partners.scrubbing import scrubbed, scrubbed_headers, scrubbed_text
 from reportd.partners.verdict import Outcome, Verdict
@@ -16,6 +17,7 @@ from reportd.transport.exchange import Answer, Call, Failure
 
 BODY_CHARS = 2000
 PICK_CHARS = 200
+POLL_CHARS = 300
 
 
 class Watch:
@@ -26,6 +28,8 @@ class Watch:
         self._out = out
         self.secrets: Collection[str] = ()
         """Those of the last call: nobody may see them."""
+        self._polled = ""
+        """The last answer of a poll that was shown."""
 
     def calling(self, number: int, step: str, call: Call, secrets: Collection[str]) -> None:
         """Print a call: URL, headers, body."""
@@ -55,6 +59,8 @@ class Watch:
             also = f" (these fit, too: {', '.join(others)})" if others else ""
             self._say(f"     rule {first} decides{also}")
         self._say(f"     {_meaning(verdict)}")
+        if verdict.outcome is Outcome.PENDING and isinstance(outcome, Answer):
+            self._show_poll(outcome.body)
         for pace in verdict.paces:
             self._say(
                 f"     nearly spent, it says: the {pace.scope} waits {duration(pace.wait_seconds)}"
@@ -71,6 +77,15 @@ class Watch:
         """Print for how long nothing happens."""
         if seconds >= 1.0:
             self._say(f"     waits {duration(seconds)}: {why}")
+
+    def _show_poll(self, body: Content) -> None:
+        """Print what a poll is told, so that one sees whether ``done`` looks at the right place."""
+        if not isinstance(body, bytes):
+            return
+        text = _text(scrubbed(body, self.secrets))[:POLL_CHARS]
+        if text != self._polled:
+            self._say(f"     it says {text}")
+        self._polled = text
 
     def _say(self, text: str) -> None:
         print(harmless(text), file=self._out, flush=True)

@@ -22,7 +22,13 @@ _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _REAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _PERCENT = re.compile(r"<?\s*[+-]?[\d.,]+\s*%")
-_SLASHED = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
+_DAY_SHAPES = (
+    (re.compile(r"(?:0?[1-9]|1[0-2])/\d{1,2}/\d{4}"), "%m/%d/%Y"),
+    (re.compile(r"\d{1,2}/(?:0?[1-9]|1[0-2])/\d{4}"), "%d/%m/%Y"),
+    (re.compile(r"\d{4}/\d{1,2}/\d{1,2}"), "%Y/%m/%d"),
+    (re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}"), "%d.%m.%Y"),
+)
+"""The first one that all values fit is suggested."""
 _COMPACT_DAY = re.compile(r"20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 _ID = re.compile(r"(?:^|_|\.)ids?$|Ids?$|ID$")
 _MONEY = re.compile(
@@ -124,8 +130,9 @@ def _texts(name: str, texts: Sequence[str]) -> Kind:
         return "date", "", None
     if every(_COMPACT_DAY.fullmatch):
         return "date", "days like 20261122", {"type": "date", "format": "%Y%m%d"}
-    if every(_SLASHED.fullmatch):
-        return "date", "days with slashes", {"type": "date", "format": "%m/%d/%Y"}
+    for shape, written in _DAY_SHAPES:
+        if every(shape.fullmatch):
+            return "date", f"days like {written}", {"type": "date", "format": written}
     if every(_is_instant):
         return "timestamp", "", None
     if every(_WHOLE.fullmatch):
@@ -227,6 +234,8 @@ def _type_suggestion(name: str, spec: ColumnSpec, seen: Seen) -> str:
         "timestamp": {"float64", "string", "json", "bool"},
         "bool": {"int64", "float64", "date", "timestamp", "json", "string"},
     }
+    if kind in ("date", "timestamp") and seen.kind == "string" and not spec.format:
+        return 'not ISO 8601; say how it is written, as format = "%d %b %Y"'
     if seen.kind in wrong.get(kind, ()) and seen.note != "an id" and not spec.format:
         return f"looks like {seen.kind}: {seen.declaration(name, spec.from_ or name)}"
     missing = [

@@ -92,6 +92,38 @@ def test_everything_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "not asked for" not in said
 
 
+POLLED = """
+hosts = ["api.acme.com"]
+
+[reports.stats]
+day_column = "date"
+columns = { date = "date" }
+
+[[reports.stats.steps]]
+name = "poll"
+get = "https://api.acme.com/v2/job"
+poll = { done = "state == 'done'" }
+
+[[reports.stats.steps]]
+name = "rows"
+get = "https://api.acme.com/v2/rows"
+"""
+
+
+def test_a_poll_shows_what_it_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A state that stands elsewhere than the file says is seen at once; repetitions are not."""
+    (folder / "acme.toml").write_text(POLLED)
+    url = "https://api.acme.com/v2/job"
+    waits, done = answer({"data": {"state": "new"}}), answer({"data": {"state": "done"}})
+    record(folder, (url, waits), (url, waits), (url, done))
+
+    assert 1 == run(folder, "try")
+
+    said = capsys.readouterr().out
+    assert 1 == said.count('     it says {"data":{"state":"new"}}')
+    assert '     it says {"data":{"state":"done"}}' in said
+
+
 def test_what_does_not_fit_is_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The column is named, and what the records hold instead is still shown."""
     record(folder, (URL, answer({"data": [{"date": "2025-11-20", "cost": "n/a", "clicks": 1}]})))
