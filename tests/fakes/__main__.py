@@ -80,6 +80,8 @@ def ready(served: Served, folder: Path) -> str:
         (folder / "secrets" / name).write_text(value)
     file = folder / f"{fake.name}.toml"
     said = tomllib.loads((CATALOGUE / file.name).read_text(encoding="utf-8"))
+    if "refresh_token" in said["auth"].get("oauth2", {}):
+        said["auth"]["oauth2"]["rotates"] = False  # there is no output to keep new ones at
     file.write_text("\n".join(toml_lines(served.here(said))) + "\n")
     report = next(iter(said["reports"]))
     more = "".join(f" --attribute {key}={value}" for key, value in fake.attributes.items())
