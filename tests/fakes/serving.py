@@ -74,6 +74,10 @@ class Served:
         self._server.server_close()
         self._thread.join()
 
+    def wait(self) -> None:
+        """Serve on, until it ends."""
+        self._thread.join()
+
     def here(self, file: dict[str, Any]) -> dict[str, Any]:
         """Return a partner's file that asks this server."""
         self._own = tuple(file["hosts"])

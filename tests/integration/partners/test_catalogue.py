@@ -1,5 +1,7 @@
 """The catalogue's partners over real HTTP: tokens fetched, calls sent, recorded and replayed."""
 
+import subprocess
+import sys
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
@@ -187,3 +189,28 @@ def test_over_http_recorded_and_replayed(fake: type[Fake], key_file: str, tmp_pa
     )
     check(run, partner, request, again.run(request))
     assert (player.left, player.differences) == (0, [])
+
+
+def test_a_fake_by_hand() -> None:
+    """``python -m tests.fakes`` prints the command that asks it, and the command works."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.fakes", "tiktok"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=CATALOGUE.parents[2],
+    ) as playing:
+        try:
+            assert playing.stdout is not None
+            command = playing.stdout.readline().split()
+            done = subprocess.run(
+                [str(Path(sys.executable).with_name(command[0])), *command[1:]],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            playing.terminate()
+
+    assert done.returncode == 0, done.stderr
+    assert "tiktok/campaigns/date=2025-11-18/1001.parquet" in done.stdout
