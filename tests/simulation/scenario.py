@@ -86,7 +86,7 @@ def _plans(random: Random) -> list[PartnerPlan]:
         base = replace(
             plans[0],
             most_days=random.choice((1, 2, 400)),
-            making_seconds=random.choice((0.5, 8.0, 60.0)),
+            making_seconds=random.choice((1.0, 60.0)),
         )
         plans.append(making_plan(random.choice(KINDS), base))
     return plans
