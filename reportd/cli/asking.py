@@ -146,6 +146,15 @@ def accounts_request(args: argparse.Namespace, partner: Partner) -> Request:
     return _request(args, partner, report=REPORT, account=NOBODY, first=day, last=day)
 
 
+def unsaid(request: Request, partner: Partner) -> str:
+    """Return what the report speaks of and the request leaves empty; empty: nothing."""
+    texts = texts_in(partner.reports[request.report].spec.model_dump())
+    asked = any(path[:2] == ("account", "currency") for text in texts for path in mentions(text))
+    if request.currency or not asked:
+        return ""
+    return "account.currency is empty; give --currency, if the partner wants one"
+
+
 def _credential_problems(args: argparse.Namespace, partner: Partner) -> list[str]:
     texts = texts_in(partner.spec.auth.model_dump())
     wanted = any(path[:2] == ("account", "credential") for text in texts for path in mentions(text))

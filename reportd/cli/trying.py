@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from reportd.cli.asking import accounts_request, asked_request, recorded_request
+from reportd.cli.asking import accounts_request, asked_request, recorded_request, unsaid
 from reportd.cli.choosing import place_of
 from reportd.cli.showing import harmless, show_json, show_table
 from reportd.cli.stage import Stage, stage_of
@@ -55,6 +55,8 @@ def try_report(args: argparse.Namespace) -> int:
     stage = stage_of(args, partner, request, place, sys.stdout)
     days = FixedDays(request.first_day, request.last_day)
     print(f"{partner.name}.{request.report}, account {harmless(request.account)}, {days}")
+    if lacking := unsaid(request, partner):
+        print(f"     {lacking}")
     try:
         bodies = stage.run(request)
     except InvalidMessageError as error:
@@ -112,14 +114,19 @@ def list_accounts(args: argparse.Namespace) -> int:
 
 
 def _not_asked(name: str, error: InvalidMessageError) -> ConfigError:
-    """Return why there is nothing to ask; an attribute that is missing can be given."""
-    found = _ATTRIBUTE.search(str(error))
-    hint = f"; give --attribute {found[1]}=..." if found else ""
-    return ConfigError(f"{name}: {error}{hint}")
+    """Return why there is nothing to ask."""
+    return ConfigError(f"{name}: {error}{_attribute_hint(str(error))}")
+
+
+def _attribute_hint(what: str) -> str:
+    """Return how an attribute is given that a template needs and the command line lacks."""
+    found = _ATTRIBUTE.search(what)
+    return f"; give --attribute {found[1]}=..." if found else ""
 
 
 def _refused(error: RefusedError, stage: Stage) -> int:
-    print(f"It ends here: {harmless(str(error))}", file=sys.stderr)
+    hint = _attribute_hint(str(error))
+    print(f"It ends here: {harmless(str(error))}{hint}", file=sys.stderr)
     if error.verdict.sample:
         sample_text = error.verdict.sample.decode("utf-8", "replace")
         print(f"The answer begins: {harmless(sample_text)}", file=sys.stderr)

@@ -13,7 +13,7 @@ from reportd.model.content import Content
 from reportd.partners.redaction import HIDDEN
 from reportd.partners.scrubbing import scrubbed, scrubbed_headers, scrubbed_text
 from reportd.partners.verdict import Outcome, Verdict
-from reportd.transport.exchange import Answer, Call, Failure
+from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 
 BODY_CHARS = 2000
 PICK_CHARS = 200
@@ -47,7 +47,7 @@ class Watch:
 
     def judged(self, outcome: Answer | Failure, verdict: Verdict, fitting: Collection[str]) -> None:
         """Print an answer, the rules that fit it, and the verdict."""
-        if verdict.unsent:
+        if verdict.unsent or _unsent(outcome):
             self._say("     not sent")
         elif isinstance(outcome, Failure):
             self._say(f"  -> no answer after {outcome.seconds:.2f} s")
@@ -103,6 +103,15 @@ def pause(seconds: float) -> None:
             status.update(f"{duration(left)} left")
             stop.wait(min(1.0, left))
             left -= 1.0
+
+
+def _unsent(outcome: Answer | Failure) -> bool:
+    """Return whether a call was refused here, before anything was sent."""
+    return (
+        isinstance(outcome, Failure)
+        and outcome.kind is FailureKind.REFUSED
+        and outcome.seconds == 0.0
+    )
 
 
 def _meaning(verdict: Verdict) -> str:

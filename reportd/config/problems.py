@@ -51,9 +51,9 @@ _TEXTS = {
     "bool_parsing": "must be true or false",
     "tuple_type": "must be a list: [ ... ]",
     "list_type": "must be a list: [ ... ]",
-    "dict_type": "must be a table: {{ key = ... }}",
-    "model_type": "must be a table: {{ key = ... }}",
-    "model_attributes_type": "must be a table: {{ key = ... }}",
+    "dict_type": "must be a table: {{ {key} = ... }}",
+    "model_type": "must be a table: {{ {key} = ... }}",
+    "model_attributes_type": "must be a table: {{ {key} = ... }}",
     "date_type": "must be a date like 2026-11-22",
 }
 
@@ -113,8 +113,14 @@ def _what(kind: str, context: dict[str, Any], text: str, at: Location, model: ty
     if kind == "string_too_short" and context["min_length"] == 1:
         return "must not be empty"
     if kind in _TEXTS:
-        return _TEXTS[kind].format(**context)
+        return _TEXTS[kind].format(**context, key=_only_key(model, at))
     return text[:1].lower() + text[1:]
+
+
+def _only_key(model: type, location: Sequence[str | int]) -> str:
+    """Return the key that the table at a location wants, where there is but one."""
+    known = _known(model, location)
+    return known.pop() if len(known) == 1 else "key"
 
 
 def _known(model: type, location: Sequence[str | int]) -> set[str]:

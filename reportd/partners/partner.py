@@ -49,7 +49,8 @@ class Report:
         """Yield why it cannot be asked for so many days with these parameters."""
         longest = self.spec.max_days if self.spec.day_column else 1
         if days > longest:
-            yield f"days: {days}, but this report gives at most {longest}"
+            why = "" if self.spec.day_column else ", as it names no day_column"
+            yield f"days: {days}, but this report gives at most {longest}{why}"
         if params.keys() - self.spec.params.keys():
             yield "params: one that the report does not declare"
         for name, declared in self.spec.params.items():

@@ -19,6 +19,7 @@ Parts = tuple[str, ...]
 """A plain path: keys, and `ELEMENTS` for each element of a list."""
 
 _PLAIN = re.compile(r"(?:@|[A-Za-z_][A-Za-z0-9_]*)?(?:\.[A-Za-z_][A-Za-z0-9_]*|\[\])*")
+_QUOTED = re.compile(r"""[=!]=\s*"([^"]*)"(?=(?:[^'`]|'[^']*'|`[^`]*`)*$)""")
 _PARTS = re.compile(r"\[\]|[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -33,6 +34,9 @@ def compile_pick(expression: str) -> Pick:
     except JMESPathError as error:
         what = str(error).splitlines()[0]
         raise ValueError(f"not a JMESPath expression: {what}") from None
+    if quoted := _QUOTED.search(expression):
+        name = quoted[1]
+        raise ValueError(f"\"{name}\" is a field's name in JMESPath; for the text write '{name}'")
     unknown = sorted(set(_functions(compiled.parsed)) - set(Functions.FUNCTION_TABLE))
     if unknown:
         raise ValueError(f"not a JMESPath expression: unknown function {unknown[0]}()")

@@ -19,6 +19,7 @@ ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,
 """A column's name in the files; no leading ``_``, no quoting needed in any query language."""
 
 PLAIN_TYPES = ("string", "int64", "float64", "bool", "date", "timestamp", "json")
+TYPE_NAMES = ", ".join((*PLAIN_TYPES, "decimal(p,s)"))
 NUMBERS = ("int64", "float64", "decimal")
 UNSET_MARKERS = ("", "-", "--")
 """What means "no value" where the type is not a string and ``null`` is not given."""
@@ -108,10 +109,10 @@ class ColumnSpec(BaseModel):
 
     def _type_problem(self) -> str:
         if not self.type and self.request is None:
-            return "type: missing"
+            return f"type: missing; one of {TYPE_NAMES}"
         if self.kind != "decimal":
             known = self.kind in PLAIN_TYPES
-            return "" if known else f"type: one of {', '.join(PLAIN_TYPES)}, decimal(p,s)"
+            return "" if known else f"type: one of {TYPE_NAMES}"
         precision, scale = self.precision_scale
         fits = 1 <= precision <= 38 and scale <= precision
         return "" if fits else "type: decimal(p,s) needs p of 1 to 38 and s of at most p"

@@ -254,7 +254,8 @@ class Tokens:
         says = "refuses" if trouble.refused else "gives no token for"
         reason = f"the token server {host} {says} the credential ({names}): {trouble.reason}"
         if trouble.refused:
-            reason += "; authorize again and replace the secret's file"
+            again = "authorize again and " if plan.grant == "refresh_token" else ""
+            reason += f"; {again}replace the secret's file"
         if failures == 1:
             level = logging.ERROR if trouble.refused else logging.WARNING
             logger.log(

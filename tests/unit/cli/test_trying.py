@@ -110,6 +110,47 @@ get = "https://api.acme.com/v2/rows"
 """
 
 
+def test_a_step_lacks_an_attribute(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is sent, and the option that gives it is named."""
+    body = 'json = { region = "{{ account.region }}" }'
+    get = 'get = "https://api.acme.com/v2/job"'
+    text = POLLED.replace(get, f"{get.replace('get', 'post', 1)}\n{body}")
+    (folder / "acme.toml").write_text(text)
+    record(folder, (URL, answer({})))
+
+    assert 1 == run(folder, "try")
+
+    said = capsys.readouterr()
+    assert "the request gives no account.region; give --attribute region=..." in said.err
+    assert "     not sent" in said.out
+
+
+def test_days_without_a_day_column(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Why a range is refused is said, and so what to add."""
+    (folder / "acme.toml").write_text(PARTNER.replace('day_column = "date"', ""))
+    record(folder, (URL, answer({})))
+
+    assert EXIT_CONFIG == run(folder, "try")
+
+    said = capsys.readouterr().err
+    assert "days: 2, but this report gives at most 1, as it names no day_column" in said
+
+
+@pytest.mark.parametrize("currency", ["", "EUR"])
+def test_an_empty_currency_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], currency: str
+) -> None:
+    """Some partners take one for theirs, others refuse it: it is not sent unseen."""
+    (folder / "acme.toml").write_text(PARTNER.replace("stats?", "stats?in={{ account.currency }}&"))
+    url = URL.replace("stats?", f"stats?in={currency}&")
+    record(folder, (url, answer(PAGE_2)), currency=currency)
+
+    assert 0 == run(folder, "try")
+
+    said = capsys.readouterr().out
+    assert ("account.currency is empty; give --currency" in said) == (not currency)
+
+
 def test_a_poll_shows_what_it_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A state that stands elsewhere than the file says is seen at once; repetitions are not."""
     (folder / "acme.toml").write_text(POLLED)

@@ -61,7 +61,7 @@ def test_all_problems_at_once() -> None:
         ("limits = [{ per = 'account', calls = 1, burst = 2 }]\n", "", "limits[1].burst: only"),
         ("limits = [{ per = 'account', calls = 100_001 }]\n", "", "limits[1].calls: at most 1000"),
         ("limits = [{ per = 'account', calls = 1, reports = ['stat'] }]\n", "", "mean 'stats'?"),
-        ("auth = { bearer = 'token' }\n", "", "auth.bearer: must be a table"),
+        ("auth = { bearer = 'token' }\n", "", "auth.bearer: must be a table: { secret = ... }"),
         ("[auth]\nbearer = { secret = 'a' }\nbasic = { user = 'b', password = { secret = 'c' } }\n",
          "", "exclude each other"),
         ("auth = { bearer = { secret = 'a' } }\n", "headers = { Authorization = 'x' }\n",

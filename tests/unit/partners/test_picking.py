@@ -44,6 +44,14 @@ def test_an_expression_that_does_not_fit_is_a_pick_error() -> None:
         compile_pick("contains(message, 'x')")({"message": None})
 
 
+def test_a_text_in_the_wrong_quotes_is_said() -> None:
+    """It would be compared with a field of that name: a report is never done."""
+    with pytest.raises(ValueError, match="for the text write 'done'"):
+        compile_pick('data.status == "done"')
+
+    assert compile_pick("""x == '"a" == "b"'""")({"x": '"a" == "b"'}) is True
+
+
 @pytest.mark.parametrize("text", ["a[", "a b", "nope(@)", "", "a..b"])
 def test_what_is_no_expression(text: str) -> None:
     """Mistakes are found when the file is loaded, unknown functions included."""

@@ -25,7 +25,7 @@ def test_the_requests_own_have_a_type_already(request_field: str, kind: str) -> 
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({}, "type: missing"),
+        ({}, "type: missing; one of string, int64"),
         ({"type": "int"}, "type: one of"),
         ({"type": "decimal(39,2)"}, "1 to 38"),
         ({"type": "decimal(5,6)"}, "s of at most p"),

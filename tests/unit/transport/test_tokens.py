@@ -186,6 +186,17 @@ def test_a_revoked_credential_is_said_once(
     assert log.outcomes == ["refused", "refused"]  # at 0 and after 60 s, of ten askers
 
 
+def test_nobody_authorizes_an_app(clock: HandClock, server: TokenServer) -> None:
+    """With client credentials there is only a secret to replace."""
+    server.otherwise = lambda _form: REVOKED
+    plan = replace(PLAN, grant="client_credentials", refresh_token="")
+
+    with pytest.raises(CredentialRefusedError) as caught:
+        tokens(server, clock).token(plan)
+
+    assert "; replace the secret's file" in str(caught.value)
+
+
 def test_a_new_secret_is_tried_at_once(clock: HandClock, server: TokenServer) -> None:
     """Whoever replaces the file does not wait for the end of a back-off."""
     secrets = dict(SECRETS)
