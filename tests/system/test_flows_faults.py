@@ -13,6 +13,8 @@ from reportd.demo.simulator.config import Faults, Latency, Limit
 from tests.system.conftest import MakeStage
 from tests.system.stage import Stage, accounts_of, pause, stopped, until
 
+pytestmark = pytest.mark.long
+
 ACCOUNTS = 6
 ASKS = 4
 KILLS = 3
