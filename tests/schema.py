@@ -16,10 +16,9 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 _KNOWN = {
     "$defs", "$ref", "$schema", "additionalProperties", "anyOf", "const", "default",
-    "description", "enum", "exclusiveMaximum", "exclusiveMinimum", "format", "items",
-    "maxItems", "maxLength", "maxProperties", "maximum", "minItems", "minLength",
-    "minProperties", "minimum", "pattern", "patternProperties", "properties", "propertyNames",
-    "required", "title", "type",
+    "description", "enum", "exclusiveMaximum", "exclusiveMinimum", "format", "items", "maxItems",
+    "maxLength", "maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum",
+    "pattern", "patternProperties", "properties", "propertyNames", "required", "title", "type",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Where a trial takes place: at the real partner, recorded or not, or in a recording."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -32,9 +32,15 @@ class Stage:
     """A trial's surroundings: the real world, or a recording."""
 
     trial: Trial
+    watch: Watch
     player: Player | None = None
     """Who answers from a recording; None: the partner does."""
     recorder: Recorder | None = None
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """Return what of the last call nobody may see."""
+        return self.watch.secrets
 
     def run(self, request: Request) -> list[Content]:
         """Run the trial; what was exchanged is recorded, however it ends."""
@@ -61,7 +67,7 @@ def stage_of(
             watcher=watch,
             patience_seconds=float("inf"),
         )
-        return Stage(trial=trial, player=player)
+        return Stage(trial=trial, watch=watch, player=player)
     clock = SystemClock()
     client = Client(1)
     recorder = None
@@ -77,7 +83,7 @@ def stage_of(
         watcher=watch,
         patience_seconds=args.patience,
     )
-    return Stage(trial=trial, recorder=recorder)
+    return Stage(trial=trial, watch=watch, recorder=recorder)
 
 
 def _credentials(

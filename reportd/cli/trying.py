@@ -1,9 +1,10 @@
 """``reportctl partner try`` and ``partner accounts``: ask the real partner, without Kafka."""
 
 import argparse
+import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,13 @@ from reportd.errors import (
     InvalidMessageError,
     UnexpectedAnswerError,
 )
+from reportd.model.content import Content
 from reportd.model.request import Request
+from reportd.partners.body import Body
 from reportd.partners.load import load_partner
 from reportd.partners.parse import to_tables
+from reportd.partners.partner import Report
+from reportd.partners.scrubbing import scrubbed_text
 from reportd.partners.verdict import Outcome
 from reportd.sinks.gathering import Rows, first_rows
 from reportd.sinks.paths import PathTemplate
@@ -36,9 +41,10 @@ from reportd.trial.accounts import (
 )
 from reportd.trial.inference import compare, other_delimiter, undeclared
 from reportd.trial.run import RefusedError
-from reportd.trial.sample import Sample, sample
+from reportd.trial.sample import Sample, places_of_records, sample
 
 _ATTRIBUTE = re.compile(r"gives no account\.([A-Za-z_][A-Za-z0-9_]*)")
+BEGINNING_CHARS = 1000
 COMPARED = ("column", "from", "declared", "looks like", "for example", "suggestion")
 
 
@@ -63,6 +69,8 @@ def try_report(args: argparse.Namespace) -> int:
     _show_columns(report.spec.columns, seen)
     if report.spec.format == "csv" and (delimiter := other_delimiter(seen.fields)):
         print(f"The header is one field: csv = {toml_value({'delimiter': delimiter})} divides it.")
+    if not seen.records:
+        _show_beginning(report, bodies, stage)
     try:
         tables = to_tables(
             partner, request, [body for body in bodies if body], stage.trial.clock.wall()
@@ -150,6 +158,17 @@ def _show_columns(columns: Mapping[str, Any], seen: Sample) -> None:
         for line in lines:
             print(f"    {harmless(line)}")
         print()
+
+
+def _show_beginning(report: Report, bodies: Sequence[Content], stage: Stage) -> None:
+    """Show the first answer, where no record was found in it, and where there may be some."""
+    for place in places_of_records(report, bodies):
+        print(f"There are objects at rows = {json.dumps(place)}")
+    for raw in bodies:
+        if raw:
+            text = scrubbed_text(Body(raw, report.spec).text()[:BEGINNING_CHARS], stage.secrets)
+            print(f"The answer begins: {harmless(text)}")
+            return
 
 
 def _show_rows(tables: Mapping[date, Rows], most: int) -> None:

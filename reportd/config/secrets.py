@@ -1,11 +1,12 @@
 """Secrets: files of one folder, read by name; values that never show themselves.
 
 Used wherever a credential is needed, in every process. Reading is done again on every call, so a
-rotated file of the folder is seen at the next reload or refresh. What systemd hands over is read by
-systemd when it starts the service: there, a changed secret needs a restart.
+changed file of the folder is seen at the next one. What systemd hands over is read by systemd when
+it starts the service: a file that changes later counts only if this process may read it itself.
 """
 
 import hmac
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,9 +65,17 @@ class Secret:
         raise TypeError(message)
 
 
+def _changed_since(own: Path, handed: Path) -> bool:
+    """Say whether a file may be read here and was written after a copy of it was handed over."""
+    try:
+        return os.access(own, os.R_OK) and own.stat().st_mtime_ns > handed.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class SecretsFolder:
-    """Where secrets lie: systemd's credentials first, when there are any, then the folder."""
+    """Where secrets lie: systemd's credentials, when there are any, then the folder; the newer."""
 
     folder: Path
     credentials: Path | None = None
@@ -97,11 +106,13 @@ class SecretsFolder:
         return Secret(self._text(name, path, content), name)
 
     def _path(self, name: str) -> Path:
+        own = self.folder / name
         if self.credentials is not None:
             for each in (name, FOLDER_PREFIX + name):
-                if (self.credentials / each).exists():
-                    return self.credentials / each
-        return self.folder / name
+                handed = self.credentials / each
+                if handed.exists():
+                    return own if _changed_since(own, handed) else handed
+        return own
 
     def _unreadable(self, path: Path, error: OSError) -> str:
         if self.credentials is not None and isinstance(error, FileNotFoundError | PermissionError):

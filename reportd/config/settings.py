@@ -347,7 +347,7 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     secrets_folder: FilePath = Field(Path("secrets"), validate_default=True)
     """Each secret is a file of this folder; ``{ secret = "name" }`` reads it. Credentials that
-    systemd hands over (``LoadCredential=``) come first."""
+    systemd hands over (``LoadCredential=``) come first, but for files changed since."""
     partners_folder: FilePath = Field(Path("partners"), validate_default=True)
     """One file a partner, ``<partner>.toml``."""
     schedules_folder: FilePath = Field(Path("schedules"), validate_default=True)

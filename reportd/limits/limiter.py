@@ -4,7 +4,7 @@ Owned by one partition of one worker; made anew when the partition is assigned, 
 starts spent. Not thread-safe: the worker's loop alone uses it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -106,21 +106,21 @@ class Limiter:
                 worst = Blocked(wait, scope)
         return worst
 
-    def take(self, scopes: Iterable[Scope], now: Now) -> Grant:
+    def take(self, scopes: Collection[Scope], now: Now) -> Grant:
         """Charge one call; only after `blocked` returned None for the same ``now``."""
-        meters: list[Meter] = []
-        of_errors: list[Meter] = []
-        for scope in scopes:
-            found = self._meters_of(scope, now)
-            meters += found
-            if scope.per in self._with_errors:
-                rules = self._rules[scope.per]
-                of_errors += [
-                    m for m, rule in zip(found, rules, strict=True) if rule.counts == "errors"
-                ]
+        meters = tuple(meter for scope in scopes for meter in self._meters_of(scope, now))
         for meter in meters:
             meter.take(now.wall if meter.wall else now.mono)
-        return Grant(tuple(meters), now, tuple(of_errors))
+        return Grant(meters, now, self._of_errors(scopes, now) if self._with_errors else ())
+
+    def _of_errors(self, scopes: Collection[Scope], now: Now) -> tuple[Meter, ...]:
+        return tuple(
+            meter
+            for scope in scopes
+            if scope.per in self._with_errors
+            for meter, rule in zip(self._meters_of(scope, now), self._rules[scope.per], strict=True)
+            if rule.counts == "errors"
+        )
 
     def give_back(self, grant: Grant) -> None:
         """Undo a charge whose call was never sent."""

@@ -2,7 +2,9 @@
 
 ``extends = "meta"`` begins with ``catalogue/meta.toml``: tables are merged, so ``columns`` gain;
 anything else (lists too) is replaced; ``false`` takes away what the catalogue says, unless that is
-itself true or false. Rules of a kind that the catalogue's file does not have come first.
+itself true or false. Steps are laid over those of the same name, so that a field can be added to
+what one asks for; a list with a step of another name replaces them all. Rules of a kind that the
+catalogue's file does not have come first.
 
 Reads files, changes nothing; used by `reportd.partners.load` and by the tools.
 """
@@ -66,9 +68,34 @@ def without_removed(
         there = base.get(key)
         if isinstance(value, Mapping) and isinstance(there, Mapping):
             kept_base[key], kept_own[key] = without_removed(there, value)
+        elif key == "steps" and _names(value) and _names(value) <= _names(there):
+            kept_own[key] = [
+                next((_laid(old, new) for new in value if new["name"] == old["name"]), old)
+                for old in base[key]
+            ]
         elif value is False and key in base and not isinstance(there, bool):
             del kept_base[key], kept_own[key]
     return kept_base, kept_own
+
+
+def _names(steps: Any) -> set[str]:
+    """Return the names of a list of steps; none, if it is not one."""
+    named = isinstance(steps, list) and all(
+        isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in steps
+    )
+    return {one["name"] for one in steps} if named else set()
+
+
+def _laid(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    base, own = without_removed(base, own)
+    laid = dict(base)
+    for key, value in own.items():
+        there = laid.get(key)
+        if isinstance(value, Mapping) and isinstance(there, Mapping):
+            laid[key] = _laid(there, value)
+        else:
+            laid[key] = value
+    return laid
 
 
 def _base(path: Path, name: Any, catalogue: Path) -> Path:

@@ -94,7 +94,7 @@ def _let_extend(found: dict[str, Any]) -> None:
     found["anyOf"] = [{"required": ["extends"]}, {"required": needed}]
     report = found["$defs"][ReportSpec.__name__]
     report.pop("required", None)
-    for table in (found, report):
+    for table in (found, report, found["$defs"][StepSpec.__name__]):
         for key, shown in table["properties"].items():
             if isinstance(inner := shown.get("additionalProperties"), dict):
                 shown["additionalProperties"] = {"anyOf": [inner, _TAKEN_AWAY]}

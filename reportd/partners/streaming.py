@@ -139,7 +139,7 @@ class RowArrays:
         return bracket
 
     def _open(self, bracket: bytes, end: int) -> None:
-        begin = max(self._taken, end - 1 - _KEY_MOST_BYTES)
+        begin = max(self._scanned, end - 1 - _KEY_MOST_BYTES)
         before = _KEY.search(self._text[begin : end - 1])
         self._keys.append(None if before is None else str(_parsed(before[1])))
         if len(self._keys) > _DEPTH_MOST:

@@ -22,6 +22,7 @@ from reportd.sinks.convert import decimals, finite, from_text
 from reportd.sinks.schema import Schema, arrow_type
 
 _MISSING = object()
+_JSON: Mapping[type, str] = {dict: "object", list: "list"}
 
 _AT_ONCE: Mapping[str, frozenset[type]] = {
     "string": frozenset({str}),
@@ -92,6 +93,8 @@ def _path(expression: str) -> tuple[Path | None, Any]:
 
 def _plain_path(node: Mapping[str, Any]) -> Path | None:
     kind = node["type"]
+    if kind == "identity":  # what an index at the beginning is of
+        return ()
     if kind in ("field", "index"):
         return (node["value"],)
     if kind not in ("subexpression", "index_expression"):
@@ -117,9 +120,10 @@ def _values(records: Sequence[Any], name: str, spec: ColumnSpec) -> list[Any]:
         except (KeyError, IndexError, TypeError):
             pass  # below, one by one, to see which it was
     found = []
+    wanted = list if path and isinstance(path[0], int) else dict
     for row, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise UnexpectedAnswerError(f"row {row + 1}: not a JSON object")
+        if not isinstance(record, wanted):
+            raise UnexpectedAnswerError(f"row {row + 1}: not a JSON {_JSON[wanted]}")
         value = _walk(record, path) if path is not None else _search(compiled, record, name, row)
         if value is _MISSING and not spec.optional:
             raise UnexpectedAnswerError(f"column {name}, row {row + 1}: missing in the answer")
@@ -139,7 +143,7 @@ def _walk(value: Any, path: Path) -> Any:
     return value
 
 
-def _search(compiled: Any, record: Mapping[str, Any], name: str, row: int) -> Any:
+def _search(compiled: Any, record: Any, name: str, row: int) -> Any:
     try:
         value = compiled.search(record)
     except (JMESPathError, TypeError, ValueError, ArithmeticError, RecursionError) as error:

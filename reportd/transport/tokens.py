@@ -107,11 +107,12 @@ class Tokens:
         fetches it or the server is away, `CredentialRefusedError`, and `ConfigError` for secrets.
         """
         kept, now = self._kept(plan), self._clock.wall()
-        if not kept.state.is_fresh(now, refused):
-            kept.state = self._files.read(kept.identity)
-        if not kept.state.is_fresh(now, refused):
-            kept.state = self._renewed(plan, kept, refused, now)
-        return kept.state.access
+        state = kept.state  # once: another thread may put one here that is not to be used yet
+        if not state.is_fresh(now, refused):
+            state = kept.state = self._files.read(kept.identity)
+        if not state.is_fresh(now, refused):
+            state = kept.state = self._renewed(plan, kept, refused, now)
+        return state.access
 
     def known(self, plan: TokenPlan) -> tuple[str, ...]:
         """Return all that this process would not show of a plan, without asking anybody."""

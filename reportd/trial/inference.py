@@ -208,6 +208,8 @@ def _suggestion(
 ) -> str:
     if not records:
         return ""
+    if not seen.present and spec.optional:
+        return ""
     if not seen.present:
         hint = did_you_mean(spec.from_ or name, found)
         near = f"; {hint}" if hint.startswith("did you") else ""
@@ -285,19 +287,27 @@ def _column_name(source: str) -> str:
     return text if text[:1].isalpha() else f"c_{text}"[:63]
 
 
+def place_within(above: str, key: str) -> str:
+    """Return the JMESPath of a key within a place; ``above``: empty at the top."""
+    part = key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) else f'"{key}"'
+    return f"{above}.{part}" if above else part
+
+
 def fields_of(records: Sequence[Any]) -> dict[str, Seen]:
     """Return the fields of JSON records by their place: inner tables' ones as ``a.b``."""
     values: dict[str, list[Any]] = {}
     for record in records:
         if isinstance(record, Mapping):
             _gather(record, "", values)
+        elif isinstance(record, list):
+            for number, value in enumerate(record):
+                values.setdefault(f"[{number}]", []).append(value)
     return {place: look(place, found) for place, found in values.items()}
 
 
 def _gather(record: Mapping[str, Any], above: str, values: dict[str, list[Any]]) -> None:
     for key, value in record.items():
-        part = key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) else f'"{key}"'
-        place = f"{above}.{part}" if above else part
+        place = place_within(above, key)
         if isinstance(value, Mapping) and value:
             _gather(value, place, values)
         else:

@@ -14,9 +14,12 @@ from reportd.errors import UnexpectedAnswerError
 from reportd.model.content import Content
 from reportd.partners.body import Body
 from reportd.partners.partner import Report
-from reportd.trial.inference import Seen, fields_of, look
+from reportd.partners.picking import Pick, PickError, compile_pick
+from reportd.trial.inference import Seen, fields_of, look, place_within
 
 RECORDS_MOST = 1000
+PLACES_MOST = 5
+DEPTH_MOST = 5
 _TEXT_BYTES = 1024 * 1024
 
 
@@ -44,13 +47,57 @@ def sample(report: Report, bodies: Sequence[Content]) -> Sample:
                 problem = str(error)
                 break
     if report.spec.format != "csv" and report.spec.lists is None:
-        return Sample(fields_of(records), len(records), problem)
+        fields = fields_of(records)
+        return Sample(fields | _picked(report, records, fields), len(records), problem)
     values: dict[str, list[Any]] = {}
     for record in records:
         for name, value in record.items():
             values.setdefault(name, []).append(value)
-    fields = {name: look(name, found) for name, found in values.items()}
-    return Sample(fields, len(records), problem)
+    named = {name: look(name, found) for name, found in values.items()}
+    return Sample(named, len(records), problem)
+
+
+def _picked(report: Report, records: Sequence[Any], fields: Mapping[str, Seen]) -> dict[str, Seen]:
+    """Return what columns see whose ``from`` is more than a place in a record."""
+    found = {}
+    for name, spec in report.spec.columns.items():
+        source = spec.from_ or name
+        if spec.request is None and source not in fields:
+            values = [_value(compile_pick(source), record) for record in records]
+            given = [value for value in values if value is not None]
+            if given:
+                found[source] = look(name, given)
+    return found
+
+
+def _value(pick: Pick, record: Any) -> Any:
+    try:
+        return pick(record)
+    except PickError:
+        return None
+
+
+def places_of_records(report: Report, bodies: Sequence[Content]) -> list[str]:
+    """Return where the first answer holds lists of objects, as ``rows`` says it; longest first.
+
+    For whoever has not found them yet; nothing, where it is no JSON.
+    """
+    body = next((Body(raw, report.spec) for raw in bodies if raw), None)
+    if body is None or report.spec.format != "json":
+        return []
+    try:
+        found = list(_lists_of_objects(body.document(), "", 0))
+    except UnexpectedAnswerError:
+        return []
+    return [place for _, place in sorted(found, key=lambda one: -one[0])[:PLACES_MOST]]
+
+
+def _lists_of_objects(value: Any, place: str, depth: int) -> Iterator[tuple[int, str]]:
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        yield len(value), f"{place}[]" if place else "@"
+    elif isinstance(value, dict) and depth < DEPTH_MOST:
+        for key, inner in value.items():
+            yield from _lists_of_objects(inner, place_within(place, key), depth + 1)
 
 
 def _records(report: Report, body: Body) -> Iterator[Any]:

@@ -619,7 +619,9 @@ class Engine:
         self.in_flight -= 1
         self._in_flight_of[entry.request.partner] -= 1
         partition = self._partition_of(entry)
-        if partition is not None and not entry.strikes:  # suspects are none of the scheduler's
+        if partition is None:  # it was lost meanwhile: a probe that nobody hears of is over, too
+            self._circuits[entry.request.partner].abandoned(entry.request)
+        elif not entry.strikes:  # suspects are none of the scheduler's
             partition.scheduler.call_over(entry)
         return partition
 

@@ -118,8 +118,10 @@ def _listed(asked: Asked) -> Answer:
     # .../admin/v1/rest/v1beta/accountSummaries/list and properties/get
     if asked.path == "/v1beta/accountSummaries":
         named = [{"property": f"properties/{one.account}"} for one in KNOWN]
-        found = [{"propertySummaries": named[:2]}, {"propertySummaries": named[2:]}]
-        return answer_json(200, {"accountSummaries": found})
+        if asked.query.get("pageToken") == "2":
+            return answer_json(200, {"accountSummaries": [{"propertySummaries": named[2:]}]})
+        found = [{"propertySummaries": named[:1]}, {"propertySummaries": named[1:2]}]
+        return answer_json(200, {"accountSummaries": found, "nextPageToken": "2"})
     (one,) = (one for one in KNOWN if asked.path == f"/v1beta/properties/{one.account}")
     return answer_json(
         200,

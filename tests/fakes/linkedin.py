@@ -10,7 +10,7 @@ from tests.fakes.fake import KNOWN, TOKEN, Asked, Fake, RefusedError, answer_jso
 
 MOST_ELEMENTS = 15_000
 MICROS = Decimal(1_000_000)
-_DAY = r"\(year:(\d{4}),month:(\d{1,2}),day:(\d{1,2})\)"
+_DAY = r"\(year:(\d{4}),month:([1-9]\d?),day:([1-9]\d?)\)"
 _RANGE = re.compile(rf"dateRange=\(start:{_DAY},end:{_DAY}\)(?:&|$)")
 _ACCOUNT = re.compile(r"accounts=List\(urn%3Ali%3AsponsoredAccount%3A(\w+)\)(?:&|$)")
 _FIELDS = re.compile(r"fields=([A-Za-z,]+)(?:&|$)")

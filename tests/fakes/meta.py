@@ -79,6 +79,10 @@ class Meta(Fake):
 
     def _poll(self, job: Job, now: float) -> Answer:
         job.polls += 1
+        if job.fate == "too big":
+            found = recorded("meta/report_run_failed.json")
+            found["error_message"] = "Please reduce the amount of data you're asking for"
+            return answer_json(200, found)
         if job.fate == "failed":
             # recorded: meta/report_run_failed.json
             return answer_json(200, recorded("meta/report_run_failed.json"))

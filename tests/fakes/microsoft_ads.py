@@ -209,5 +209,5 @@ def _record(row: Row, account: str) -> dict[str, str]:
         "Ctr": f"{100 * row.clicks / row.impressions:.2f}%",
         "Spend": f"{row.cost_micros / MICROS:f}",
         "Conversions": str(conversions_of(row)),
-        "Revenue": f"{Decimal(row.clicks) / 4:,}",
+        "Revenue": f"{Decimal(row.clicks) / 4}",
     }

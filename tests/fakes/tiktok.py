@@ -82,7 +82,9 @@ def _listed(asked: Asked) -> Answer:
     # business-api.tiktok.com/portal/docs?id=1739432717798401 and id=1739593083610113
     if asked.path == "/open_api/v1.3/bc/asset/get/":
         assert (asked.query["bc_id"], asked.query["asset_type"]) == ("7007", "ADVERTISER")
-        found: list[dict[str, str]] = [{"asset_id": one.account} for one in KNOWN]
+        page = int(asked.query["page"])
+        shown = KNOWN[:2] if page == 1 else KNOWN[2:]
+        found: list[dict[str, str]] = [{"asset_id": one.account} for one in shown]
     else:
         assert asked.path == "/open_api/v1.3/advertiser/info/"
         wanted = orjson.loads(asked.query["advertiser_ids"])
@@ -91,13 +93,15 @@ def _listed(asked: Asked) -> Answer:
                 "advertiser_id": one.account,
                 "name": one.name,
                 "currency": one.currency,
-                "timezone": one.timezone,
+                "timezone": "Etc/GMT-1",
+                "display_timezone": one.timezone,
                 "status": "STATUS_ENABLE",
             }
             for one in KNOWN
             if one.account in wanted
         ]
-    return answer_json(200, {"code": 0, "message": "OK", "data": {"list": found}})
+    data = {"list": found, "page_info": {"total_page": 2}}
+    return answer_json(200, {"code": 0, "message": "OK", "data": data})
 
 
 def _said(code: int, message: str) -> RefusedError:

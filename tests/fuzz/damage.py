@@ -127,10 +127,17 @@ def pack(data: bytes, random: Random, _others: Sequence[bytes]) -> bytes:
 
 
 KINDS: Sequence[Damage] = (flip, flip, put, put, put, drop, repeat, move, cut, splice, pack)
+TO_PACKED: Sequence[Damage] = (flip, flip, flip, drop, move, cut)
+PACKED_SHARE = 0.2
+"""How often an answer is packed behind all else, and then damaged again."""
 
 
 def damaged(data: bytes, random: Random, others: Sequence[bytes]) -> bytes:
-    """Return an answer after one to five accidents."""
+    """Return an answer after one to seven accidents."""
     for _ in range(random.choice((1, 1, 2, 3, 5))):
         data = random.choice(KINDS)(data, random, others)[:1_000_000]
+    if random.random() < PACKED_SHARE:
+        data = pack(data, random, others)
+        for _ in range(random.choice((0, 1, 2))):
+            data = random.choice(TO_PACKED)(data, random, others)
     return data

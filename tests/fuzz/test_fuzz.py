@@ -2,11 +2,19 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from reportd.errors import UnexpectedAnswerError
+from reportd.partners.streaming import RowArrays
 from reportd.sinks.gathering import Shelved
+from reportd.sinks.table import CsvOptions, csv_tables
 from tests.fuzz.trial import BrokenPromiseError, trial
+from tests.unit.sinks.making import a_context, a_schema
+
+MIB = 1024 * 1024
+SCHEMA = a_schema({"a": "string"})
 
 
 def fuzz(*arguments: str, timeout_seconds: int) -> str:
@@ -54,3 +62,45 @@ def test_a_finding_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(BrokenPromiseError, match="other rows in pieces"):
         trials(50)
+
+
+JSON: Mapping[str, Callable[[], bytes]] = {
+    "quotes": lambda: b'"' * (17 * MIB),
+    "text": lambda: b'{"data":[{"a":"' + b"x" * (17 * MIB),
+    "escapes": lambda: b'{"data":["' + b'\\"' * (9 * MIB),
+    "keys": lambda: b"{" + b'"":[],' * (2 * MIB),
+    "record": lambda: b'{"data":[{' + b'"a":[1],' * (3 * MIB),
+    "levels": lambda: b'{"data":[' + b"[[[[[[[[]," * (2 * MIB),
+}
+CSV: Mapping[str, tuple[Callable[[], bytes], int]] = {
+    "lone": (lambda: b'x"y,1\n' * MIB, MIB),
+    "quoted": (lambda: b'"a\nb","c"\n' * MIB, MIB),
+    "open": (lambda: b'"' + b"x,\n" * (6 * MIB), 0),
+    "wide": (lambda: b'"",' * (6 * MIB), 0),
+    "empty": (lambda: b"\n" * (9 * MIB), 0),
+}
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """Yield data as it would come."""
+    return (data[at : at + MIB] for at in range(0, len(data), MIB))
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_megabytes_that_are_made_to_be_slow(name: str) -> None:
+    """Seconds each, as they are cut in time that grows with them; tests have a limit for hangs."""
+    with pytest.raises(UnexpectedAnswerError, match="more than"):
+        list(RowArrays(("data",)).pieces(pieces(JSON[name]())))
+
+
+@pytest.mark.parametrize("name", CSV)
+def test_csv_that_is_made_to_be_slow(name: str) -> None:
+    """The same for rows, quotes and line ends."""
+    make, rows = CSV[name]
+    data = b"a,b\n" + make()
+    try:
+        tables = list(csv_tables(pieces(data), CsvOptions(), SCHEMA, a_context()))
+    except UnexpectedAnswerError:
+        tables = []
+
+    assert sum(table.num_rows for table in tables) == rows

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -12,10 +12,12 @@ from unittest import mock
 from reportd.errors import UnexpectedAnswerError
 from reportd.model.request import Request
 from reportd.partners import streaming, unpacking
+from reportd.partners.extending import catalogue_files
 from reportd.partners.flow import Flow
 from reportd.partners.load import load_partner
 from reportd.partners.parse import to_tables
 from reportd.partners.partner import Partner
+from reportd.partners.steps import Step
 from reportd.partners.verdict import Verdict
 from reportd.sinks import delimited, gathering
 from reportd.sinks.gathering import table_of
@@ -26,6 +28,8 @@ from tests.recorded import CASES
 from tests.unit.partners.making import NOW, request
 
 DATA = Path(__file__).parents[1] / "data"
+SECRET = "hunter2-token"
+STEPS_SHARE = 0.3
 STATUSES = (200, 200, 200, 200, 200, 201, 204, 400, 401, 403, 429, 500, 503)
 
 
@@ -46,9 +50,43 @@ def recorded() -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in files)
 
 
+@cache
+def steps() -> tuple[tuple[Partner, str, Step], ...]:
+    """Return every step of every report of the catalogue."""
+    found = [load_partner(path) for path in catalogue_files().values()]
+    return tuple(
+        (one, name, step)
+        for one in found
+        for name, report in one.reports.items()
+        for step in report.steps
+    )
+
+
 def trial(seed: int) -> Counter[str]:
     """Damage an answer and look what becomes of it; raises whatever should not be raised."""
     random = Random(seed)
+    if random.random() < STEPS_SHARE:
+        return _step_trial(random)
+    return _rows_trial(random)
+
+
+def _step_trial(random: Random) -> Counter[str]:
+    """Judge an answer to a step of the catalogue: create, poll, read, download."""
+    of, report, step = random.choice(steps())
+    body = damaged(random.choice(recorded()), random, recorded())
+    flow = Flow(
+        of,
+        request(partner=of.name, report=report),
+        Auth(secrets=(SECRET,)),
+        {name: "picked" for one in of.reports[report].steps for name in one.picks},
+        {name: "https://x.example/" for one in of.reports[report].steps for name in one.volatile},
+    )
+    cursor = {"step": step.name} if step.name else {}
+    verdict = _bounded(flow.judge(cursor, _answer(body, random), NOW))
+    return Counter({"answers": 1, f"step {verdict.outcome}": 1})
+
+
+def _rows_trial(random: Random) -> Counter[str]:
     name, report, file, first, last = random.choice(CASES)
     original = (DATA / "recorded" / name / file).read_bytes()
     if random.random() < 0.05:
@@ -64,8 +102,9 @@ def trial(seed: int) -> Counter[str]:
     counts = Counter({"answers": 1})
     verdicts, ends = [], []
     for pieces in (False, True):
-        with _in_pieces() if pieces else mock.patch.object(streaming, "LEVELS_MOST", 16):
-            verdicts.append(_judged(partner(name), asked, body, random.choice(STATUSES)))
+        with _in_pieces() if pieces else nullcontext():
+            flow = Flow(partner(name), asked, Auth())
+            verdicts.append(_bounded(flow.judge({}, _answer(body, random), NOW)))
             ends.append(_parsed(partner(name), asked, body))
     for verdict in verdicts:
         counts[f"judged {verdict.outcome}"] += 1
@@ -92,9 +131,12 @@ def _in_pieces() -> Iterator[None]:
         yield
 
 
-def _judged(of: Partner, asked: Request, body: bytes, status: int) -> Verdict:
-    answer = Answer(status=status, headers={}, body=body, seconds=0.1)
-    verdict = Flow(of, asked, Auth()).judge({}, answer, NOW)
+def _answer(body: bytes, random: Random) -> Answer:
+    return Answer(status=random.choice(STATUSES), headers={}, body=body, seconds=0.1)
+
+
+def _bounded(verdict: Verdict) -> Verdict:
+    """Return a verdict that people may read, and a topic may hold."""
     if len(verdict.reason) > 600 or len(verdict.sample) > 8192:
         raise BrokenPromiseError("a reason or sample without bound")
     return verdict

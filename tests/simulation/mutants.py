@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant(
         "given-up-during-an-outage",
         "worker/judge.py",
-        "        if evidence.since(entry.first_failed_at, account):\n            entry.proofs += 1",
+        "        if entry.is_proof:\n            entry.proofs += 1",
         "        if True:\n            entry.proofs = 9",
     ),
     Mutant(

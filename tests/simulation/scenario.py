@@ -86,7 +86,7 @@ def _plans(random: Random) -> list[PartnerPlan]:
         base = replace(
             plans[0],
             most_days=random.choice((1, 2, 400)),
-            making_seconds=random.choice((0.5, 8.0, 60.0)),
+            making_seconds=random.choice((1.0, 60.0)),
         )
         plans.append(making_plan(random.choice(KINDS), base))
     return plans
@@ -146,7 +146,7 @@ def _ask(story: Story, random: Random, plans: list[PartnerPlan]) -> None:
     for plan in plans:
         for run in RUNS[: random.choice((1, 1, 2, 3))]:
             days = random.choice((1, 2, 3))
-            for account in (f"a{n}" for n in range(8)):
+            for account in (f"a{n}" for n in range(4 if plan.kind else 8)):
                 for start in range(0, random.choice((3, 6)), days):
                     first = FIRST_DAY + timedelta(days=start)
                     request = _request(random, plan.name, run, account, first, days)

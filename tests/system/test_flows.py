@@ -18,6 +18,8 @@ from tests.system.conftest import MakeStage
 from tests.system.making_partner import ITEM_PAGES, ITEMS, PAGES, SIGNATURE, MakingPartner, Point
 from tests.system.stage import Stage, Vm, quick_scene, stopped, until
 
+pytestmark = pytest.mark.long
+
 SECRET = "swordfish-of-the-house"
 PARTNER = """\
 hosts = ["127.0.0.1:PORT"]

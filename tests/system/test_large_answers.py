@@ -14,6 +14,8 @@ import pytest
 
 from tests.system.large_answer import BLOCK_ROWS, DAYS, MIB, write
 
+pytestmark = pytest.mark.long
+
 BOUND_BYTES = 300_000_000
 FORMS = ["csv", "csv.gz", "csv.zip", "jsonl", "batches", "data"]
 

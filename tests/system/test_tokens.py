@@ -19,6 +19,8 @@ from reportd.model.request import Request
 from tests.system.conftest import MakeStage
 from tests.system.stage import Stage, quick_scene, stopped, until
 
+pytestmark = pytest.mark.long
+
 APP_SECRET = "app-secret-of-the-house"
 REFRESH = {"north": "refresh-of-north", "south": "refresh-of-south"}
 PARTNER = """\

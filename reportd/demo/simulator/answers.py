@@ -17,11 +17,13 @@ from reportd.demo.truth import FIELDS, Row
 
 _REASONS = {
     200: "OK",
+    202: "Accepted",
     302: "Found",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
+    425: "Too Early",
     429: "Too Many Requests",
     500: "Internal Server Error",
     503: "Service Unavailable",
@@ -44,6 +46,8 @@ class Asked:
     last: date
     page: int
     """From 1 on."""
+    call: str = ""
+    """Of a report that is made first: ``create``, ``poll``, ``rows``, ``file``."""
 
 
 def respond(status: int, body: bytes, content_type: str, *headers: tuple[str, str]) -> bytes:

@@ -96,6 +96,13 @@ class Partner:
     truth: Truth = field(default_factory=Truth)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Headers that every call must have, names in lower case; otherwise 401."""
+    makes: Literal["", "pages", "file"] = ""
+    """A report is made first: POST ``.../create``, then ``.../poll/ID``, then ``.../rows/ID`` by
+    number, or a file by a URL of another host."""
+    making_seconds: float = 0.0
+    """How long that takes."""
+    url_seconds: float = 5.0
+    """How long a file's URL is good."""
     gone_accounts: tuple[str, ...] = ()
     """Accounts that the partner answers with 404."""
     seed: int = 1

@@ -8,6 +8,7 @@ from random import Random
 from reportd.demo.simulator.answers import Answers, Asked, respond_json
 from reportd.demo.simulator.book import SeenCall
 from reportd.demo.simulator.config import FAULTS, Faults, Latency, Partner
+from reportd.demo.simulator.making import FILES_HOST, Making, rows_of
 from reportd.demo.simulator.meters import Gate
 
 
@@ -30,6 +31,7 @@ class Player:
     def __init__(self, partner: Partner, base_url: str, epoch_offset_seconds: float) -> None:
         self.partner = partner
         self.answers = Answers(partner, base_url)
+        self.making = Making(partner, base_url.replace("127.0.0.1", FILES_HOST))
         self.gate = Gate(partner.limits, epoch_offset_seconds)
         self.outage = ""
         """``""``: up; ``error``: 503; ``reset``; ``hang``."""
@@ -65,7 +67,7 @@ class Player:
         if self.outage:
             call.fault = "outage"
             return self._down()
-        if any(headers.get(name) != value for name, value in self.partner.headers.items()):
+        if not self._may_ask(asked, headers):
             call.fault = "auth"
             return Play(respond_json(401, {"error": "who are you?"}))
         scopes = {
@@ -80,7 +82,28 @@ class Player:
             call.fault = "gone"
             return Play(respond_json(404, {"error": "no such account"}))
         call.fault = self._dice(asked)
+        if asked.call:
+            return self._made(call, asked)
         return self._with(call.fault, asked)
+
+    def _may_ask(self, asked: Asked, headers: dict[str, str]) -> bool:
+        """Say whether a call is authorized; whoever asks another host must not be."""
+        if asked.call == "file":
+            return not any(name in headers for name in self.partner.headers)
+        return all(headers.get(name) == value for name, value in self.partner.headers.items())
+
+    def _made(self, call: SeenCall, asked: Asked) -> Play:
+        """Play a call for a report that is made first."""
+        if asked.call == "create" and call.fault in {"", "reset"}:  # the answer alone is lost
+            new = self.making.make(asked, call.at)
+            good = Play(self.making.created(asked, new=new), good=new)
+        elif asked.call == "poll":
+            done = self.making.is_done(asked, call.at)
+            good = Play(self.making.polled(asked, call.at, done=done), good=done)
+        else:
+            return self._with(call.fault, rows_of(asked))
+        played = self._with(call.fault, asked) if call.fault else good
+        return replace(played, delay_seconds=self._delay())
 
     def _dice(self, asked: Asked) -> str:
         """Return this call's fault: decided by the seed, the question and how often it came."""
@@ -98,7 +121,7 @@ class Player:
         """Return the fault, or one that can be told from a good answer."""
         if fault not in {"cut", "truncated"}:
             return fault
-        if not self.answers.can_break(asked):
+        if asked.call in {"create", "poll"} or not self.answers.can_break(rows_of(asked)):
             return "error"
         telling = self.partner.format == "json" or self.partner.gzip != "none"
         return fault if telling else "truncated"

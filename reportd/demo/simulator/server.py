@@ -25,10 +25,17 @@ from reportd.demo.simulator.answers import (
 from reportd.demo.simulator.book import Book, SeenCall, row_of
 from reportd.demo.simulator.config import Faults, Latency, SimulatorConfig
 from reportd.demo.simulator.http import Connection, Question
+from reportd.demo.simulator.making import FILES_HOST, SIGNATURE, asked_of
 from reportd.demo.simulator.players import Play, Player
 from reportd.demo.simulator.usage import limit_usage
 
+_BEFORE = {"poll": 1, "rows": 2, "file": 2}
+"""How many step records there are before the first call of a kind: the book's pages are those."""
 _TYPES = {".json": "application/json", ".csv": "text/csv", ".xml": "text/xml"}
+
+
+class ExpiredError(BadQuestionError):
+    """A URL was good until some time ago."""
 
 
 class SimulatorServer:
@@ -80,17 +87,21 @@ class SimulatorServer:
             at=now,
             wall=now + self._offset,
             partner=player.partner.name,
-            report=report,
+            report=report.partition("/")[0],
             request_id=headers.get("x-request-id", ""),
         )
         try:
             asked = self._understand(report, question)
+        except ExpiredError as error:
+            call.fault = "expired"
+            play = Play(respond_json(403, {"error": str(error)}))
+            call.status = 403
         except (ValueError, KeyError, BadQuestionError) as error:
             call.fault = "question"
             play = Play(respond_json(400, {"error": f"bad question: {error}"}))
             call.status = 400
         else:
-            call.account, call.page = asked.account, asked.page
+            call.account, call.page = asked.account, asked.page + _BEFORE.get(asked.call, 0)
             call.first_day, call.last_day = asked.first.isoformat(), asked.last.isoformat()
             play = player.play(asked, headers, call)
         self._book.arrived(call)
@@ -122,6 +133,10 @@ class SimulatorServer:
             self._book.ended(call, time.monotonic())
 
     def _understand(self, report: str, question: Question) -> Asked:
+        report, _, action = report.partition("/")
+        action, _, name = action.partition("/")
+        if name:
+            return self._made(report, action, name, question)
         asks: dict[str, Any] = question.query
         if question.method == "POST":
             asks = {**asks, **orjson.loads(question.body)}
@@ -135,7 +150,17 @@ class SimulatorServer:
             page = int(asks.get("page") or 1)
         if page < 1:
             raise BadQuestionError("page")
-        return Asked(report, account, first, last, page)
+        return Asked(report, account, first, last, page, action)
+
+    @staticmethod
+    def _made(report: str, action: str, name: str, question: Question) -> Asked:
+        """Understand a call for a report that was made; a URL that is too old is no question."""
+        if action == "file" and (
+            float(question.query["until"]) < time.monotonic()
+            or question.query["signature"] != SIGNATURE
+        ):
+            raise ExpiredError("the URL has expired")
+        return asked_of(report, action, name, int(question.query.get("page") or 1))
 
     # -- recorded answers
 
@@ -241,6 +266,9 @@ async def serve(config: SimulatorConfig) -> None:
     port = listening.getsockname()[1]
     simulator = SimulatorServer(config, port)
     server = await loop.create_server(simulator.connection, sock=listening)
+    files = None
+    if any(one.makes == "file" for one in config.partners):
+        files = await loop.create_server(simulator.connection, FILES_HOST, port)
     done = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), partial(_read_stdin, done))
     sys.stdout.write(f'{{"port":{port},"pid":{os.getpid()}}}\n')
@@ -249,6 +277,8 @@ async def serve(config: SimulatorConfig) -> None:
         await done.wait()
     finally:
         server.close()
+        if files is not None:
+            files.close()
         simulator.close()
 
 

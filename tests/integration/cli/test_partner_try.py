@@ -12,6 +12,7 @@ from reportd.demo.scene import Scene, demo_scene
 from reportd.demo.simulator.config import Faults
 from reportd.demo.simulator.process import Simulator
 from reportd.demo.workplace import Workplace
+from tests.integration.transport.serving import Exchange, Server
 
 SECRETS = (b"token-of-north", b"key-of-the-app", b"swordfish", b"cmVwb3J0czpzd29yZGZpc2g=")
 DAYS = "2026-11-18..2026-11-20"
@@ -97,6 +98,89 @@ def test_nobody_there(running: Running, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def _timeless(text: str) -> str:
-    """Return what was shown without how long it took, and without waits for limits."""
+    """Return what was shown without times, waits for limits, and sizes (secrets were longer)."""
     lines = [line for line in text.splitlines() if not line.startswith("     waits")]
-    return re.sub(r"in \d+\.\d\d s", "in time", "\n".join(lines))
+    return re.sub(r"in \d+\.\d\d s, [\d,]+ bytes", "in time", "\n".join(lines))
+
+
+FLOW = """
+hosts = ["{api}"]
+allow_private = true
+[auth.oauth2]
+grant = "client_credentials"
+token_url = "http://{api}/token"
+client_id = "app-7"
+client_secret = {{ secret = "app" }}
+
+[reports.ads]
+rows = "rows"
+columns = {{ clicks = "int64" }}
+[[reports.ads.steps]]
+name = "create"
+post = "http://{api}/reports"
+json = {{ account = "{{{{ account.id }}}}" }}
+pick = {{ report = "id" }}
+[[reports.ads.steps]]
+name = "poll"
+get = "http://{api}/reports/{{{{ picked.report }}}}"
+pick = {{ url = "url" }}
+poll = {{ first_seconds = 0.05, jitter = 0, done = "state == 'DONE'" }}
+[[reports.ads.steps]]
+name = "download"
+get = "{{{{ picked.url }}}}"
+hosts = ["{files}"]
+"""
+
+
+class Making:
+    """A token server, a partner that makes reports, and where they lie, at a port of its own."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.polls = 0
+        self.files = ""
+
+    def serve(self, exchange: Exchange) -> None:
+        self.calls.append(f"{exchange.method} {exchange.target}")
+        if exchange.target == "/token":
+            exchange.reply(b'{"access_token": "t0ken-0f-the-app", "expires_in": 3600}')
+        elif exchange.target.startswith("/x?"):
+            assert "authorization" not in exchange.headers
+            exchange.reply(b'{"rows": [{"clicks": 3}]}')
+        elif exchange.headers.get("authorization") != "Bearer t0ken-0f-the-app":
+            exchange.reply(b"{}", 401)
+        elif exchange.method == "POST":
+            exchange.reply(b'{"id": "r1"}')
+        else:
+            self.polls += 1
+            done = f'{{"state": "DONE", "url": "http://{self.files}/x?q=0paque-k3y"}}'
+            exchange.reply(done.encode() if self.polls > 1 else b'{"state": "RUNNING"}')
+
+
+def test_a_flow_with_fetched_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Token, create, polls, download elsewhere: shown, recorded and replayed without a secret."""
+    making = Making()
+    file, folder = tmp_path / "making.toml", tmp_path / "recording"
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/app").write_text("5ecret-of-the-app")
+    trying = ["partner", "try", str(file), "--config", str(tmp_path / "nothing.toml")]
+    with Server(making.serve) as api, Server(making.serve) as files:
+        making.files = files.host
+        file.write_text(FLOW.format(api=api.host, files=files.host))
+        options = ["--account", "17", "--secrets", str(tmp_path / "secrets")]
+
+        assert 0 == reportctl.main([*trying, *options, "--record", str(folder)])
+
+    live = capsys.readouterr().out
+    assert [
+        "POST /token", "POST /reports", "GET /reports/r1", "GET /reports/r1", "GET /x?q=0paque-k3y",
+    ] == making.calls  # fmt: skip
+    assert f"  4  GET http://{files.host}/x?q=[secret]  (step download)" in live
+    assert "picked report = r1" in live
+    kept = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    for secret in (b"5ecret-of-the-app", b"t0ken-0f-the-app", b"0paque-k3y"):
+        assert secret not in kept + live.encode()
+
+    assert 0 == reportctl.main([*trying, "--replay", str(folder)])
+
+    assert _timeless(live) == _timeless(capsys.readouterr().out)

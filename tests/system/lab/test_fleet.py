@@ -35,7 +35,7 @@ from tests.system.lab.lab import Lab, Packages, build_packages
 from tests.system.lab.parts import java_folders, java_package, repacked
 from tests.system.stage import make_stage, until
 
-pytestmark = pytest.mark.life
+pytestmark = pytest.mark.long
 
 PREVIOUS = "0.0.9"
 PART = PARTITIONS // len(VMS)
@@ -258,7 +258,8 @@ def test_same_timer_on_two_vms(
     parts.mkdir()
     java = java_package(parts)
     folders = {OUTPUT: stage.place.output, "/parts": parts, **java_folders()}
-    labs = [make_lab(name, folders=folders) for name in VMS[:2]]
+    # Not the names of the file's own labs, which are up
+    labs = [make_lab(f"timer-{name}", folders=folders) for name in VMS[:2]]
     with ThreadPoolExecutor(len(labs)) as hands:
         list(hands.map(lambda lab: lab.install(java, packages.reportd, packages.enqueue), labs))
     for lab, name in zip(labs, VMS, strict=False):

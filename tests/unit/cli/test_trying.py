@@ -176,6 +176,22 @@ def test_what_does_not_fit_is_1(folder: Path, capsys: pytest.CaptureFixture[str]
     assert 'looks like string: cost = "string"' in said
 
 
+def test_rows_that_are_not_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever has not found the rows yet is shown where there are some, and the answer."""
+    text = PARTNER.replace('next = { cursor = "next", query = "after" }\n', "")
+    (folder / "acme.toml").write_text(text)
+    document = {"meta": {"x": [1]}, "result": {"list-1": [{"a": 1}, {"a": 2}]}, "few": [{"b": 1}]}
+    record(folder, (URL, answer(document)))
+
+    assert 1 == run(folder, "try")
+
+    said = capsys.readouterr().out
+    assert 'There are objects at rows = "result.\\"list-1\\"[]"' in said
+    assert 'There are objects at rows = "few[]"' in said
+    assert 'The answer begins: {"meta":' in said
+    assert "The answers do not fit: rows: nothing at 'data[]', wanted a list" in said
+
+
 @pytest.mark.parametrize(
     ("outcome", "status", "wanted"),
     [

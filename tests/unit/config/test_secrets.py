@@ -1,6 +1,7 @@
 """Secrets are files of a folder, and show themselves to nobody."""
 
 import copy
+import os
 import pickle
 from pathlib import Path
 
@@ -104,8 +105,8 @@ def test_systemds_credentials_come_first(folder: Path, tmp_path: Path) -> None:
     """LoadCredential= wins over the folder, which still has the others."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
-    (credentials / "both").write_text("from systemd")
     (folder / "both").write_text("from the folder")
+    (credentials / "both").write_text("from systemd")
     (folder / "other").write_text("other")
     secrets = SecretsFolder.of(folder, {"CREDENTIALS_DIRECTORY": str(credentials)})
 
@@ -118,14 +119,31 @@ def test_systemds_folder_form(folder: Path, tmp_path: Path) -> None:
     """LoadCredential=secrets:FOLDER puts the folder's name before each file's; ours have none."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
+    (folder / "key").write_text("from the folder")
     (credentials / "secrets_key").write_text("from the folder form")
     (credentials / "secrets_own").write_text("from the folder form")
     (credentials / "own").write_text("by its own name")
-    (folder / "key").write_text("from the folder")
     secrets = SecretsFolder.of(folder, {"CREDENTIALS_DIRECTORY": str(credentials)})
 
     assert secrets.read("key").reveal() == "from the folder form"
     assert secrets.read("own").reveal() == "by its own name"
+
+
+def test_a_file_that_changed_after_the_start_counts(folder: Path, tmp_path: Path) -> None:
+    """Where reportd may read the folder, a changed secret takes no restart."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "secrets_key").write_text("of the start")
+    (folder / "key").write_text("changed")
+    secrets = SecretsFolder.of(folder, {"CREDENTIALS_DIRECTORY": str(credentials)})
+    handed = (credentials / "secrets_key").stat().st_mtime_ns
+
+    found = []
+    for later in (-1_000_000_000, 1_000_000_000):
+        os.utime(folder / "key", ns=(handed + later, handed + later))
+        found.append(secrets.read("key").reveal())
+
+    assert found == ["of the start", "changed"]
 
 
 def test_what_systemd_did_not_hand_over(folder: Path, tmp_path: Path) -> None:

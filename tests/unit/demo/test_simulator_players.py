@@ -11,6 +11,7 @@ import pytest
 from reportd.demo.simulator.answers import Answers, Asked, BadQuestionError, page_of
 from reportd.demo.simulator.book import SeenCall
 from reportd.demo.simulator.config import Faults, Limit, Partner
+from reportd.demo.simulator.making import asked_of
 from reportd.demo.simulator.players import Play, Player
 from reportd.demo.truth import FIELDS, Truth
 
@@ -160,3 +161,44 @@ def test_an_outage_answers_everyone_and_charges_nothing() -> None:
     assert [one_play(player, asked())[1].status for _ in range(3)] == [503, 503, 503]
     player.outage = ""
     assert one_play(player, asked())[1].status == 200
+
+
+def called(player: Player, call: str, now: float, **headers: str) -> tuple[int, dict[str, str]]:
+    """Return status and document of a call for a report that is made first."""
+    seen = SeenCall(number=0, at=now, wall=now, page=1)
+    ask = Asked("campaigns", "7", FIRST, LAST, 1, call)
+    status, _, body = split(player.play(ask, headers, seen).answer)
+    return status, orjson.loads(body)
+
+
+def test_a_report_is_made_once_and_takes_its_time() -> None:
+    """The second create is told of the first; a poll says "working" until it is done."""
+    player = Player(Partner(name="acme", makes="file", making_seconds=5.0), BASE, 0.0)
+    status, made = called(player, "create", 100.0)
+    assert status == 202
+    assert called(player, "create", 101.0) == (425, {"error": f"duplicate of <{made['id']}>"})
+    assert called(player, "poll", 104.0) == (200, {"state": "working"})
+
+    status, done = called(player, "poll", 105.0)
+    assert done["state"] == "done"
+    assert done["url"].startswith(f"http://127.0.0.2:1/acme/campaigns/file/{made['id']}?until=110")
+    assert asked_of("campaigns", "file", made["id"], 1).first == FIRST
+
+
+def test_a_lost_answer_to_a_create_leaves_the_report() -> None:
+    """As at real partners: whoever asks again finds it running."""
+    player = Player(Partner(name="acme", makes="pages", faults=Faults(reset=1.0)), BASE, 0.0)
+    ask = Asked("campaigns", "7", FIRST, LAST, 1, "create")
+    assert one_play(player, ask)[0].end == "reset"
+    player.change(faults=Faults())
+
+    assert called(player, "create", 101.0)[0] == 425
+
+
+def test_the_files_host_wants_no_credential() -> None:
+    """A presigned URL that comes with one is refused, and seen."""
+    player = Player(Partner(name="acme", makes="file", headers={"x-key": "k"}), BASE, 0.0)
+
+    assert called(player, "file", 100.0)[0] == 200
+    assert called(player, "file", 100.0, **{"x-key": "k"})[0] == 401
+    assert called(player, "poll", 100.0)[0] == 401

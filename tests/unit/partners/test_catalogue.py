@@ -1,6 +1,7 @@
 """The catalogue's files: complete, and each rule and number with its documentation's address."""
 
 import re
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from functools import lru_cache
@@ -94,6 +95,27 @@ def test_every_partner_is_complete(name: str) -> None:
     assert {re.sub("^sp_", "", report) for report in spec.reports} >= {"campaigns", "ads"}
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("ga4", r"analytics\w+\.googleapis\.com/(\w+)/"),
+        ("google_ads", r"googleads\.googleapis\.com/(\w+)/"),
+        ("linkedin", r'LinkedIn-Version = "(\w+)"'),
+        ("meta", r"graph\.facebook\.com/([\w.]+)/"),
+        ("microsoft_ads", r"\.bingads\.microsoft\.com/\w+/(\w+)/"),
+        ("pinterest", r"api\.pinterest\.com/(\w+)/ad"),
+        ("tiktok", r"/open_api/([\w.]+)/"),
+    ],
+)
+def test_one_version_is_spoken(name: str, place: str) -> None:
+    """An upgrade that forgets an address shows."""
+    lines = [line for line in text(name).splitlines() if not line.startswith("#")]
+    spoken = re.findall(place, "\n".join(lines))
+
+    assert set(spoken) == {partner(name).spec.api_version}
+    assert len(spoken) >= 3
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_report_has_typed_columns(name: str) -> None:
     """Each has its day, the account, the currency, and money as decimals."""
@@ -143,3 +165,22 @@ def test_what_is_not_verified_exists(name: str) -> None:
         assert at(document, path)
         assert f"``{path}``" in page
         assert " ".join(why.split()) in " ".join(page.split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_examples_of_its_page_load(name: str, tmp_path: Path) -> None:
+    """As it is, and with a field more, which is asked for and becomes a column."""
+    page = (ROOT / "docs" / "partners" / f"{name}.rst").read_text(encoding="utf-8")
+    blocks = re.findall(r"\.\. code-block:: toml\n\n((?:    .*\n|\n)+)", page)
+    plain, more = (textwrap.dedent(block) for block in blocks)
+    file = tmp_path / "mine.toml"
+
+    file.write_text(plain)
+    assert load_partner(file).spec.reports == partner(name).spec.reports
+    file.write_text(more)
+    found = load_partner(file).spec
+    kinds = {report: set(spec.columns) for report, spec in partner(name).spec.reports.items()}
+    added = {report: set(spec.columns) - kinds[report] for report, spec in found.reports.items()}
+    assert sum(map(len, added.values())) == 1
+    steps = [len(report.steps) for report in found.reports.values()]
+    assert steps == [len(report.steps) for report in partner(name).spec.reports.values()]

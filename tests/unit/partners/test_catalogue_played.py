@@ -376,6 +376,18 @@ def test_meta_s_too_big_a_run() -> None:
     ]
 
 
+def test_meta_s_run_that_was_too_big() -> None:
+    """It fails, and says that it was too much: the days are halved, nothing is an attempt."""
+    fake = Meta()
+    fake.jobs.fates = ["too big"]
+    run = Drive(fake)
+
+    assert check(run, "ads", "1001") > 0
+    assert [verdict.outcome for verdict in run.verdicts].count(Outcome.TOO_BIG) == 1
+    assert len(fake.jobs.all) == 3
+    assert run.attempts == 0
+
+
 def test_meta_says_completed_before_it_is() -> None:
     """Only at 100 per cent is it done; a run that never is, is made again."""
     fake = Meta()
@@ -456,3 +468,8 @@ def test_microsoft_s_success_without_a_url() -> None:
 
     assert check(run, "ads", "1001") == 0
     assert run.fake.count("blob.core") == 0
+
+
+def test_linkedin_s_days_have_no_leading_zero() -> None:
+    """Its numbers are numbers: the first days of a month too."""
+    assert check(Drive(LinkedIn()), "campaigns", "1001", "2026-02-01", "2026-02-09") > 0

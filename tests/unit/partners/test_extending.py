@@ -79,6 +79,62 @@ def test_false_takes_away(folder: Path) -> None:
     assert not spec.reports["stats"].columns["spend"].optional
 
 
+STEPS = """
+[reports.made]
+rows = "data"
+columns = { clicks = "int64" }
+[[reports.made.steps]]
+name = "create"
+post = "https://api.acme.com/reports"
+form = { level = "ad", fields = "clicks" }
+pick = { report = "id" }
+[[reports.made.steps]]
+name = "read"
+get = "https://api.acme.com/reports/{{ picked.report }}"
+"""
+
+
+def test_a_field_is_added_to_what_a_step_asks_for(folder: Path) -> None:
+    """A step of a known name is laid over the catalogue's; the others stay, in their order."""
+    with (folder / "catalogue/acme.toml").open("a") as file:
+        file.write(STEPS)
+    path = merged(
+        folder,
+        """
+        [[reports.made.steps]]
+        name = "create"
+        form = { fields = "clicks,views", level = false }
+        [reports.made.columns]
+        views = "int64"
+        """,
+    )
+
+    report = load_partner(path, folder / "catalogue").reports["made"].spec
+
+    assert ["create", "read"] == [step.name for step in report.steps]
+    assert {"fields": "clicks,views"} == report.steps[0].form
+    assert {"report": "id"} == report.steps[0].pick
+    assert ["clicks", "views"] == list(report.columns)
+
+
+def test_other_steps_replace_all(folder: Path) -> None:
+    """A flow of one's own has steps of its own."""
+    with (folder / "catalogue/acme.toml").open("a") as file:
+        file.write(STEPS)
+    path = merged(
+        folder,
+        """
+        [[reports.made.steps]]
+        name = "all"
+        get = "https://api.acme.com/all"
+        """,
+    )
+
+    report = load_partner(path, folder / "catalogue").reports["made"].spec
+
+    assert ["all"] == [step.name for step in report.steps]
+
+
 def test_false_where_nothing_is_stays() -> None:
     """A ``false`` that takes nothing away is a value, right or wrong."""
     assert ({"a": 1}, {"b": False}) == without_removed({"a": 1}, {"b": False})

@@ -102,7 +102,8 @@ def test_files_that_load_fit_the_schema(path: Path) -> None:
         ("extends = 'meta'\n", []),
         (
             "extends = 'meta'\nlimits = false\n[reports.ads]\nget = false\n"
-            "query = { level = false }\ncolumns = { a = false, b = 'string' }\n",
+            "query = { level = false }\ncolumns = { a = false, b = 'string' }\n"
+            "[[reports.ads.steps]]\nname = 'create'\nform = { level = false }\n",
             [],
         ),
         ("hosts = ['a.com']\n", [".extends: missing"]),

@@ -105,6 +105,7 @@ def test_the_first_rows_are_shown() -> None:
     with little_memory():
         gathered = Gathering("day", DAYS)
         gathered.add(rows(0, 0, 0))
+        gathered.add(rows())
         shelved = gathered.by_day()
 
     assert isinstance(shelved[DAYS[0]], Shelved)

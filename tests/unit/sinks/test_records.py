@@ -307,3 +307,21 @@ def test_what_json_held_is_what_the_column_holds(numbers: list[float]) -> None:
 
     assert one_column("float64", read) == expected
     assert one_column("float64", [repr(number) for number in read]) == expected
+
+
+def test_records_that_are_lists() -> None:
+    """Without names anywhere, ``[0]`` is a column."""
+    schema = a_schema(
+        {
+            "clicks": {"type": "int64", "from": "[1]"},
+            "inner": {"type": "string", "from": "[0][0].x", "optional": True},
+        }
+    )
+
+    found = from_records([[[{"x": "a"}], 5], ["b", 6]], schema, a_context()).to_pylist()
+
+    assert found == [{"clicks": 5, "inner": "a"}, {"clicks": 6, "inner": None}]
+    with pytest.raises(UnexpectedAnswerError, match="column clicks, row 1: missing in the answer"):
+        from_records([[1]], schema, a_context())
+    with pytest.raises(UnexpectedAnswerError, match="row 1: not a JSON list"):
+        from_records([{}], schema, a_context())

@@ -5,6 +5,7 @@ import pytest
 from reportd.config.secrets import Secret
 from reportd.errors import ConfigError
 from reportd.transport.credentials import READ_AGAIN_SECONDS, AuthPlan, Credentials
+from tests.unit.transport.token_server import HandClock
 
 
 class Folder:
@@ -64,25 +65,9 @@ def test_read_once_until_refreshed() -> None:
     assert folder.reads == 3
 
 
-class Hand:
-    """A clock that somebody sets."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def wall(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def boottime(self) -> float:
-        return self.now
-
-
 def test_a_changed_file_is_seen_soon() -> None:
     """A new secret needs no restart and no 401: files are read again after some seconds."""
-    folder, clock = Folder(acme="old"), Hand()
+    folder, clock = Folder(acme="old"), HandClock()
     credentials = Credentials(folder, clock=clock)
     plan = AuthPlan(bearer="acme")
     credentials.auth(plan)

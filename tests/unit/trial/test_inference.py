@@ -56,6 +56,7 @@ def spec(**options: Any) -> ColumnSpec:
         (spec(type="int64"), [{"cost": 1}, {}], "absent in 1 of 2: optional = true"),
         (spec(type="int64", optional=True), [{"cost": 1}, {}], ""),
         (spec(type="int64"), [{"costs": 1}], "no record has it; did you mean 'costs'?"),
+        (spec(type="int64", optional=True), [{"other": 1}], ""),
         (spec(type="float64"), [{"cost": 1.5}], "money: a decimal loses no cent"),
         (spec(type="int64"), [{"cost": "n/a"}], 'looks like string: cost = "string"'),
         (spec(type="string"), [{"cost": True}], "all are bool"),

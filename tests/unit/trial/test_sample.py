@@ -2,8 +2,9 @@
 
 import pytest
 
+from reportd.trial.inference import compare
 from reportd.trial.sample import sample
-from tests.unit.partners.making import partner
+from tests.unit.partners.making import REPORT, partner
 
 CSV = """
 [reports.stats]
@@ -23,6 +24,42 @@ def test_json() -> None:
     assert 2 == found.records
     assert {"a": ("int64", 2), "b.c": ("string", 1)} == {
         place: (seen.kind, seen.count) for place, seen in found.fields.items()
+    }
+
+
+def test_what_a_column_picks() -> None:
+    """A ``from`` that is more than a place is seen as what it comes to."""
+    columns = """
+[reports.stats.columns]
+on = { from = "state == 'ON'", type = "bool" }
+zone = { from = "'UTC'", type = "string" }
+sales = { from = "actions[?kind=='sale'].value | [0]", type = "int64", optional = true }
+none = "string"
+"""
+    report = partner(
+        base=REPORT.replace('day_column = "date"\n', "").replace(
+            'columns = { date = "date", clicks = "int64" }\n', columns
+        )
+    ).reports["stats"]
+    records = b"""{"data": [{"state": "ON", "actions": [{"kind": "sale", "value": 3}]},
+        {"state": "OFF", "actions": []}]}"""
+
+    found = sample(report, [records])
+
+    seen = {one.name: one for one in compare(report.spec.columns, found.fields, found.records)}
+    kinds = {name: one.seen.kind for name, one in seen.items() if one.seen}
+    assert {"on": "bool", "zone": "string", "sales": "int64", "none": ""} == kinds
+    assert ["none"] == [name for name, one in seen.items() if one.suggestion]
+
+
+def test_records_that_are_lists() -> None:
+    """Fields without names are called by their number."""
+    report = partner(base=REPORT.replace("data[]", "data")).reports["stats"]
+
+    found = sample(report, [b'{"data": [["2026-11-01", 3]]}'])
+
+    assert {"[0]": "date", "[1]": "int64"} == {
+        place: seen.kind for place, seen in found.fields.items()
     }
 
 

@@ -11,6 +11,7 @@ from reportd.worker.actions import (
     WriteEnd,
     WriteStep,
 )
+from reportd.worker.circuits import LONE_FAILURES
 from reportd.worker.partition import Looked
 from tests.unit.worker.hands import FILE, OK, Hands
 from tests.unit.worker.making import BACKFILL, REQUESTS, WALL, at, message, request
@@ -398,3 +399,22 @@ def test_a_look_at_what_stands_there_resumes_after_the_output_was_away() -> None
     hands.go()
 
     assert hands.asked() == ["a"]
+
+
+def test_a_probe_of_a_lost_partition_is_over() -> None:
+    """Its answer says nothing any more; the outage goes on being probed, not for ever held."""
+    hands = Hands()
+    hands.own()
+    circuit = hands.partition().circuits.outage
+    for number in range(LONE_FAILURES):
+        circuit.failed("a", "HTTP 503", float(number) / 100)
+    hands.put(request())
+    hands.go(3.0)
+    (probe,) = hands.calls
+    hands.engine.drop([("acme", 0)])
+    hands.answer(probe)
+
+    hands.own()
+    hands.put(request("b"))
+    hands.go(3.0)
+    assert hands.asked() == ["b"]
