@@ -14,7 +14,7 @@ from reportd.errors import ConfigError
 from reportd.model.content import Content
 from reportd.model.request import Request
 from reportd.partners.partner import Partner
-from reportd.partners.recording import Player, Recorder, new_recording
+from reportd.partners.recording import Player, Recorder, Send, new_recording
 from reportd.partners.redaction import redacted_reason
 from reportd.sinks.store import Notes
 from reportd.transport.assertion import signed
@@ -77,7 +77,7 @@ def stage_of(
     trial = Trial(
         partner=partner,
         send=recorder.send if recorder is not None else client.send,
-        credentials=_credentials(args, partner, place, client, clock),
+        credentials=_credentials(args, partner, place, watch.asking_for_tokens(client.send), clock),
         clock=clock,
         pause=pause,
         watcher=watch,
@@ -87,7 +87,7 @@ def stage_of(
 
 
 def _credentials(
-    args: argparse.Namespace, partner: Partner, place: Place, client: Client, clock: Clock
+    args: argparse.Namespace, partner: Partner, place: Place, send: Send, clock: Clock
 ) -> Credentials:
     """Return what reads secrets and fetches tokens; those that rotate are kept at the output."""
     read = _reader(args, place)
@@ -95,7 +95,7 @@ def _credentials(
     rotates = oauth2 is not None and oauth2.grant == "refresh_token" and oauth2.rotates
     tokens = Tokens(
         read=read,
-        send=client.send,
+        send=send,
         sign=signed,
         files=TokenMemory(),
         clock=clock,

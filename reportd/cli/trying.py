@@ -15,6 +15,7 @@ from reportd.cli.showing import harmless, show_json, show_table
 from reportd.cli.stage import Stage, stage_of
 from reportd.config.days import FixedDays
 from reportd.config.load import load
+from reportd.config.toml import toml_value
 from reportd.errors import (
     EXIT_UNAVAILABLE,
     ConfigError,
@@ -38,7 +39,7 @@ from reportd.trial.accounts import (
     asking_for_accounts,
     without_account,
 )
-from reportd.trial.inference import compare, undeclared
+from reportd.trial.inference import compare, other_delimiter, undeclared
 from reportd.trial.run import RefusedError
 from reportd.trial.sample import Sample, places_of_records, sample
 
@@ -68,6 +69,8 @@ def try_report(args: argparse.Namespace) -> int:
     _show_columns(report.spec.columns, seen)
     if not seen.records:
         _show_beginning(report, bodies, stage)
+    if report.spec.format == "csv" and (delimiter := other_delimiter(seen.fields)):
+        print(f"The header is one field: csv = {toml_value({'delimiter': delimiter})} divides it.")
     try:
         tables = to_tables(
             partner, request, [body for body in bodies if body], stage.trial.clock.wall()

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from reportd.cli.showing import duration, harmless
 from reportd.model.content import Content
+from reportd.partners.recording import Send
 from reportd.partners.redaction import HIDDEN
 from reportd.partners.scrubbing import scrubbed, scrubbed_headers, scrubbed_text
 from reportd.partners.verdict import Outcome, Verdict
@@ -18,6 +19,8 @@ from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 BODY_CHARS = 2000
 PICK_CHARS = 200
 POLL_CHARS = 300
+POLLED_SINCE = "since"
+"""Of a cursor: the second from which polls are counted, and no place."""
 
 
 class Watch:
@@ -45,6 +48,18 @@ class Watch:
         if call.body is not None:
             self._say(f"     {_text(scrubbed(call.body, secrets))}")
 
+    def asking_for_tokens(self, send: Send) -> Send:
+        """Return a ``send`` whose calls are shown without what they carry: all of it is secret."""
+
+        def sent(call: Call) -> Answer | Failure:
+            outcome = send(call)
+            came = outcome.status if isinstance(outcome, Answer) else f"no answer: {outcome.kind}"
+            url = call.url.partition("?")[0]
+            self._say(f"     token: {call.method} {url} -> {came} in {outcome.seconds:.2f} s")
+            return outcome
+
+        return sent
+
     def judged(self, outcome: Answer | Failure, verdict: Verdict, fitting: Collection[str]) -> None:
         """Print an answer, the rules that fit it, and the verdict."""
         if verdict.unsent or _unsent(outcome):
@@ -70,7 +85,10 @@ class Watch:
         for name in verdict.volatile:
             self._say(f"     picked {name}: a URL, used at once and kept nowhere")
         if verdict.outcome is Outcome.OK and verdict.next_cursor is not None:
-            at = ", ".join(f"{key} = {value}" for key, value in verdict.next_cursor.items())
+            place = {
+                key: value for key, value in verdict.next_cursor.items() if key != POLLED_SINCE
+            }
+            at = ", ".join(f"{key} = {value}" for key, value in place.items())
             self._say(f"     goes on at {_shown(at, self.secrets)}")
 
     def waiting(self, seconds: float, why: str) -> None:

@@ -14,6 +14,7 @@ from reportd.config.problems import did_you_mean
 from reportd.config.toml import toml_key, toml_value
 from reportd.sinks.columns import UNSET_MARKERS, ColumnSpec
 
+DELIMITERS = ",;\t|"
 EXAMPLE_CHARS = 40
 UNDECLARED_MOST = 100
 _MICROS_LEAST = 10_000
@@ -264,6 +265,15 @@ def undeclared(columns: Mapping[str, ColumnSpec], found: Mapping[str, Seen]) -> 
         if count > UNDECLARED_MOST:
             return
         yield seen.declaration(_column_name(source), source)
+
+
+def other_delimiter(found: Mapping[str, Seen]) -> str:
+    """Return what seems to stand between a CSV's values, where its header is but one field."""
+    if len(found) != 1:
+        return ""
+    header = next(iter(found))
+    most = max(DELIMITERS, key=header.count)
+    return most if most in header else ""
 
 
 def _within(declared: str, source: str) -> bool:

@@ -287,6 +287,65 @@ def test_a_token_that_rotates_is_not_lost(folder: Path, capsys: pytest.CaptureFi
     assert f"{nowhere}: there is no such file" in said
 
 
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        (b"date;clicks", 'csv = { delimiter = ";" }'),
+        (b"date\tclicks", 'csv = { delimiter = "\\t" }'),
+        (b"date,clicks", ""),
+        (b"date", ""),
+    ],
+)
+def test_another_delimiter_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], header: bytes, wanted: str
+) -> None:
+    """No column is found in a header that is not divided: what divides it can be pasted."""
+    text = PARTNER.replace('rows = "data[]"', 'format = "csv"', 1)
+    text = text.replace('next = { cursor = "next", query = "after" }\n', "")
+    (folder / "acme.toml").write_text(text)
+    record(folder, (URL, answer(header + b"\n" + header + b"\n")))
+
+    run(folder, "try")
+
+    said = capsys.readouterr().out
+    assert ("The header is one field" in said) == bool(wanted)
+    assert wanted in said
+
+
+class Asked:
+    """In the place of the HTTP client: a token server, and a partner."""
+
+    def __init__(self, _connections: int) -> None:
+        pass
+
+    def send(self, call: Call) -> Answer | Failure:
+        if call.url.startswith("https://auth.acme.com/"):
+            return answer({"access_token": "hunter2-access", "expires_in": 900})
+        return answer(PAGE_2)
+
+
+def test_the_token_is_fetched_where_one_sees_it(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where and how it went, and nothing that was sent or came."""
+    oauth2 = (
+        'auth.oauth2 = { grant = "client_credentials", client_id = "hunter2-app",'
+        ' client_secret = { secret = "app" }, token_url = "https://auth.acme.com/token" }'
+    )
+    (folder / "acme.toml").write_text(PARTNER.replace(PARTNER.splitlines()[2], oauth2))
+    (folder / "secrets").mkdir()
+    (folder / "secrets/app").write_text("hunter2-secret")
+    monkeypatch.setattr("reportd.cli.stage.Client", Asked)
+    options = ("--account", "1", "--secrets", str(folder / "secrets"), "--config", "/nothing.toml")
+
+    reportctl.main(["partner", "try", str(folder / "acme.toml"), *options])
+
+    said = capsys.readouterr().out
+    assert "     token: POST https://auth.acme.com/token -> 200 in " in said
+    assert "  1  GET https://api.acme.com/v2/1/stats" in said
+    assert "hunter2" not in said
+
+
 def test_accounts_as_a_table_for_schedules(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
