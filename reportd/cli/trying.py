@@ -67,10 +67,10 @@ def try_report(args: argparse.Namespace) -> int:
     report = partner.reports[request.report]
     seen = sample(report, bodies)
     _show_columns(report.spec.columns, seen)
-    if report.spec.format == "csv" and (delimiter := other_delimiter(seen.fields)):
-        print(f"The header is one field: csv = {toml_value({'delimiter': delimiter})} divides it.")
     if not seen.records:
         _show_beginning(report, bodies, stage)
+    if report.spec.format == "csv" and (delimiter := other_delimiter(seen.fields)):
+        print(f"The header is one field: csv = {toml_value({'delimiter': delimiter})} divides it.")
     try:
         tables = to_tables(
             partner, request, [body for body in bodies if body], stage.trial.clock.wall()
