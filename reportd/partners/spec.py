@@ -132,7 +132,8 @@ class PartnerSpec(Section):
     sunset: datetime.date | None = None
     """The day from which the partner refuses that version: status and a metric warn before it."""
     unverified: dict[str, str] = {}
-    """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``."""
+    """What of this file nothing recorded or specified confirms: ``"limits.0" = "why"``, places in
+    lists counted from 0."""
     reports: Annotated[dict[Name, ReportSpec], Field(min_length=1)]
     """What can be asked for: ``[reports.NAME]``, in schedules ``partner.NAME``."""
     accounts: ReportSpec | None = None
