@@ -134,7 +134,7 @@ def play(stage: Stage, deadline: float) -> None:
         (_KILL_DAEMON_AT, kill_daemon),
     ]
     pause = Event()
-    while len(stage.ledgers.ends) < stage.total or stage.enqueuer.status() is None:
+    while not _is_over(stage):
         pause.wait(_LOOK_SECONDS)
         _look(stage)
         if kills and len(stage.ledgers.ends) >= kills[0][0] * stage.total:
@@ -145,6 +145,15 @@ def play(stage: Stage, deadline: float) -> None:
     status = stage.daemon.stop(_DRAIN_SECONDS)
     if status != 0:
         raise ProgramError(f"reportd ended with {status}:\n{stage.daemon.said()}")
+
+
+def _is_over(stage: Stage) -> bool:
+    """Say whether all has ended, and the daemon can be stopped: it may have just been started."""
+    return (
+        len(stage.ledgers.ends) >= stage.total
+        and stage.enqueuer.status() is not None
+        and bool(stage.daemon.workers())
+    )
 
 
 def _look(stage: Stage) -> None:

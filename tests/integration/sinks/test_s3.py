@@ -171,7 +171,8 @@ def test_an_answer_that_was_written_twice_is_not_harmed_by_the_first_try(
     store.probe()
 
     assert spool.fits(spooled.file, spooled.size_bytes, spooled.checksum)
-    assert len([*(s3.root / "_reportd/spool").rglob("*.zst")]) == 2
+    # Whatever the first try has still sent, or not, has a name of its own
+    assert 1 <= len([*(s3.root / "_reportd/spool").rglob("*.zst")]) <= 2
     spool.remove("ab" * 16, 0)
     assert not [*(s3.root / "_reportd/spool").rglob("*.zst")]
 
