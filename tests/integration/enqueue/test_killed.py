@@ -81,6 +81,7 @@ def command() -> Iterator[Command]:
             process.communicate()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("jvm_too", [True, pytest.param(False, marks=pytest.mark.soak)])
 def test_killed_enqueuer_goes_on(

@@ -3,10 +3,14 @@
 import json
 import time
 
+import pytest
+
 from tests.system.lab.conftest import MakeLab
 from tests.system.lab.installed import OUTPUT, furnish, reconfigure, worker_pids
 from tests.system.lab.lab import ROOT, Lab, Packages
 from tests.system.stage import Feeder, Stage, until
+
+pytestmark = pytest.mark.long
 
 TIMER = "reportd-enqueue@daily.timer"
 TIMER_UNIT = (ROOT / "systemd" / "reportd-enqueue@.timer").read_text()

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.system.lab.conftest import MakeLab
 from tests.system.lab.lab import Lab, Packages
 from tests.system.lab.parts import BULK, java_folders, java_package, repacked
+
+pytestmark = pytest.mark.long
 
 MINE = {
     "/etc/reportd/conf.d/10-site.toml": 'kafka = { servers = "k1:9092" }\n',

@@ -5,12 +5,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.system.conftest import MakeStage
 from tests.system.lab.conftest import MakeLab
 from tests.system.lab.installed import OUTPUT, furnish, output_files
 from tests.system.lab.lab import Lab, Packages
 from tests.system.lab.parts import java_folders, java_package
 from tests.system.stage import Feeder, Stage, quick_scene, unlimited, until
+
+pytestmark = pytest.mark.long
 
 REQUESTS = 40
 DRAIN_SECONDS = 8

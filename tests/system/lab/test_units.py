@@ -8,6 +8,8 @@ from tests.system.lab.conftest import MakeLab
 from tests.system.lab.lab import Lab, Packages
 from tests.system.lab.parts import BULK, java_folders, java_package, repacked
 
+pytestmark = pytest.mark.long
+
 MOST_EXPOSED = 1.5
 SECRETS = "/etc/reportd/secrets"
 SHOWS_CREDENTIALS = """\
