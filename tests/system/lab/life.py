@@ -204,6 +204,24 @@ class Life:
         self.lab.systemctl("start", UNIT)
         return time.monotonic() - began
 
+    def deal(self) -> None:
+        """Wait until every worker has partitions, and all of them have an owner.
+
+        Kafka orphans what a member gives away if that is killed before it joins again.
+        """
+        stage = self.stage
+        wanted = {
+            (stage.topics.requests(name), index)
+            for name, partner in stage.partners.items()
+            for index in range(partner.partitions)
+        }
+
+        def is_dealt() -> bool:
+            dealt = self.parts()
+            return all(dealt.values()) and wanted <= set().union(*dealt.values())
+
+        self._until(is_dealt, "every partition to have an owner")
+
     def stop(self) -> float:
         """Stop it; return the seconds until it was gone."""
         began = time.monotonic()

@@ -263,7 +263,7 @@ def _output_away(life: Life, seconds: float, switch: Callable[..., None]) -> Non
 
     assert "cannot write" in status
     assert life.restarts() == restarts
-    assert life.records(mark, "ACTION=output_back")
+    life.lab.until(lambda: life.records(mark, "ACTION=output_back"), "the record of its return")
     life.busy()
     life.kept(
         f"output away for {seconds:g} s: {calls} calls meanwhile, "

@@ -91,6 +91,7 @@ def life(
     ) as made:
         made.lab.drop_in("reportd.service", LIMITS)
         made.start()
+        made.deal()
         yield made
 
 
