@@ -1,6 +1,6 @@
 # What people run here; every target sets itself up first (nothing to do: a few milliseconds).
 .DEFAULT_GOAL := help
-.PHONY: help setup s3server demo test long check format simulate soak bench deb lock
+.PHONY: help setup s3server demo test long life check format simulate soak bench deb lock
 
 RUN := . .venv/bin/activate &&
 # A third of the time is waiting: three at once fill two CPUs; what takes long begins first
@@ -20,7 +20,8 @@ tests = $(RUN) folder=$$(mktemp -d build/t.XXXX) && pytest --basetemp=$$folder $
 help:
 	@echo 'make demo      broker, partners, Spark, daemon and two kills in 90 s'
 	@echo 'make test      all tests, a real broker included'
-	@echo 'make long      tests of minutes: lives in systemd labs, a fleet, kills at every step'
+	@echo 'make long      tests of minutes: installed in systemd labs, kills at every step'
+	@echo 'make life      whole lives in labs: upgraded, killed, rebooted, cut off; a fleet'
 	@echo 'make check     lint, format, layers, types'
 	@echo 'make format    mend what check finds, as far as tools can'
 	@echo 'make simulate  the deciding core under random crashes: SEEDS=$(SEEDS) [SEED=first]'
@@ -40,10 +41,13 @@ demo: setup
 	@$(RUN) python -m reportd.demo
 
 test: setup s3server
-	@$(call tests,-m 'not soak and not long' $(PYTEST))
+	@$(call tests,-m 'not (soak or long or life)' $(PYTEST))
 
 long: setup s3server
 	@$(call tests,-m 'long and not soak' -n 2 --dist loadfile)
+
+life: setup
+	@$(call tests,-m 'life and not soak' -n 2 --dist loadfile)
 
 check: setup
 	@$(RUN) ruff check .
@@ -58,7 +62,7 @@ simulate: setup
 	@$(RUN) python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--first $(SEED))
 
 soak: setup s3server
-	@$(call tests,-m 'soak or long')
+	@$(call tests,-m 'soak or life')
 
 bench: setup
 	@$(RUN) python -m bench

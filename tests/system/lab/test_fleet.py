@@ -35,7 +35,7 @@ from tests.system.lab.lab import Lab, Packages, build_packages
 from tests.system.lab.parts import java_folders, java_package, repacked
 from tests.system.stage import make_stage, until
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.life
 
 PREVIOUS = "0.0.9"
 PART = PARTITIONS // len(VMS)

@@ -17,7 +17,7 @@ from tests.system.lab.life import GONE, UNIT, Life, folders, living
 from tests.system.lab.parts import repacked
 from tests.system.stage import Stage, until
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.life
 
 BEFORE = "0.0.9"
 """The release before: this one's files under its number, as `repacked` makes it in seconds."""

@@ -20,7 +20,7 @@ from tests.system.lab.life import UNIT, Life, folders, living
 from tests.system.lab.parts import BULK, repacked
 from tests.system.stage import Stage, pause, until
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.life
 
 AWAY_SECONDS = 20.0
 SOAK_AWAY_SECONDS = 600.0

@@ -22,7 +22,7 @@ from tests.system.lab.lab import Lab, Packages
 from tests.system.lab.life import BOMB, UNIT, Life, Record, folders, living
 from tests.system.stage import Part, Stage, freeze, thaw
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.life
 
 ACCOUNT = DemoAccount("bolt", BOMB, "UTC", "EUR", "app", gone=True)
 BOMB_MIB = 250
