@@ -65,6 +65,7 @@ def test_leave_gives_partitions_to_others_at_once(
     assert not broken, "\n".join(map(str, broken))
 
 
+@pytest.mark.life  # fails where a worker is replaced in the middle of the rebalance: CHANGELOG.rst
 def test_fewer_workers_give_partitions_to_others_at_once(stage: Stage) -> None:
     """A VM that has a worker for each partition makes room for one that joins by a reload."""
     first = stage.vm("vm-a", processes=4, session_timeout_seconds=SESSION_SECONDS)

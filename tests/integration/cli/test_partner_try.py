@@ -98,8 +98,12 @@ def test_nobody_there(running: Running, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def _timeless(text: str) -> str:
-    """Return what was shown without times, waits for limits, and sizes (secrets were longer)."""
-    lines = [line for line in text.splitlines() if not line.startswith("     waits")]
+    """Return what was shown without what a replay lacks.
+
+    Times, waits for limits, tokens that are fetched, and sizes (secrets were longer).
+    """
+    lacking = "waits", "token: "
+    lines = [line for line in text.splitlines() if not line.strip().startswith(lacking)]
     return re.sub(r"in \d+\.\d\d s, [\d,]+ bytes", "in time", "\n".join(lines))
 
 
