@@ -13,7 +13,7 @@ from reportd.clock import Clock
 from reportd.errors import ReportdError, UnavailableError
 from reportd.limits.limiter import Grant, Limiter, Now
 from reportd.model.content import Content
-from reportd.model.ledger import Step, answers_of
+from reportd.model.ledger import answers_of
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
@@ -171,7 +171,7 @@ class _Loop:
             case outcome if outcome in _TRIED_AGAIN:
                 entry.volatile = {}
                 if outcome is Outcome.FAILED:
-                    entry.cursor, entry.picked, entry.steps = {}, {}, []
+                    entry.start_over()
                 self._try_again(verdict)
             case _:
                 raise RefusedError(verdict)
@@ -184,21 +184,7 @@ class _Loop:
             for body in self._body(answer, verdict):
                 name = f"{len(entry.steps) + 1}"
                 self.bodies[name] = body
-        entry.steps.append(
-            Step(
-                id=self.request.id,
-                topic="",
-                offset=0,
-                attempt=0,
-                step=len(entry.steps) + 1,
-                cursor=verdict.next_cursor or {},
-                file=name,
-                bytes=0,
-                checksum="",
-                picked=dict(verdict.picked),
-                dropped=verdict.dropped,
-            )
-        )
+        entry.steps.append(entry.step_of(verdict, name))
         entry.picked.update(verdict.picked)
 
     def _kept(self) -> list[Content]:

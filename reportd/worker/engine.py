@@ -218,7 +218,7 @@ class Engine:
             self._endings.end(partition, entry, "superseded", now, reason=f"by {looked.newer_run}")
         else:
             if entry.steps and not looked.spool_fits:
-                self._start_over(entry)
+                entry.start_over()
             elif entry.steps:
                 entry.cursor = dict(entry.steps[-1].cursor)
                 entry.calls = entry.steps[-1].calls
@@ -369,7 +369,7 @@ class Engine:
         if verdict.outcome is not Outcome.OK:
             entry.volatile = {}
             if verdict.outcome is Outcome.FAILED:
-                self._start_over(entry)
+                entry.start_over()
             self._waits(partition, entry)
             try:
                 self._judge.refused(partition, entry, verdict, now)
@@ -413,7 +413,7 @@ class Engine:
             partition.part_days[of] = verdict.part_days
         entry.following = verdict
         entry.state = State.ENDING
-        self._record(partition, entry, WriteStep(entry, _step_of(entry, verdict)), now)
+        self._record(partition, entry, WriteStep(entry, entry.step_of(verdict)), now)
 
     def _record(self, partition: Partition, entry: Entry, action: WriteStep, now: Now) -> None:
         """Write a step without a file: nothing at the output looks at the fence for it."""
@@ -470,7 +470,7 @@ class Engine:
             return
         entry.body = b""
         entry.state = State.ENDING
-        step = _step_of(entry, entry.following, file, size, checksum)
+        step = entry.step_of(entry.following, file, size, checksum)
         self._out.append(WriteStep(entry, step))
 
     def step_confirmed(self, entry: Entry, step: Step, position: int, now: Now) -> None:
@@ -517,7 +517,7 @@ class Engine:
         entry.sample = misfit.sample
         entry.answer = misfit.answer
         entry.body = b""
-        self._start_over(entry)
+        entry.start_over()
         self._waits(partition, entry)
         try:
             self._judge.unexpected(partition, entry, misfit.reason, now)
@@ -658,34 +658,5 @@ class Engine:
         self._suspects.over(entry)
         self._out.append(Release(entry.request.id))
 
-    def _start_over(self, entry: Entry) -> None:
-        if entry.steps:
-            entry.generation += 1
-        entry.steps = []
-        entry.cursor = {}
-        entry.picked = {}
-        entry.volatile = {}
-        entry.following = None
-
     def _dead(self, partition: Partition, entry: Entry, dead: DeadError, now: Now) -> None:
         self._endings.end(partition, entry, "dead", now, reason=f"{dead.error}: {dead.reason}")
-
-
-def _step_of(
-    entry: Entry, verdict: Verdict, file: str = "", size: int = 0, checksum: str = ""
-) -> Step:
-    return Step(
-        id=entry.request.id,
-        replay=entry.replay,
-        topic=entry.message.topic,
-        offset=entry.message.offset,
-        attempt=entry.generation,
-        step=len(entry.steps) + 1,
-        cursor=verdict.next_cursor or {},
-        file=file,
-        bytes=size,
-        checksum=checksum,
-        calls=entry.calls,
-        picked=dict(verdict.picked),
-        dropped=verdict.dropped,
-    )

@@ -100,3 +100,31 @@ class Entry:
     def identity(self) -> Identity:
         """(id, replay)."""
         return (self.request.id, self.replay)
+
+    def step_of(self, verdict: Verdict, file: str = "", size: int = 0, checksum: str = "") -> Step:
+        """Return the record of the step that an answer has done; ``file``: where its rows are."""
+        return Step(
+            id=self.request.id,
+            replay=self.replay,
+            topic=self.message.topic,
+            offset=self.message.offset,
+            attempt=self.generation,
+            step=len(self.steps) + 1,
+            cursor=verdict.next_cursor or {},
+            file=file,
+            bytes=size,
+            checksum=checksum,
+            calls=self.calls,
+            picked=dict(verdict.picked),
+            dropped=verdict.dropped,
+        )
+
+    def start_over(self) -> None:
+        """Forget all that was done: the next call is the first one."""
+        if self.steps:
+            self.generation += 1
+        self.steps = []
+        self.cursor = {}
+        self.picked = {}
+        self.volatile = {}
+        self.following = None
