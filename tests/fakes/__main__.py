@@ -13,35 +13,13 @@ import tomllib
 from pathlib import Path
 
 from reportd.config.toml import toml_lines
-from tests.fakes import (
-    amazon_ads,
-    ga4,
-    google_ads,
-    linkedin,
-    meta,
-    microsoft_ads,
-    pinterest,
-    tiktok,
-)
 from tests.fakes.driving import CATALOGUE
-from tests.fakes.fake import TOKEN, Fake
+from tests.fakes.every import FAKES
+from tests.fakes.fake import TOKEN
 from tests.fakes.faults import Faulty
 from tests.fakes.jobs import Jobs
 from tests.fakes.serving import APP_ID, APP_SECRET, Served
 
-FAKES: dict[str, type[Fake]] = {
-    fake.name: fake
-    for fake in (
-        amazon_ads.AmazonAds,
-        ga4.Ga4,
-        google_ads.GoogleAds,
-        linkedin.LinkedIn,
-        meta.Meta,
-        microsoft_ads.MicrosoftAds,
-        pinterest.Pinterest,
-        tiktok.TikTok,
-    )
-}
 SECONDS_TO_MAKE = 8.0
 
 

@@ -33,26 +33,12 @@ from reportd.trial.replay import NoTokens, RecordedClock, no_secret, open_record
 from reportd.trial.run import Trial
 from tests.fakes.amazon_ads import AmazonAds
 from tests.fakes.driving import CATALOGUE, START, Drive
+from tests.fakes.every import FAKES
 from tests.fakes.fake import TOKEN, Fake
-from tests.fakes.ga4 import Ga4
-from tests.fakes.google_ads import GoogleAds
-from tests.fakes.linkedin import LinkedIn
 from tests.fakes.meta import Meta
-from tests.fakes.microsoft_ads import MicrosoftAds
-from tests.fakes.pinterest import Pinterest
 from tests.fakes.serving import APP_ID, APP_SECRET, Served
 from tests.fakes.tiktok import TikTok
 
-FAKES: list[type[Fake]] = [
-    AmazonAds,
-    Ga4,
-    GoogleAds,
-    LinkedIn,
-    Meta,
-    MicrosoftAds,
-    Pinterest,
-    TikTok,
-]
 FIRST, LAST = "2025-11-16", "2025-11-22"
 SCOPES = {
     "microsoft_ads": "https://ads.microsoft.com/msads.manage offline_access",
@@ -142,7 +128,7 @@ def credentials_of(secrets: dict[str, str], clock: Clock, root: Path) -> Credent
     return Credentials(read, tokens, clock)
 
 
-@pytest.mark.parametrize("fake", FAKES)
+@pytest.mark.parametrize("fake", FAKES.values())
 def test_over_http_recorded_and_replayed(fake: type[Fake], key_file: str, tmp_path: Path) -> None:
     """The rows come out right, twice; a token is fetched once; no secret is in the recording."""
     clock, one = RecordedClock(START), fake()

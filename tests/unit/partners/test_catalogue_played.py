@@ -11,6 +11,7 @@ from reportd.partners.verdict import Outcome
 from reportd.transport.exchange import Answer, Failure, FailureKind
 from tests.fakes.amazon_ads import AmazonAds
 from tests.fakes.driving import Drive, GaveUpError
+from tests.fakes.every import FAKES
 from tests.fakes.fake import KNOWN, Asked, Fake
 from tests.fakes.faults import Faulty
 from tests.fakes.ga4 import TOKENS_PER_DAY, TOKENS_PER_HOUR, Ga4
@@ -21,17 +22,7 @@ from tests.fakes.microsoft_ads import MicrosoftAds
 from tests.fakes.pinterest import Pinterest
 from tests.fakes.tiktok import TikTok
 
-FAKES: list[type[Fake]] = [
-    AmazonAds,
-    Ga4,
-    GoogleAds,
-    LinkedIn,
-    Meta,
-    MicrosoftAds,
-    Pinterest,
-    TikTok,
-]
-REPORTS = [(fake, report) for fake in FAKES for report in ("campaigns", "ads")]
+REPORTS = [(fake, report) for fake in FAKES.values() for report in ("campaigns", "ads")]
 RESET = Failure(kind=FailureKind.RESET, detail="a fault of the test", seconds=0.1)
 FIRST, LAST = "2025-11-16", "2025-11-22"
 
@@ -72,7 +63,7 @@ def test_reports_come_out_right_under_faults(fake: type[Fake], report: str, seed
     assert run.fake.too_many == 0
 
 
-@pytest.mark.parametrize("fake", FAKES)
+@pytest.mark.parametrize("fake", FAKES.values())
 def test_the_partner_s_own_slow_down_is_obeyed(fake: type[Fake]) -> None:
     """Told to wait, it waits for as long as the partner means, and goes on."""
     waits = {
@@ -101,7 +92,7 @@ def test_the_partner_s_own_slow_down_is_obeyed(fake: type[Fake]) -> None:
     assert abs(run.clock.now - start - usual - waits[fake.name]) < 3
 
 
-@pytest.mark.parametrize("fake", FAKES)
+@pytest.mark.parametrize("fake", FAKES.values())
 def test_one_account_that_is_gone(fake: type[Fake]) -> None:
     """It is refused for good, or has no rows; the next account is none the worse."""
     run = Drive(fake())
@@ -418,7 +409,7 @@ def test_pinterest_s_report_ends_after_an_hour() -> None:
     assert len(fake.jobs.all) == 2
 
 
-@pytest.mark.parametrize("fake", FAKES)
+@pytest.mark.parametrize("fake", FAKES.values())
 def test_accounts_are_listed(fake: type[Fake]) -> None:
     """With zone and currency, as the accounts table wants them; all pages of them."""
 

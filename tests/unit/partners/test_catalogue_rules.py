@@ -12,21 +12,10 @@ from reportd.partners.partner import Partner
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.credentials import Auth
 from reportd.transport.exchange import Answer
-from tests.fakes.amazon_ads import AmazonAds
 from tests.fakes.driving import CATALOGUE, START, Drive
-from tests.fakes.fake import Fake, recorded
-from tests.fakes.ga4 import Ga4
-from tests.fakes.google_ads import GoogleAds
-from tests.fakes.linkedin import LinkedIn
-from tests.fakes.meta import Meta
-from tests.fakes.microsoft_ads import MicrosoftAds
-from tests.fakes.pinterest import Pinterest
-from tests.fakes.tiktok import TikTok
+from tests.fakes.every import FAKES
+from tests.fakes.fake import recorded
 
-FAKES: Mapping[str, type[Fake]] = {
-    fake.name: fake
-    for fake in (AmazonAds, Ga4, GoogleAds, LinkedIn, Meta, MicrosoftAds, Pinterest, TikTok)
-}
 MIDNIGHT_UTC = 20 * 3600 + 60
 MIDNIGHT_PACIFIC = 4 * 3600 + 60
 

@@ -21,22 +21,12 @@ from reportd.transport.exchange import Answer, Call, Failure
 from reportd.transport.token_request import TokenPlan
 from reportd.trial.replay import NoTokens, RecordedClock, no_secret, open_recording
 from reportd.trial.run import Trial
-from tests.fakes.amazon_ads import AmazonAds
+from tests.fakes.every import FAKES
 from tests.fakes.fake import TOKEN, Fake, asked_by
-from tests.fakes.ga4 import Ga4
-from tests.fakes.google_ads import GoogleAds
-from tests.fakes.linkedin import LinkedIn
-from tests.fakes.meta import Meta
-from tests.fakes.microsoft_ads import MicrosoftAds
-from tests.fakes.pinterest import Pinterest
-from tests.fakes.tiktok import TikTok
 from tests.unit.partners.making import request
 
 START = 1_763_870_400.0
 """2025-11-23T04:00:00Z."""
-FAKES: list[type[Fake]] = [
-    AmazonAds, Ga4, GoogleAds, LinkedIn, Meta, MicrosoftAds, Pinterest, TikTok,
-]  # fmt: skip
 KEYS = (b"signature=", b"sig=")
 
 
@@ -87,7 +77,7 @@ def rows_of(of: Partner, asked: Request, bodies: Sequence[Content]) -> list[dict
     return [row for rows in tables.values() for row in table_of(rows).to_pylist()]
 
 
-@pytest.mark.parametrize("kind", FAKES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", FAKES.values(), ids=lambda kind: kind.name)
 def test_recorded_and_replayed(kind: type[Fake], tmp_path: Path) -> None:
     """Polls, pages, downloads and odd forms come back from the files as they came."""
     fake, of = kind(), load_partner(catalogue_files()[kind.name])
