@@ -240,6 +240,14 @@ class Lab:
             *([f"--unit={unit}"] if unit else []),
         ).stdout
 
+    def says(self, words: str, unit: str = "reportd") -> None:
+        """Wait until the journal of ``unit`` has ``words``; of everything if it is empty.
+
+        systemctl does not wait for journald. What a process says in its last moment before or
+        instead of the program may be filed under no unit: journald finds it gone.
+        """
+        self.until(lambda: words in self.journal(unit), f"{words!r} in the journal", unit)
+
     def until(
         self, found: Callable[[], T], what: str, unit: str = "reportd", seconds: float = 60.0
     ) -> T:

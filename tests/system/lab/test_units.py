@@ -90,7 +90,7 @@ def test_fresh_install_is_quiet(lab: Lab) -> None:
 
     shown = lab.show("reportd", "ActiveState", "ExecMainStatus", "NRestarts")
     assert shown == {"ActiveState": "failed", "ExecMainStatus": "78", "NRestarts": "0"}
-    assert "no partner; put one file a partner there" in lab.journal("reportd")
+    lab.says("no partner; put one file a partner there")
 
 
 def test_secrets_folder_is_missing(lab: Lab) -> None:
@@ -103,7 +103,7 @@ def test_secrets_folder_is_missing(lab: Lab) -> None:
         lab.run("mv", f"{SECRETS}.away", SECRETS)
 
     assert shown == {"ActiveState": "failed", "ExecMainStatus": "243", "NRestarts": "0"}
-    assert "Failed to set up credentials" in lab.journal("reportd")
+    lab.says("Failed to set up credentials", unit="")
 
 
 def test_adding_a_secret_is_dropping_a_file(lab: Lab) -> None:
@@ -114,7 +114,7 @@ def test_adding_a_secret_is_dropping_a_file(lab: Lab) -> None:
 
     lab.systemctl("start", "shows.service")
 
-    assert "reads token of emea" in lab.journal("shows")
+    lab.says("reads token of emea", "shows")
 
 
 def test_changed_secret_takes_a_restart(lab: Lab) -> None:
@@ -152,7 +152,7 @@ def test_encrypted_secrets(lab: Lab) -> None:
 
     lab.systemctl("start", "shows.service")
 
-    assert "reads encrypted token" in lab.journal("shows")
+    lab.says("reads encrypted token", "shows")
 
 
 def test_only_the_user_sees_the_configuration_folder_of_secrets(lab: Lab) -> None:
