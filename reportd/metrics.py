@@ -162,6 +162,20 @@ LIMIT_SHARE = Declared(
     "reportd. Low with many ready: more threads or workers.",
     ("partner", "per"),
 )
+QUOTA_REMAINING = Declared(
+    "reportd_quota_remaining_calls",
+    "gauge",
+    "Calls (or what their cost counts) left of the quota of a partner's scope that has the least. "
+    "0: its requests wait as quota until the reset, others go on. Take the min over VMs.",
+    ("partner",),
+)
+QUOTA_RESET = Declared(
+    "reportd_quota_reset_timestamp_seconds",
+    "gauge",
+    "When there is more again of that scope's quota (epoch); of a rolling one, when its first "
+    "grants fall out of it.",
+    ("partner",),
+)
 ETA = Declared(
     "reportd_eta_seconds",
     "gauge",
@@ -264,7 +278,8 @@ COUNTED: tuple[Declared, ...] = (
     FILES, FILE_BYTES, COMMITS, FORWARDED, RECEIPTS, REBALANCES,
 )  # fmt: skip
 OBSERVED: tuple[Declared, ...] = (
-    OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
+    OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, QUOTA_REMAINING,
+    QUOTA_RESET, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
     BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, SUNSET_DAYS,
     VMS_LIVE,

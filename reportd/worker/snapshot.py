@@ -27,6 +27,7 @@ def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
         "in_flight": engine.in_flight,
         "partitions": [one for part in partitions for one in _topics(part, now)],
         "limits": [one for part in partitions for one in _limits(part, now)],
+        "quotas": [one for part in partitions for one in _quotas(part, now)],
         "circuits": [one for part in partitions for one in _circuits(part)],
         "held": [asdict(one) for one in held_in(partitions).values()],
     }
@@ -64,8 +65,8 @@ def _topics(partition: Partition, now: Now) -> list[dict[str, Any]]:
 
 
 def _state(partition: Partition, state: State, class_: RequestClass, account: str, now: Now) -> str:
-    if state is State.READY and partition.scheduler.is_blocked(class_, account, now):
-        return State.LIMIT.value
+    if state is State.READY:
+        return partition.scheduler.state_of(class_, account, now).value
     if state in (State.FINISHING, State.ENDING):
         return State.IN_FLIGHT.value
     return State.READY.value if state is State.LOOKING else state.value
@@ -76,6 +77,15 @@ def _limits(partition: Partition, now: Now) -> list[dict[str, Any]]:
         {"partner": partition.partner, "per": per, "scopes": scopes, "share": round(share, 4)}
         for per, (scopes, share) in partition.limiter.shares(now).items()
     ]
+
+
+def _quotas(partition: Partition, now: Now) -> list[dict[str, Any]]:
+    """Return the scope with the least left, and when that is reset."""
+    left = min(partition.limiter.quotas_left(now), key=lambda one: one.calls, default=None)
+    if left is None:
+        return []
+    found = {"partner": partition.partner, "calls": left.calls, "resets_at": left.resets_at}
+    return [{**found, "per": left.scope.per, "value": left.scope.value}]
 
 
 def _circuits(partition: Partition) -> list[dict[str, Any]]:

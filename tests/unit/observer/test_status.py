@@ -113,6 +113,17 @@ def test_partition_without_a_broker() -> None:
     assert parts[0]["states"]["ready"] == 5
 
 
+def test_the_quota_with_the_least_left_is_shown() -> None:
+    """Of all scopes and workers one a partner: the next that has to wait."""
+
+    def left(calls: float) -> dict[str, Any]:
+        return {"partner": "acme", "per": "account", "value": "1", "calls": calls, "resets_at": 5.0}
+
+    both = {"worker-0": worker(quotas=[left(9.0)]), "worker-1": worker(quotas=[left(2.0)])}
+
+    assert made(sight(workers=both))["quotas"] == [left(2.0)]
+
+
 def test_limits_are_joined() -> None:
     """The busiest scope speaks for a limit."""
     assert made(sight())["limits"] == [
@@ -151,7 +162,8 @@ def test_readiness(more: dict[str, Any], words: str | None) -> None:
 def test_every_gauge_is_exposed() -> None:
     """Each declared gauge has a value in a full document, under its own name and labels."""
     circuit = {"partner": "acme", "kind": "outage", "reason": "503 for everyone"}
-    full = worker(circuits=[circuit])
+    quota = {"partner": "acme", "per": "account", "value": "1", "calls": 7.0, "resets_at": WALL}
+    full = worker(circuits=[circuit], quotas=[quota])
     progress = Progress()
     for second in range(10):
         progress.note("acme", "here", float(second))
