@@ -52,6 +52,9 @@ class LimitRule:
     divide: bool = False
     """Whether each partition has a share of it."""
 
+    is_old: bool = False
+    """Whether it is of the configuration before a reload: kept beside the new one for a while."""
+
     def share_of(self, partitions: int) -> "LimitRule":
         """Return what one of so many partitions may use; in sum they never exceed the limit.
 
@@ -97,6 +100,16 @@ class LimitRule:
             case "concurrent":
                 return AtOnce(self.calls, self.seconds, now.mono)
         return Bucket(self.calls, self.seconds, self.burst, now.mono)
+
+
+def joined(rules: Sequence[LimitRule], before: Sequence[LimitRule]) -> tuple[LimitRule, ...]:
+    """Return the limits to keep while workers of the configuration before still run: both.
+
+    Quotas of before are not kept: the ledger has all that was used, whatever the limit was.
+    """
+    known = {replace(rule, number=-1) for rule in rules}
+    old = [replace(rule, number=-1) for rule in before if rule.meter not in RECORDED]
+    return (*rules, *(replace(rule, is_old=True) for rule in old if rule not in known))
 
 
 class Scope(NamedTuple):
@@ -229,6 +242,14 @@ class Limiter:
         for scope, (until, is_quota) in self._blocked_until.items():
             if is_quota and until > now.mono:
                 yield QuotaLeft(scope, 0.0, now.wall + until - now.mono)
+
+    def settle(self) -> None:
+        """Keep the new limits alone: the last worker of the configuration before is gone."""
+        self._take_rules([rule for rule in self._all_rules if not rule.is_old])
+        self._charges = {
+            scope: tuple(charge for charge in charges if not charge.rule.is_old)
+            for scope, charges in self._charges.items()
+        }
 
     def blocked(self, scopes: Iterable[Scope], now: Now) -> Blocked | None:
         """Return what keeps a call of these scopes from starting now: the longest wait."""

@@ -174,6 +174,12 @@ class Engine:
         if not self._stalled:
             self._stored()
 
+    def settle_limits(self) -> None:
+        """Keep the new limits alone: no worker has those of before the reload any more."""
+        for partition in self._partitions.values():
+            partition.limiter.settle()
+            partition.scheduler.look_again()
+
     def stop(self) -> None:
         """Start nothing more at all: the worker drains."""
         self.is_stopping = True

@@ -105,6 +105,7 @@ class Loop:
         drain_seconds: float,
         stop_requested: Callable[[], bool],
         leaves: Callable[[], bool],
+        is_rolled_out: Callable[[], bool] = lambda: True,
     ) -> None:
         """Take the deciding parts; `attach` brings the doing ones, which need callbacks."""
         self._engine = engine
@@ -117,6 +118,8 @@ class Loop:
         self._drain_seconds = drain_seconds
         self._stop_requested = stop_requested
         self._leaves = leaves
+        self._is_rolled_out = is_rolled_out
+        self._keeps_old_limits = True
         self._snapshot_at = 0.0
         self._tidy_at = clock.monotonic() + FIRST_SECONDS
         self._idle = True
@@ -232,6 +235,9 @@ class Loop:
             took = self._clock.monotonic() - now.mono
             pause = min(max(SNAPSHOT_SECONDS, took / SNAPSHOT_SHARE), SNAPSHOT_MOST_SECONDS)
             self._snapshot_at = now.mono + pause
+            if self._keeps_old_limits and self._is_rolled_out():
+                self._keeps_old_limits = False
+                self._engine.settle_limits()
             self._complaints.look(self._engine.partitions(), now)
             self._complaints.look_at_output(self._engine.output_trouble(now), now)
         if now.mono >= self._tidy_at:

@@ -280,6 +280,12 @@ class Scheduler:
             elif not line.queued:
                 self._forget(line)
 
+    def look_again(self) -> None:
+        """Look at all limits again: they have changed."""
+        self.blocked_until = 0.0
+        for scope in list(self._rooms):
+            self._open(scope)
+
     def next_due(self) -> float:
         """Return the monotonic time at which the next wait is over."""
         return self._later[0][0] if self._later else float("inf")

@@ -167,6 +167,18 @@ MUTANTS = (
         "        return None\n",
     ),
     Mutant(
+        "old-limits-kept-at-reload",
+        "limits/limiter.py",
+        "    known = {replace(rule, number=-1) for rule in rules}\n",
+        "    return tuple(before)\n    known = {replace(rule, number=-1) for rule in rules}\n",
+    ),
+    Mutant(
+        "new-limits-alone-while-old-workers-run",
+        "limits/limiter.py",
+        "    known = {replace(rule, number=-1) for rule in rules}\n",
+        "    return tuple(rules)\n    known = {replace(rule, number=-1) for rule in rules}\n",
+    ),
+    Mutant(
         "quota-used-before-its-grant-stands",
         "worker/engine.py",
         "                self._out.extend(\n"

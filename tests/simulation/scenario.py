@@ -169,6 +169,8 @@ def tell(seed: int) -> Story:
     ]
     _ask(story, random, plans)
     _trouble(story, random)
+    if random.random() < 0.4:
+        _reload(story, random)
     _watch(story)
     return story
 
@@ -257,6 +259,32 @@ def _trouble(story: Story, random: Random) -> None:
             worker.crash_share = 0.0
 
     world.plan(TROUBLE_SECONDS * 1.5, calm)
+
+
+def _reload(story: Story, random: Random) -> None:
+    """Change the limits of a partner, and replace the workers one after the other."""
+    partner = story.partners["acme"]
+    meter = random.choice(("sliding", "fixed", "bucket"))
+    limit = _limit("account", random.choice((1, 2, 6)), random.choice((1.0, 4.0)), meter)
+    partner.later = replace(partner.plan, limits=(limit[0],), strict=(limit[1],))
+    at = random.uniform(5.0, TROUBLE_SECONDS)
+
+    def replaced(worker: Worker) -> None:
+        worker.is_reloaded = True
+        worker.crash("replaced by a reload")
+        if all(each.is_reloaded for each in story.workers):
+            partner.settled_at = story.world.time
+            story.world.plan(random.uniform(0.1, 1.0), lambda: _settle(story))
+
+    for worker in story.workers:
+        story.world.plan(at, lambda w=worker: replaced(w))  # type: ignore[misc]
+        at += random.uniform(0.5, 8.0)
+
+
+def _settle(story: Story) -> None:
+    for worker in story.workers:
+        if worker.process is not None:
+            worker.process.engine.settle_limits()
 
 
 def _restarting(story: Story, worker: Worker, random: Random):  # type: ignore[no-untyped-def]
