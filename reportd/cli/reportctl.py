@@ -9,7 +9,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from reportd.cli.commands import check, dead, leave, partner, reload, schedule, status, topics
+from reportd.cli.commands import (
+    check,
+    dead,
+    leave,
+    limits,
+    partner,
+    reload,
+    schedule,
+    status,
+    topics,
+)
 from reportd.errors import (
     EXIT_CONFIG,
     EXIT_UNAVAILABLE,
@@ -36,7 +46,9 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: tuple[Command, ...] = (check, partner, topics, status, dead, reload, leave, schedule)
+COMMANDS: tuple[Command, ...] = (
+    check, partner, topics, status, limits, dead, reload, leave, schedule,
+)  # fmt: skip
 
 
 def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:

@@ -138,6 +138,16 @@ class ToRecord(NamedTuple):
     record: ledger.Grant
 
 
+class Use(NamedTuple):
+    """How much one kind of limit is used."""
+
+    scopes: int
+    """How many are in use."""
+    share: float
+    """What the busiest one uses of its limit, 0 to 1."""
+    busiest: str = ""
+
+
 class QuotaLeft(NamedTuple):
     """What is left of one scope's quota, and when (epoch seconds) there is more."""
 
@@ -315,15 +325,17 @@ class Limiter:
         told = (now.mono + seconds, is_quota)
         self._blocked_until[scope] = max(told, self._blocked_until.get(scope, told))
 
-    def shares(self, now: Now) -> dict[str, tuple[int, float]]:
-        """Return, per kind of scope, how many are in use and the largest used share."""
-        found: dict[str, tuple[int, float]] = {}
+    def shares(self, now: Now) -> dict[str, Use]:
+        """Return how much is used, by kind of scope."""
+        found: dict[str, Use] = {}
         now = self._sound(now)
         for scope, charges in self._charges.items():
-            count, share = found.get(scope.per, (0, 0.0))
+            count, share, busiest = found.get(scope.per, Use(0, 0.0, scope.value))
             for meter, _ in charges:
-                share = max(share, meter.share(now.wall if meter.wall else now.mono))
-            found[scope.per] = (count + 1, share)
+                this = meter.share(now.wall if meter.wall else now.mono)
+                if this > share:
+                    share, busiest = this, scope.value
+            found[scope.per] = Use(count + 1, share, busiest)
         return found
 
     def _wait(self, scope: Scope, now: Now) -> tuple[float, bool]:

@@ -73,9 +73,17 @@ def _state(partition: Partition, state: State, class_: RequestClass, account: st
 
 
 def _limits(partition: Partition, now: Now) -> list[dict[str, Any]]:
+    waiting = partition.scheduler.waiting_for(now)
     return [
-        {"partner": partition.partner, "per": per, "scopes": scopes, "share": round(share, 4)}
-        for per, (scopes, share) in partition.limiter.shares(now).items()
+        {
+            "partner": partition.partner,
+            "per": per,
+            "scopes": use.scopes,
+            "share": round(use.share, 4),
+            "busiest": use.busiest,
+            "waiting": waiting[per],
+        }
+        for per, use in partition.limiter.shares(now).items()
     ]
 
 

@@ -113,7 +113,7 @@ def test_shares_are_shown_by_kind() -> None:
     limiter.take((PARTNER, ACCOUNT), at(0.0))
     limiter.blocked((OTHER,), at(0.0))
 
-    assert limiter.shares(at(0.0)) == {"partner": (1, 1.0), "account": (2, 1.0)}
+    assert limiter.shares(at(0.0)) == {"partner": (1, 1.0, "acme"), "account": (2, 1.0, "1")}
 
 
 @pytest.mark.parametrize("meter", ["bucket", "sliding", "fixed"])
