@@ -226,6 +226,7 @@ class Engine:
         partition = self._partition_of(entry)
         if partition is None:
             return
+        partition.looking[entry.request.account] -= 1
         if looked.files:
             self._endings.end(partition, entry, "result", now, files=looked.files)
         elif looked.newer_run:
@@ -691,6 +692,7 @@ class Engine:
             self._intake.schedule(partition, entry, now)
         else:
             entry.state = State.LOOKING
+            partition.looking[entry.request.account] += 1
             self._out.append(LookAt(entry))
 
     def _wake_early(self, partition: Partition, entry: Entry, now: Now) -> None:

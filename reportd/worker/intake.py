@@ -100,6 +100,7 @@ class Intake:
         if request.not_before is not None and request.not_before > now.wall:
             self.schedule(partition, entry, now)
         else:
+            partition.looking[request.account] += 1
             self._out.append(LookAt(entry))
 
     def _entry(

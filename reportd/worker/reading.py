@@ -35,7 +35,7 @@ class Reading:
         lines = max(1, partition.scheduler.lines_count())
         most = max(LINE_LEAST, self._settings.window_requests // (2 * lines))
         return (
-            partition.scheduler.length_of(account) < most
+            partition.waiting_of(account) < most
             and total < 2 * self._settings.window_requests
             and partition.window_bytes < self._settings.window_bytes
         )
@@ -77,7 +77,7 @@ class Reading:
 
     def _wants_parked(self, partition: Partition, book: OffsetBook) -> bool:
         return any(
-            partition.scheduler.length_of(account) < LINE_LEAST and self.admits(partition, account)
+            partition.waiting_of(account) < LINE_LEAST and self.admits(partition, account)
             for account, first in book.parked_accounts().items()
             if first >= book.cursor
         )
@@ -88,7 +88,6 @@ class Reading:
         targets = [
             first
             for account, first in book.parked_accounts().items()
-            if partition.scheduler.length_of(account) < REREAD_BELOW
-            and self.admits(partition, account)
+            if partition.waiting_of(account) < REREAD_BELOW and self.admits(partition, account)
         ]
         return min(targets, default=None)

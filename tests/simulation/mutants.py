@@ -40,8 +40,8 @@ MUTANTS = (
     Mutant(
         "no-receipt-look",
         "worker/intake.py",
-        "        else:\n            self._out.append(LookAt(entry))\n\n    def _entry(",
-        "        else:\n            partition.scheduler.add(entry)\n\n    def _entry(",
+        "            self._out.append(LookAt(entry))\n\n    def _entry(",
+        "            partition.scheduler.add(entry)\n\n    def _entry(",
     ),
     Mutant("no-fence", "worker/fence.py", "return boot < self.closes_at", "return True"),
     Mutant(
