@@ -39,6 +39,8 @@ class Sight:
     runs: Mapping[str, Manifest] = field(default_factory=dict)
     vms: tuple[Vm, ...] = ()
     agree: bool = True
+    unowned: frozenset[Part] = frozenset()
+    """Partitions that no worker of the group has."""
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
 
@@ -171,6 +173,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "troubles": found,
         "partners": partners(parts, ended, progress),
         "partitions": parts,
+        "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
         "limits": limits(sight),
         "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
         "held": [held.model_dump() for one in workers.values() for held in one.held],
