@@ -250,6 +250,33 @@ RUN_DEADLINE = Declared(
     "is open.",
     ("schedule",),
 )
+LAST_RUN = Declared(
+    "reportd_last_run_timestamp_seconds",
+    "gauge",
+    "Slot of a schedule's newest run (epoch). Alert on time() minus it: nothing was enqueued.",
+    ("schedule",),
+)
+RUN_COMPLETE = Declared(
+    "reportd_run_complete_timestamp_seconds",
+    "gauge",
+    "When the last run of a schedule that is over was found to be, complete or partial (epoch). "
+    "The same on every VM.",
+    ("schedule",),
+)
+RUN_PARTIAL = Declared(
+    "reportd_run_partial",
+    "gauge",
+    "1: something is missing in a schedule's last run that is over; `reportctl runs RUN` says "
+    "what. Mend it with `reportctl dead replay`. The same on every VM.",
+    ("schedule",),
+)
+MISSING_ACCOUNT_DAYS = Declared(
+    "reportd_missing_account_days",
+    "gauge",
+    "Expected minus published account-days of the schedules' last runs that are over; `reportctl "
+    "runs RUN` names them. The same on every VM.",
+    ("partner", "report"),
+)
 SUNSET_DAYS = Declared(
     "reportd_partner_api_sunset_days",
     "gauge",
@@ -266,8 +293,8 @@ COUNTED: tuple[Declared, ...] = (
 OBSERVED: tuple[Declared, ...] = (
     OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
-    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, SUNSET_DAYS,
-    VMS_LIVE,
+    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, LAST_RUN,
+    RUN_COMPLETE, RUN_PARTIAL, MISSING_ACCOUNT_DAYS, SUNSET_DAYS, VMS_LIVE,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED
 

@@ -33,6 +33,7 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
             for one in found["held"]
         ),
         *_late_runs(found),
+        *_partial_runs(found),
         *_sunsets(found),
         *_other_configurations(found),
         *_unowned(found),
@@ -97,6 +98,13 @@ def _late_runs(found: Mapping[str, Any]) -> Iterator[str]:
         late = run["deadline"] is not None and found["at"] > run["deadline"]
         if late and run["open_at_most"]:
             yield f"run {run['run']} is late: at most {run['open_at_most']:,} open"
+
+
+def _partial_runs(found: Mapping[str, Any]) -> Iterator[str]:
+    for run in found["finished"]:
+        if run["state"] == "partial":
+            missing = sum(run["missing"].values())
+            yield f"run {run['run']} is over but partial: {missing:,} account-days missing"
 
 
 def _sunsets(found: Mapping[str, Any]) -> Iterator[str]:

@@ -15,12 +15,12 @@ from reportd.broker.message import Message, Part
 from reportd.broker.topics import Topics
 from reportd.clock import Clock
 from reportd.errors import EXIT_CONFIG, BrokerError, Halt, InvalidMessageError
-from reportd.model.run import Manifest
+from reportd.model.run import Finished, Manifest
 from reportd.model.vm import Vm
 from reportd.observer.neighbours import HEARTBEAT_SECONDS, Neighbours
 from reportd.observer.offsets import Cluster, Offsets, look
 from reportd.observer.orphans import Orphans
-from reportd.observer.runs import Runs
+from reportd.observer.runs import Due, Runs
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,10 @@ class BrokerSight:
     """Monotonic seconds of the answer; None: there was none yet."""
     error: str = ""
     runs: dict[str, Manifest] = field(default_factory=dict)
+    """By schedule, the newest."""
+    finished: dict[str, Finished] = field(default_factory=dict)
+    """By schedule, the newest that is over."""
+    due: tuple[Due, ...] = ()
     vms: tuple[Vm, ...] = ()
     agree: bool = True
     unowned: frozenset[Part] = frozenset()
@@ -169,6 +173,8 @@ class BrokerWatch:
             offsets=offsets,
             at=self._clock.monotonic(),
             runs=dict(self._runs.newest()),
+            finished=dict(self._runs.finished()),
+            due=self._runs.due(offsets, wall),
             vms=tuple(self._neighbours.live(now, wall)),
             agree=self._neighbours.agree(now, wall),
             joins_anew=self._join_anew(group, offsets) or self._sight.joins_anew,

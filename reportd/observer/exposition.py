@@ -60,7 +60,15 @@ def samples(document: Mapping[str, Any]) -> Samples:
             found[metrics.OUTPUT_AWAY][slot] = bool(child["output_away"])
     for run in document["runs"]:
         found[metrics.RUN_OPEN][run["schedule"],] = run["open_at_most"]
+        found[metrics.LAST_RUN][run["schedule"],] = run["slot"]
         _put(found, metrics.RUN_DEADLINE, (run["schedule"],), run["deadline"])
+    for run in document["finished"]:
+        found[metrics.RUN_COMPLETE][run["schedule"],] = run["at"]
+        found[metrics.RUN_PARTIAL][run["schedule"],] = run["state"] == "partial"
+        for name, missing in run["missing"].items():
+            partner, _, report = name.partition(".")
+            series = found[metrics.MISSING_ACCOUNT_DAYS]
+            series[partner, report] = series.get((partner, report), 0.0) + missing
     for sunset in document["sunsets"]:
         found[metrics.SUNSET_DAYS][sunset["partner"],] = sunset["days"]
     found[metrics.RELOAD_OK][()] = document["reload"]["ok"]

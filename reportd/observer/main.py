@@ -134,6 +134,7 @@ class Observer:
             broker_age_seconds=None if broker.at is None else now - broker.at,
             broker_error=broker.error,
             runs=broker.runs,
+            finished=broker.finished,
             vms=broker.vms,
             agree=broker.agree,
             unowned=broker.unowned,
