@@ -31,7 +31,7 @@ from reportd.observer import main as observer_main
 from reportd.observer.machine import this_vm
 from reportd.observer.main import Watched
 from reportd.partners.load import load_partners, partner_problems
-from reportd.partners.partner import Partner, sunsets
+from reportd.partners.partner import Partner, allowed_rates, sunsets
 from reportd.sinks.paths import PathTemplate
 from reportd.supervisor.child import ChildContext, ChildSpec
 from reportd.supervisor.herald import Herald
@@ -166,6 +166,7 @@ class DaemonSource:
             metrics_folder=self._metrics_folder,
             partners=frozenset(loaded.partners),
             sunsets=sunsets(loaded.partners),
+            allowed=allowed_rates(loaded.partners),
         )
 
         def run(context: ChildContext) -> int:

@@ -24,16 +24,20 @@ from reportd.model.vm import Vm
 from reportd.observer.brief import summary
 from reportd.observer.brokerwatch import BrokerSight, BrokerWatch, Clients
 from reportd.observer.clients import connect
-from reportd.observer.exposition import Gauges
+from reportd.observer.exposition import Counted, Gauges
 from reportd.observer.machine import is_running, private_bytes
 from reportd.observer.neighbours import Neighbours
 from reportd.observer.progress import Progress
+from reportd.observer.slots import Slots
 from reportd.observer.status import Sight, document
 from reportd.observer.views import DaemonView, daemon_view, worker_view
 from reportd.observer.web import Pages, Web
 
 TURN_SECONDS = 1.0
 COUNT_SECONDS = 3.0
+"""How often the workers' counters are read ..."""
+COUNT_REST = 20.0
+"""... or so many times as long as reading them takes."""
 MEMORY_SECONDS = 15.0
 SUPERVISOR_SILENT_SECONDS = 20.0
 
@@ -58,6 +62,8 @@ class Watched:
     partners: Collection[str]
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
+    allowed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By partner and kind of scope: calls a second that it allows to one."""
 
 
 class Observer:
@@ -76,7 +82,10 @@ class Observer:
         self._private_at = float("-inf")
         self._counts: dict[str, float] = {}
         self._counted_at = float("-inf")
+        self._count_seconds = COUNT_SECONDS
         self._document: dict[str, Any] = {}
+        self._slots = Slots(watched.config.settings.schedules_folder)
+        self.counted = Counted()
         self.gauges = Gauges()
 
     def turn(self) -> None:
@@ -139,6 +148,8 @@ class Observer:
             agree=broker.agree,
             unowned=broker.unowned,
             sunsets=self._watched.sunsets,
+            allowed=self._watched.allowed,
+            slots=self._slots.passed(now, self._clock.wall()),
         )
 
     def _memory(self, daemon: DaemonView, now: float) -> dict[str, int]:
@@ -150,11 +161,14 @@ class Observer:
 
     def _ended(self, now: float) -> dict[str, float]:
         """Return the ends that all workers of this daemon counted, by partner."""
-        if now - self._counted_at < COUNT_SECONDS:
+        if now - self._counted_at < self._count_seconds:
             return self._counts
-        self._counted_at = now
+        families = tuple(self._counters.collect())
+        self._counted_at = self._clock.monotonic()
+        self._count_seconds = max(COUNT_SECONDS, COUNT_REST * (self._counted_at - now))
+        self.counted.show(families)
         found: dict[str, float] = {}
-        for family in self._counters.collect():
+        for family in families:
             for sample in family.samples:
                 if sample.name == metrics.REQUESTS_ENDED.name:
                     partner = sample.labels["partner"]
@@ -202,7 +216,7 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     observer = Observer(watched, broker.sight, counters, clock)
     observer.turn()
     registry = CollectorRegistry()
-    registry.register(counters)
+    registry.register(observer.counted)
     registry.register(observer.gauges)
     pages = Pages(
         registry=registry,

@@ -26,6 +26,8 @@ from reportd.transport.exchange import Call
 KeyScope = Literal["partner", "credential", "account"]
 FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst")
 DEFAULT_PARTITIONS = 12
+LONGEST_RATE_SECONDS = 3600.0
+"""A limit over longer is a quota, no rate."""
 _NARROWEST_FIRST = ("account", "report", "credential", "partner")
 
 
@@ -224,6 +226,25 @@ def sunsets(partners: Mapping[str, Partner]) -> dict[str, float]:
         for name, partner in partners.items()
         if partner.spec.sunset is not None
     }
+
+
+def allowed_rates(partners: Mapping[str, Partner]) -> dict[str, dict[str, float]]:
+    """Return the calls a second that each partner allows to one scope, by kind of scope.
+
+    Of limits that count all calls; quotas of a day are no rate.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, partner in partners.items():
+        rates = found.setdefault(name, {})
+        for limit in partner.spec.limits:
+            if (
+                limit.counts == "calls"
+                and not limit.reports
+                and limit.seconds <= LONGEST_RATE_SECONDS
+            ):
+                rate = limit.calls / (limit.seconds + limit.margin_seconds)
+                rates[limit.per] = min(rate, rates.get(limit.per, rate))
+    return found
 
 
 def scope_value(partner: str, per: str, request: Request) -> str:
