@@ -145,9 +145,9 @@ def test_a_limit_of_some_reports_counts_only_those() -> None:
     """It has a scope of its own, which other reports are not in."""
     rules = Rules(partner('limits = [{ per = "account", calls = 1, reports = ["stats"] }]\n'))
 
-    assert rules.limits[0].per == "account#0"
-    assert Scope("account#0", "a") in rules.scopes_of(request())
-    assert Scope("account#0", "a") not in rules.scopes_of(request(report="ads"))
+    assert rules.limits[0].per == "account#stats"
+    assert Scope("account#stats", "a") in rules.scopes_of(request())
+    assert Scope("account#stats", "a") not in rules.scopes_of(request(report="ads"))
     assert Scope("account", "a") in rules.scopes_of(request(report="ads"))
 
 
