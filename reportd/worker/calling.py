@@ -163,9 +163,9 @@ class PartnerCaller:
                 raise NotYetError("its token has just come", 0.0)
             answer, verdict = self._exchange(_flow(partner, entry, auth), entry)
         except StaleCursorError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.FAILED, reason=str(error))
+            return _unsent(str(error)), _refused(Outcome.FAILED, error)
         except InvalidMessageError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
+            return _unsent(str(error)), _refused(Outcome.PERMANENT, error)
         except (ConfigError, CredentialRefusedError, UnavailableError) as error:
             return _unsent(str(error)), _without_credential(error)
         if verdict.outcome is not Outcome.AUTH:
@@ -192,6 +192,10 @@ class PartnerCaller:
 
 def _flow(partner: Partner, entry: Entry, auth: Auth) -> Flow:
     return Flow(partner, entry.request, auth, entry.picked, entry.volatile)
+
+
+def _refused(outcome: Outcome, error: ReportdError) -> Verdict:
+    return Verdict(outcome=outcome, reason=str(error), unsent=True)
 
 
 def _without_credential(error: ReportdError) -> Verdict:
