@@ -5,7 +5,7 @@ One scheduler a partition, used by the engine in the worker's loop. Pure; not th
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from reportd.limits.limiter import Blocked, Limiter, Now
 from reportd.model.request import CLASSES, RequestClass
@@ -217,6 +217,17 @@ class Scheduler:
         line = self._lines.get((class_, account))
         delayed = line is not None and now.mono < line.delayed_until
         return delayed or now.mono < self.blocked_until
+
+    def take_out(self, unwanted: Callable[[Entry], bool]) -> list[Entry]:
+        """Take requests that are not to run now out of their lines."""
+        found = []
+        for line in self._lines.values():
+            gone = [entry for entry in line.entries if unwanted(entry)]
+            if gone:
+                line.entries = deque(entry for entry in line.entries if not unwanted(entry))
+                found += gone
+        self.ready_count -= len(found)
+        return found
 
     def _queue(self, line: Line) -> None:
         if not line.queued and line.delayed_until == 0.0 and line.entries:
