@@ -7,7 +7,8 @@ import pytest
 from reportd.cli import reportctl
 from reportd.cli.commands.status import ask_observer
 from reportd.config.load import load
-from tests.system.stage import Feeder, Stage, Vm, stopped, until
+from reportd.model.run import Manifest
+from tests.system.stage import RUN, Feeder, Stage, Vm, accounts_of, stopped, until
 
 ACCOUNTS = 4
 STRAGGLER_SECONDS = 2.0
@@ -89,4 +90,36 @@ def test_a_paused_account_waits_also_after_a_restart(
     reportctl_of(vm, "resume", scope)
     until(stage.all_ended, "every request to end")
     until(lambda: shown(vm, "paused") == 0, "nothing to be paused")
+    concluded(stage, vm)
+
+
+def test_a_cancelled_run_ends_and_what_is_finished_stays(stage: Stage) -> None:
+    """Calls under way end as they end; nothing is called later, also by a new daemon."""
+    stage.simulator.hold()
+    vm = stage.vm("vm-a")
+    Feeder(stage, 60 * ACCOUNTS).feed()
+    manifest = Manifest(
+        run=RUN, requests=len(stage.requests), ids_hash="", topics=[], enqueued_at=0.0
+    )
+    stage.producer.send(stage.topics.runs, manifest.to_json(), key=RUN.encode())
+    stage.confirm()
+    stage.start(vm)
+    until(lambda: stage.in_flight() >= ACCOUNTS, "calls in flight")
+
+    reportctl_of(vm, "cancel", RUN, "--reason", "wrong accounts")
+    words = f"cancel run:{RUN}"
+    until(lambda: heard(vm, words) >= len(vm.workers()), "the workers to hear of it")
+    stage.simulator.release()
+    until(stage.all_ended, "every request to end")
+
+    calls = len(stage.simulator.calls())
+    counts = stage.ledgers.counts("result"), stage.ledgers.counts("cancelled")
+    assert counts == (calls, len(stage.requests) - calls)
+    stopped(vm)
+    account, role = next(accounts_of(stage.scene))
+    stage.ask(account, role, 1000)
+    stage.confirm()
+    stage.start(vm)
+    until(stage.all_ended, "the late one to end")
+    assert len(stage.simulator.calls()) == calls
     concluded(stage, vm)
