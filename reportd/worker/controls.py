@@ -132,7 +132,8 @@ class Controls:
 
         A quota of a day, spread over the day, would be far slower than asked for.
         """
-        calls = sorted((rule for rule in limits if rule.counts == "calls"), key=_per)
+        rates = [rule for rule in limits if rule.counts == "calls" and rule.meter != "concurrent"]
+        calls = sorted(rates, key=_per)
         shortest = [
             min(of_kind, key=lambda rule: rule.seconds) for _, of_kind in groupby(calls, _per)
         ]
@@ -142,7 +143,7 @@ class Controls:
                 per=_kind(control, rule.per),
                 seconds=rule.seconds / control.rate,
                 meter="bucket",
-                burst=1.0,
+                burst=max(1.0, rule.cost),
                 margin_seconds=0.0,
             )
             for control in self._slowed.values()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from reportd.broker.message import Message
-from reportd.limits.limiter import Now
+from reportd.limits.limiter import Grant, Now
 from reportd.model.content import Content
 from reportd.model.ledger import End, PublishedFile, Step
 from reportd.partners.parts import cut
@@ -392,8 +392,7 @@ class Engine:
         if partition is None:
             return
         if grant is not None:
-            partition.limiter.sent(grant, sent_at)
-            partition.limiter.answered(grant, is_error=verdict.is_server_error)
+            self._settle(partition, entry, grant, verdict, sent_at)
         for pace in verdict.paces:
             partition.limiter.block(scope_of(entry, pace.scope), pace.wait_seconds, now)
         if verdict.outcome in _GOES_ON:
@@ -408,7 +407,7 @@ class Engine:
                 self._judge.refused(partition, entry, verdict, now)
             except DeadError as dead:
                 self._dead(partition, entry, dead, now)
-            self._settle(partition, entry, now)
+            self._wait_on(partition, entry, now)
             return
         if verdict.volatile:
             entry.volatile, entry.volatile_at = verdict.volatile, now.mono
@@ -440,7 +439,7 @@ class Engine:
             entry.cursor = dict(verdict.next_cursor or {})
             self._waits(partition, entry)
             self._judge.pending(partition, entry, verdict, now)
-            self._settle(partition, entry, now)
+            self._wait_on(partition, entry, now)
             return
         if verdict.outcome is Outcome.TOO_BIG:
             of = (entry.request.report, entry.request.account)
@@ -469,7 +468,7 @@ class Engine:
         # An answer that did not parse before, or a report that failed, proves nothing yet
         if not entry.unexpected and not entry.restarts:
             entry.holds = entry.proofs = 0
-            entry.first_failed_at = None
+            entry.first_failed_at = entry.failing_since = None
         self._heard(partition, entry)
 
     def _heard(self, partition: Partition, entry: Entry) -> None:
@@ -522,7 +521,7 @@ class Engine:
         self._waits(partition, entry)
         if following is not None and following.outcome is Outcome.OK and following.wait_seconds:
             self._judge.pending(partition, entry, following, now)
-            self._settle(partition, entry, now)
+            self._wait_on(partition, entry, now)
         else:
             self._ready(partition, entry, now, first=True)
 
@@ -558,7 +557,7 @@ class Engine:
             self._judge.unexpected(partition, entry, misfit.reason, now)
         except DeadError as dead:
             self._dead(partition, entry, dead, now)
-        self._settle(partition, entry, now)
+        self._wait_on(partition, entry, now)
 
     def not_stored(self, entry: Entry, action: Action, reason: str, now: Now) -> None:
         """Keep what the output did not take, or did not show; nothing new starts until it does."""
@@ -664,7 +663,17 @@ class Engine:
         if entry.grant is not None:
             partition.limiter.give_back(entry.grant)
             entry.grant = None
-            partition.scheduler.changed(entry)
+            partition.scheduler.freed(entry.scopes)
+
+    @staticmethod
+    def _settle(
+        partition: Partition, entry: Entry, grant: Grant, verdict: Verdict, sent_at: float
+    ) -> None:
+        """Correct what a call was charged, now that it is over."""
+        is_error = verdict.is_server_error
+        partition.limiter.answered(grant, sent_at=sent_at, is_error=is_error, costs=verdict.costs)
+        if partition.limiter.frees_at_end:
+            partition.scheduler.freed(entry.scopes)
 
     def _ready(self, partition: Partition, entry: Entry, now: Now, *, first: bool = False) -> None:
         if self._restraint.keeps(partition, entry, now):
@@ -686,7 +695,7 @@ class Engine:
             entry.state = State.LOOKING
             self._out.append(LookAt(entry))
 
-    def _settle(self, partition: Partition, entry: Entry, now: Now) -> None:
+    def _wait_on(self, partition: Partition, entry: Entry, now: Now) -> None:
         """Take note of what waits from here on: others' successes wake what is held."""
         if entry.state is State.HELD:
             partition.held[entry] = None

@@ -59,21 +59,17 @@ class Restraint:
     def look(self, partition: Partition, now: Now) -> None:
         """Go through a partition: something else is asked for than before."""
         rules = partition.rules
+        ready = [*partition.scheduler.take_all(), *self._suspects.take_all(partition)]
         partition.limiter.also(self._controls.rules(rules.limits))
         for entry in partition.entries.values():
             entry.scopes = self._controls.scopes_of(entry.request, rules.scopes_of(entry.request))
-        out = partition.scheduler.take_out(self._is_unwanted)
-        for entry in [*out, *self._suspects.take_out(partition, self._is_unwanted)]:
-            self.keeps(partition, entry, now)
+        for entry in ready:
+            self._ready(partition, entry, now)
         for entry in list(partition.paused):
             del partition.paused[entry]
             self._ready(partition, entry, now, first=True)
         for entry in list(partition.entries.values()):
             self.settle(partition, entry, now)
-
-    def _is_unwanted(self, entry: Entry) -> bool:
-        paused = self._controls.pauses(entry.request)
-        return paused is not None or self._cancels(entry) is not None
 
     def _cancels(self, entry: Entry) -> Control | None:
         return self._controls.cancels(entry.request, entry.replay, entry.message.timestamp)

@@ -3,7 +3,7 @@
 Used by the engine in the worker's loop. Pure.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from reportd.limits.limiter import Now
 from reportd.worker.entry import Entry
@@ -76,10 +76,10 @@ class Suspects:
         """Return those that wait for their turn."""
         return [entry for _, entry in self._waiting]
 
-    def take_out(self, partition: Partition, unwanted: Callable[[Entry], bool]) -> list[Entry]:
-        """Take those of a partition that are not to run now."""
-        found = [one for of, one in self._waiting if of is partition and unwanted(one)]
-        self._waiting = [pair for pair in self._waiting if pair[1] not in found]
+    def take_all(self, partition: Partition) -> list[Entry]:
+        """Take those of a partition that wait for their turn."""
+        found = [entry for of, entry in self._waiting if of is partition]
+        self._waiting = [pair for pair in self._waiting if pair[0] is not partition]
         return found
 
     def _first(self, now: Now) -> int | None:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from reportd import metrics
-from reportd.model.run import Manifest, TopicSpan
+from reportd.model.run import Covered, Finished, Manifest, TopicSpan
 from reportd.model.vm import Vm
 from reportd.observer.exposition import Gauges
 from reportd.observer.offsets import Lag, Offsets
@@ -17,6 +17,13 @@ from reportd.observer.progress import Progress
 from reportd.observer.status import Sight, document
 from reportd.observer.views import DaemonView, WorkerView, daemon_view, worker_view
 
+AWAITED = {
+    metrics.RUN_COMPLETE,
+    metrics.RUN_PARTIAL,
+    metrics.QUOTA_LEFT,
+    metrics.QUOTA_RESET,
+}
+"""Declared for the rules; nobody tells them yet."""
 WALL = 1_700_000_000.0
 REQUESTS = "p.requests.acme"
 
@@ -87,6 +94,24 @@ def sight(**more: Any) -> Sight:
     return Sight(**(given | more))
 
 
+def over(**missing: int) -> dict[str, Finished]:
+    """Return runs that are over, partial: by schedule, how much is missing."""
+    return {schedule: finished(schedule, count) for schedule, count in missing.items()}
+
+
+def finished(schedule: str, missing: int) -> Finished:
+    """Return a run that is over, partial."""
+    return Finished(
+        run=f"{schedule}/2026-11-21T04:00Z#1",
+        state="partial",
+        ids_hash="0",
+        requests=3,
+        reports={"acme.stats": Covered(expected=21, missing=missing)},
+        file="",
+        finished_at=WALL - 7200,
+    )
+
+
 def made(found: Sight) -> dict[str, Any]:
     """Return the document."""
     return document(found, {"acme": 33.0}, Progress())
@@ -120,11 +145,41 @@ def test_limits_are_joined() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("allowed", "rate"),
+    [
+        ({"account": 5.0}, 25.0),
+        ({"account": 5.0, "partner": 20.0}, 25.0),
+        ({"partner": 20.0}, None),
+        ({}, None),
+    ],
+)
+def test_allowed_rate(allowed: dict[str, float], rate: float | None) -> None:
+    """As many calls as the scopes in use may make together; nothing is known of unused ones."""
+    acme = made(sight(allowed={"acme": allowed}))["partners"]["acme"]
+
+    assert acme["allowed_calls_per_second"] == rate
+
+
 def test_runs_are_shown() -> None:
     """A run shows what is open of it at most."""
     run = made(sight())["runs"][0]
 
     assert (run["run"], run["open_at_most"]) == ("daily/2026-11-22T04:00Z#1", 40)
+
+
+def test_what_is_missing_of_runs_is_summed() -> None:
+    """Each schedule's last run that is over says what is missing; a report's are added up."""
+    gauges = Gauges()
+    gauges.show(made(sight(finished=over(daily=2, weekly=1))))
+    registry = CollectorRegistry()
+    registry.register(gauges)
+
+    labels = {"partner": "acme", "report": "stats"}
+    assert registry.get_sample_value("reportd_missing_account_days", labels) == 3
+    daily = {"schedule": "daily"}
+    assert registry.get_sample_value("reportd_run_partial", daily) == 1
+    assert registry.get_sample_value("reportd_run_complete_timestamp_seconds", daily) == WALL - 7200
 
 
 @pytest.mark.parametrize(
@@ -158,19 +213,28 @@ def test_every_gauge_is_exposed() -> None:
         progress.tick("acme", float(second), remaining=58)
     gauges = Gauges()
     ends = {"acme": WALL + 10 * 86400}
-    gauges.show(document(sight(workers={"worker-0": full}, sunsets=ends), {}, progress))
+    known = sight(
+        workers={"worker-0": full},
+        sunsets=ends,
+        finished=over(daily=1),
+        slots={"daily": WALL - 600},
+        allowed={"acme": {"account": 5.0, "partner": 100.0}},
+    )
+    gauges.show(document(known, {}, progress))
     registry = CollectorRegistry()
     registry.register(gauges)
 
     text = generate_latest(registry).decode()
 
-    for declared in metrics.OBSERVED:
+    for declared in set(metrics.OBSERVED) - AWAITED:
         assert re.search(rf"^{declared.name}(\{{| )", text, re.MULTILINE), declared.name
     assert 'reportd_open_requests{partner="acme",state="ready"} 5.0' in text
     assert 'reportd_offset_lag{partition="1",topic="p.requests.acme"} 30.0' in text
     assert 'reportd_worker_restarts_total{slot="worker-0"} 2.0' in text
     assert "reportd_config_last_reload_successful 1.0" in text
-    assert 'reportd_partner_api_sunset_days{partner="acme"} 10.0' in text
+    sunset = registry.get_sample_value(metrics.SUNSET.name, {"partner": "acme"})
+    assert sunset == ends["acme"]
+    assert 'reportd_allowed_calls_per_second{partner="acme"} 25.0' in text
 
 
 def test_gauges_of_the_dead_vanish() -> None:
