@@ -16,6 +16,7 @@ from reportd.metrics import Metrics
 from reportd.model.vm import Vm
 from reportd.observer.brokerwatch import BrokerSight
 from reportd.observer.main import COUNT_REST, COUNT_SECONDS, Observer, Watched
+from reportd.sinks.store import Marks
 
 WORKERS, PARTNERS = 64, 14
 """The largest VM that is thought of."""
