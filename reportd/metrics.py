@@ -315,23 +315,23 @@ LAST_RUN = Declared(
 RUN_COMPLETE = Declared(
     "reportd_run_complete_timestamp_seconds",
     "gauge",
-    "When a schedule's newest run was complete (epoch). Absent: it is not.",
+    "When the last run of a schedule that is over was found to be, complete or partial (epoch).",
     ("schedule",),
     across="max",
 )
 RUN_PARTIAL = Declared(
     "reportd_run_partial",
     "gauge",
-    "1 if a schedule's newest run is complete and something of it is missing: see `reportctl "
-    "runs`, then `reportctl dead list`.",
+    "1: something is missing in a schedule's last run that is over; `reportctl runs RUN` says "
+    "what. Mend it with `reportctl dead replay`.",
     ("schedule",),
     across="max",
 )
-MISSING_DAYS = Declared(
+MISSING_ACCOUNT_DAYS = Declared(
     "reportd_missing_account_days",
     "gauge",
-    "Account-days that the newest runs asked for and nobody has published. Above 0 when the run is "
-    "complete: see `reportctl dead list`, mend it, and replay.",
+    "Expected minus published account-days of the schedules' last runs that are over; `reportctl "
+    "runs RUN` names them. Mend them, and replay.",
     ("partner", "report"),
     across="max",
 )
@@ -366,7 +366,8 @@ OBSERVED: tuple[Declared, ...] = (
     OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
     BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, RUN_COMPLETE, RUN_PARTIAL,
-    MISSING_DAYS, LAST_RUN, SCHEDULE_SLOT, QUOTA_LEFT, QUOTA_RESET, ALLOWED_RATE, SUNSET, VMS_LIVE,
+    MISSING_ACCOUNT_DAYS, LAST_RUN, SCHEDULE_SLOT, QUOTA_LEFT, QUOTA_RESET, ALLOWED_RATE, SUNSET,
+    VMS_LIVE,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED
 

@@ -33,8 +33,10 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
             for one in found["held"]
         ),
         *_late_runs(found),
+        *_partial_runs(found),
         *_sunsets(found),
         *_other_configurations(found),
+        *_unowned(found),
         *_idle(found),
     ]
 
@@ -98,6 +100,13 @@ def _late_runs(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"run {run['run']} is late: at most {run['open_at_most']:,} open"
 
 
+def _partial_runs(found: Mapping[str, Any]) -> Iterator[str]:
+    for run in found["finished"]:
+        if run["state"] == "partial":
+            missing = sum(run["missing"].values())
+            yield f"run {run['run']} is over but partial: {missing:,} account-days missing"
+
+
 def _sunsets(found: Mapping[str, Any]) -> Iterator[str]:
     for one in found["sunsets"]:
         days = one["days"]
@@ -116,6 +125,11 @@ def _other_configurations(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"another configuration runs on {', '.join(others[:MOST_SAID])}" + (
             f" and {len(others) - MOST_SAID} more VMs" if len(others) > MOST_SAID else ""
         )
+
+
+def _unowned(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["unowned"]:
+        yield f"nobody has {_few(found['unowned'])}: a worker joins anew if it stays so"
 
 
 def _idle(found: Mapping[str, Any]) -> Iterator[str]:

@@ -84,6 +84,7 @@ def samples(document: Mapping[str, Any]) -> Samples:
         found[metrics.RUN_OPEN][schedule] = run["open_at_most"]
         found[metrics.LAST_RUN][schedule] = run["enqueued_at"]
         _put(found, metrics.RUN_DEADLINE, schedule, run["deadline"])
+    _put_finished(found, document["finished"])
     for schedule_name, slot_at in document["slots"].items():
         found[metrics.SCHEDULE_SLOT][schedule_name,] = slot_at
     for sunset in document["sunsets"]:
@@ -93,6 +94,16 @@ def samples(document: Mapping[str, Any]) -> Samples:
     found[metrics.VMS_LIVE][()] = len(document["vms"])
     _put(found, metrics.BROKER_AGE, (), document["broker"]["answer_age_seconds"])
     return found
+
+
+def _put_finished(found: Samples, finished: Iterable[Mapping[str, Any]]) -> None:
+    for run in finished:
+        found[metrics.RUN_COMPLETE][run["schedule"],] = run["at"]
+        found[metrics.RUN_PARTIAL][run["schedule"],] = run["state"] == "partial"
+        for name, missing in run["missing"].items():
+            partner, _, report = name.partition(".")
+            series = found[metrics.MISSING_ACCOUNT_DAYS]
+            series[partner, report] = series.get((partner, report), 0.0) + missing
 
 
 def _put(found: Samples, declared: Declared, labels: tuple[str, ...], value: Any) -> None:

@@ -5,7 +5,7 @@ accepts askers. None of them decides anything about the work.
 """
 
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,6 +59,7 @@ class Watched:
     supervisor_slot: int
     """The supervisor's slot of the board; its snapshot names the children's."""
     metrics_folder: Path
+    partners: Collection[str]
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
     allowed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -104,8 +105,12 @@ class Observer:
         return orjson.dumps(self._document)
 
     def summary(self) -> bytes:
-        """Return the observer's own snapshot for the board: the status line's words."""
-        return orjson.dumps({"summary": summary(self._document)})
+        """Return the observer's own snapshot for the board: what the supervisor needs of it.
+
+        The status line's words, and which worker must join the group anew since when (boottime).
+        """
+        name, since = self._broker().joins_anew
+        return orjson.dumps({"summary": summary(self._document), "joins_anew": [name, since]})
 
     def ill(self) -> str:
         """Return why the daemon is not alive; empty: it is."""
@@ -138,8 +143,10 @@ class Observer:
             broker_age_seconds=None if broker.at is None else now - broker.at,
             broker_error=broker.error,
             runs=broker.runs,
+            finished=broker.finished,
             vms=broker.vms,
             agree=broker.agree,
+            unowned=broker.unowned,
             sunsets=self._watched.sunsets,
             allowed=self._watched.allowed,
             slots=self._slots.passed(now, self._clock.wall()),
@@ -195,7 +202,16 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
         return connect(client_settings(settings.kafka), topics)
 
     neighbours = Neighbours(watched.me, is_running)
-    broker = BrokerWatch(clients, topics, watched.me, neighbours, clock)
+    workers = settings.workers
+    broker = BrokerWatch(
+        clients,
+        topics,
+        watched.me,
+        neighbours,
+        clock,
+        partners=watched.partners,
+        drain_seconds=min(workers.drain_seconds, workers.session_timeout_seconds / 2),
+    )
     counters = metrics.read_files(watched.metrics_folder)
     observer = Observer(watched, broker.sight, counters, clock)
     observer.turn()

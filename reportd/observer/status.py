@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reportd.broker.message import Part
-from reportd.model.run import Manifest
+from reportd.model.run import Finished, Manifest, RunId
 from reportd.model.vm import Vm
 from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warnings
 from reportd.observer.offsets import Offsets
@@ -37,8 +37,11 @@ class Sight:
     """Age of ``offsets``; None: the broker has not answered yet."""
     broker_error: str = ""
     runs: Mapping[str, Manifest] = field(default_factory=dict)
+    finished: Mapping[str, Finished] = field(default_factory=dict)
     vms: tuple[Vm, ...] = ()
     agree: bool = True
+    unowned: frozenset[Part] = frozenset()
+    """Partitions that no worker of the group has."""
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
     allowed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -157,12 +160,28 @@ def runs(sight: Sight) -> list[dict[str, Any]]:
         {
             "schedule": schedule,
             "run": manifest.run,
+            "slot": RunId.parse(manifest.run).slot.timestamp(),
             "requests": manifest.requests,
             "open_at_most": open_at_most(manifest, sight.offsets),
             "deadline": manifest.deadline,
             "enqueued_at": manifest.enqueued_at,
         }
         for schedule, manifest in sorted(sight.runs.items())
+    ]
+
+
+def finished(sight: Sight) -> list[dict[str, Any]]:
+    """Return each schedule's newest run that is over, with what is missing."""
+    return [
+        {
+            "schedule": schedule,
+            "run": record.run,
+            "state": record.state,
+            "at": record.finished_at,
+            "file": record.file,
+            "missing": {name: covered.missing for name, covered in record.reports.items()},
+        }
+        for schedule, record in sorted(sight.finished.items())
     ]
 
 
@@ -189,10 +208,12 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "troubles": found,
         "partners": partners(sight, parts, ended, progress),
         "partitions": parts,
+        "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
         "limits": limits(sight),
         "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
         "held": [held.model_dump() for one in workers.values() for held in one.held],
         "runs": runs(sight),
+        "finished": finished(sight),
         "slots": dict(sorted(sight.slots.items())),
         "sunsets": sunsets(sight),
         "children": [

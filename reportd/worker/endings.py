@@ -53,6 +53,8 @@ class Endings:
             run=request.run,
             account=request.account,
             report=request.report,
+            first_day=request.first_day.isoformat(),
+            last_day=request.last_day.isoformat(),
             files=files,
             rows=sum(file.rows for file in files),
             calls=entry.calls,

@@ -435,7 +435,7 @@ class Engine:
         # An answer that did not parse before, or a report that failed, proves nothing yet
         if not entry.unexpected and not entry.restarts:
             entry.holds = entry.proofs = 0
-            entry.first_failed_at = None
+            entry.first_failed_at = entry.failing_since = None
         self._heard(partition, entry)
 
     def _heard(self, partition: Partition, entry: Entry) -> None:

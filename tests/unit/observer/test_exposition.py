@@ -60,6 +60,7 @@ def observer(files: Files, tmp_path: Path) -> Observer:
         board=Board(2),
         supervisor_slot=0,
         metrics_folder=files.folder,
+        partners={"acme"},
     )
     return Observer(watched, BrokerSight, files, files.clock)
 

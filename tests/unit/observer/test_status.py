@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from reportd import metrics
-from reportd.model.run import Manifest, TopicSpan
+from reportd.model.run import Covered, Finished, Manifest, TopicSpan
 from reportd.model.vm import Vm
 from reportd.observer.exposition import Gauges
 from reportd.observer.offsets import Lag, Offsets
@@ -20,7 +20,6 @@ from reportd.observer.views import DaemonView, WorkerView, daemon_view, worker_v
 AWAITED = {
     metrics.RUN_COMPLETE,
     metrics.RUN_PARTIAL,
-    metrics.MISSING_DAYS,
     metrics.QUOTA_LEFT,
     metrics.QUOTA_RESET,
 }
@@ -95,6 +94,24 @@ def sight(**more: Any) -> Sight:
     return Sight(**(given | more))
 
 
+def over(**missing: int) -> dict[str, Finished]:
+    """Return runs that are over, partial: by schedule, how much is missing."""
+    return {schedule: finished(schedule, count) for schedule, count in missing.items()}
+
+
+def finished(schedule: str, missing: int) -> Finished:
+    """Return a run that is over, partial."""
+    return Finished(
+        run=f"{schedule}/2026-11-21T04:00Z#1",
+        state="partial",
+        ids_hash="0",
+        requests=3,
+        reports={"acme.stats": Covered(expected=21, missing=missing)},
+        file="",
+        finished_at=WALL - 7200,
+    )
+
+
 def made(found: Sight) -> dict[str, Any]:
     """Return the document."""
     return document(found, {"acme": 33.0}, Progress())
@@ -151,6 +168,20 @@ def test_runs_are_shown() -> None:
     assert (run["run"], run["open_at_most"]) == ("daily/2026-11-22T04:00Z#1", 40)
 
 
+def test_what_is_missing_of_runs_is_summed() -> None:
+    """Each schedule's last run that is over says what is missing; a report's are added up."""
+    gauges = Gauges()
+    gauges.show(made(sight(finished=over(daily=2, weekly=1))))
+    registry = CollectorRegistry()
+    registry.register(gauges)
+
+    labels = {"partner": "acme", "report": "stats"}
+    assert registry.get_sample_value("reportd_missing_account_days", labels) == 3
+    daily = {"schedule": "daily"}
+    assert registry.get_sample_value("reportd_run_partial", daily) == 1
+    assert registry.get_sample_value("reportd_run_complete_timestamp_seconds", daily) == WALL - 7200
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -185,6 +216,7 @@ def test_every_gauge_is_exposed() -> None:
     known = sight(
         workers={"worker-0": full},
         sunsets=ends,
+        finished=over(daily=1),
         slots={"daily": WALL - 600},
         allowed={"acme": {"account": 5.0, "partner": 100.0}},
     )

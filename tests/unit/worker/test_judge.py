@@ -140,6 +140,16 @@ def test_an_outage_uses_up_no_attempts() -> None:
     assert all(one.attempts == 0 and not one.ended for one in entries)
 
 
+def test_refusals_of_different_kinds_share_one_patience() -> None:
+    """A partner that answers 404 and 401 by turns does not keep a request for ever."""
+    case = Case()
+    for number, seconds in enumerate(range(0, int(RETRY.give_up_seconds), 100)):
+        case.refuse((PERMANENT, AUTH)[number % 2], float(seconds))
+
+    with pytest.raises(DeadError):
+        case.refuse(PERMANENT, RETRY.give_up_seconds)
+
+
 def test_a_404_is_held_until_another_account_has_succeeded() -> None:
     """The first refusal proves nothing: it may be everybody's."""
     case = Case()
