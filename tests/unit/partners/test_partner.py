@@ -40,7 +40,36 @@ def test_scopes_of_a_request() -> None:
         "[reports.other]\nget = 'https://api.acme.com/'\ncolumns = { a = 'string' }\n",
     )
 
-    assert found.scopes(request()) == ((0, "acme"), (1, "acc-1"), (3, "stats"))
+    assert found.scopes(request()) == {
+        ("partner", ()): "acme",
+        ("account", ()): "acc-1",
+        ("report", ("stats",)): "stats",
+    }
+
+
+@pytest.mark.parametrize(
+    ("per", "key", "value"),
+    [
+        ("{{ account.business }}", "partner", "b-7"),
+        ("{{ account.id }}/{{ request.report }}", "account", "acc-1 acc-1/stats"),
+        ("{{ account.credential }}-{{ request.class }}", "credential", "main main-daily"),
+    ],
+)
+def test_a_template_says_what_is_counted_together(per: str, key: str, value: str) -> None:
+    """Whatever may come to the same for any accounts makes the partner the key."""
+    found = partner(f"limits = [{{ per = '{per}', calls = 9 }}]\n")
+    asked = request(attributes={"business": "b-7"}, credential="main")
+
+    assert found.key_scope == key
+    assert found.scopes(asked) == {(per, ()): value}
+
+
+def test_a_request_without_what_a_limit_counts_by_is_refused() -> None:
+    """It could be counted nowhere: a message like that ends as poison."""
+    found = partner("limits = [{ per = '{{ account.business }}', calls = 9 }]\n")
+
+    with pytest.raises(InvalidMessageError):
+        found.check_request(request())
 
 
 def test_partitions() -> None:
