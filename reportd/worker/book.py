@@ -111,6 +111,10 @@ class OffsetBook:
         """Say whether an offset is parked."""
         return offset in self._parked_offsets
 
+    def parked_counts(self) -> dict[str, int]:
+        """Return how many offsets are parked by account; those that are paused left out."""
+        return {key: len(queue) for key, queue in self._parked.items() if isinstance(key, str)}
+
     def parked_first(self) -> dict[ParkKey, int]:
         """Return the first parked offset of each kind."""
         return {key: queue[0] for key, queue in self._parked.items()}
