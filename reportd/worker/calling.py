@@ -101,18 +101,30 @@ def _limit_rule(limit: LimitSpec, index: int) -> LimitRule:
     sliding window: a margin for what lies between sending here and counting there. A fixed one:
     a margin at its edges, for clocks that differ.
     """
-    margin = limit.margin_seconds
-    if not margin:
-        margin = min(limit.seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
     return LimitRule(
         per=_kind(limit, index),
         calls=limit.calls,
         seconds=limit.seconds,
         meter=limit.meter,
-        burst=max(1, (limit.burst or 1) // 2),
-        margin_seconds=margin,
+        burst=_burst(limit),
+        margin_seconds=_margin_seconds(limit),
         counts=limit.counts,
     )
+
+
+def _burst(limit: LimitSpec) -> int:
+    return max(1, (limit.burst or 1) // 2)
+
+
+def _margin_seconds(limit: LimitSpec) -> float:
+    return limit.margin_seconds or min(limit.seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+
+
+def slack_seconds(limit: LimitSpec) -> float:
+    """Return how late a call that is granted may leave: what is kept inside the limit for that."""
+    if limit.meter == "bucket":
+        return ((limit.burst or 1) - _burst(limit)) * limit.seconds / limit.calls
+    return _margin_seconds(limit)
 
 
 class Sender(Protocol):
