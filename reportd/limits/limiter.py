@@ -8,13 +8,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from reportd.limits.meters import Bucket, FixedWindow, Meter, SlidingWindow
+from reportd.limits.meters import AtOnce, Bucket, FixedWindow, Meter, SlidingWindow
 
 METERS_MOST = 10_000
 """With more it is looked which of them are at rest."""
 REST_SECONDS = 60.0
 
-MeterName = Literal["bucket", "fixed", "sliding"]
+MeterName = Literal["bucket", "fixed", "sliding", "concurrent"]
+Costs = Sequence[tuple[int, float]]
+"""What a call cost by the number of the limit in its file, where its answer says so."""
 
 
 class Now(NamedTuple):
@@ -36,6 +38,10 @@ class LimitRule:
     burst: float = 1.0
     margin_seconds: float = 0.0
     counts: Literal["calls", "errors"] = "calls"
+    cost: float = 1.0
+    """What a call is charged before its answer says more."""
+    number: int = -1
+    """Its place in the file, by which an answer's costs name it."""
 
     def meter_at(self, now: Now) -> Meter:
         """Return a new meter, spent; one of errors half: what came before is not known.
@@ -44,15 +50,17 @@ class LimitRule:
         """
         meter = self._spent_at(now)
         if self.counts == "errors":
-            for _ in range(self.calls - self.calls // 2):
-                meter.give_back(now.wall if meter.wall else now.mono)
+            meter.give_back(now.wall if meter.wall else now.mono, self.calls - self.calls // 2)
         return meter
 
     def _spent_at(self, now: Now) -> Meter:
-        if self.meter == "sliding":
-            return SlidingWindow(self.calls, self.seconds, self.margin_seconds, now.mono)
-        if self.meter == "fixed":
-            return FixedWindow(self.calls, self.seconds, self.margin_seconds, now.wall)
+        match self.meter:
+            case "sliding":
+                return SlidingWindow(self.calls, self.seconds, self.margin_seconds, now.mono)
+            case "fixed":
+                return FixedWindow(self.calls, self.seconds, self.margin_seconds, now.wall)
+            case "concurrent":
+                return AtOnce(self.calls, self.seconds, now.mono)
         return Bucket(self.calls, self.seconds, self.burst, now.mono)
 
 
@@ -67,16 +75,22 @@ class Blocked(NamedTuple):
     """Why a call may not start: for how long, and which scope says so."""
 
     wait_seconds: float
+    """inf: until a call of that scope is over."""
     scope: Scope
 
 
-class Grant(NamedTuple):
-    """What a call took, so that it can be given back unsent."""
+class Charge(NamedTuple):
+    """What one call took from one meter."""
 
-    meters: tuple[Meter, ...]
+    meter: Meter
+    rule: LimitRule
+
+
+class Grant(NamedTuple):
+    """What a call took, so that it can be given back unsent, and corrected when it is over."""
+
+    charges: tuple[Charge, ...]
     at: Now
-    of_errors: tuple[Meter, ...] = ()
-    """Those that keep their charge only if the partner answers with an error."""
 
 
 class Limiter:
@@ -87,11 +101,12 @@ class Limiter:
         self._rules: dict[str, list[LimitRule]] = {}
         for rule in rules:
             self._rules.setdefault(rule.per, []).append(rule)
-        self._with_errors = {rule.per for rule in rules if rule.counts == "errors"}
-        self._meters: dict[Scope, tuple[Meter, ...]] = {}
+        self._charges: dict[Scope, tuple[Charge, ...]] = {}
         self._blocked_until: dict[Scope, float] = {}
         self._born: Now | None = None
         self._forget_at = METERS_MOST
+        self.frees_at_end = any(rule.meter == "concurrent" for rule in rules)
+        """Whether a call that is over makes room for others."""
 
     def start(self, now: Now) -> None:
         """Remember when this owner began: scopes met later were last used before that."""
@@ -108,36 +123,37 @@ class Limiter:
 
     def take(self, scopes: Collection[Scope], now: Now) -> Grant:
         """Charge one call; only after `blocked` returned None for the same ``now``."""
-        meters = tuple(meter for scope in scopes for meter in self._meters_of(scope, now))
-        for meter in meters:
-            meter.take(now.wall if meter.wall else now.mono)
-        return Grant(meters, now, self._of_errors(scopes, now) if self._with_errors else ())
-
-    def _of_errors(self, scopes: Collection[Scope], now: Now) -> tuple[Meter, ...]:
-        return tuple(
-            meter
-            for scope in scopes
-            if scope.per in self._with_errors
-            for meter, rule in zip(self._meters_of(scope, now), self._rules[scope.per], strict=True)
-            if rule.counts == "errors"
-        )
+        charges = tuple(charge for scope in scopes for charge in self._charges_of(scope, now))
+        for meter, rule in charges:
+            meter.take(now.wall if meter.wall else now.mono, rule.cost)
+        return Grant(charges, now)
 
     def give_back(self, grant: Grant) -> None:
         """Undo a charge whose call was never sent."""
-        for meter in grant.meters:
-            meter.give_back(grant.at.wall if meter.wall else grant.at.mono)
+        for meter, rule in grant.charges:
+            meter.give_back(grant.at.wall if meter.wall else grant.at.mono, rule.cost)
 
-    def answered(self, grant: Grant, *, is_error: bool) -> None:
-        """Give back what only errors cost, unless the answer was one."""
-        if not is_error:
-            for meter in grant.of_errors:
-                meter.give_back(grant.at.wall if meter.wall else grant.at.mono)
+    def answered(
+        self,
+        grant: Grant,
+        *,
+        sent_at: float | None = None,
+        is_error: bool = False,
+        costs: Costs = (),
+    ) -> None:
+        """Correct a charge: when the call left (monotonic seconds; None: at once), what it cost.
 
-    def sent(self, grant: Grant, sent_at: float) -> None:
-        """Correct a charge by when its call really left, in monotonic seconds."""
-        for meter in grant.meters:
-            if not meter.wall and meter not in grant.of_errors:
-                meter.sent(grant.at.mono, sent_at)
+        What only errors cost is given back, unless the answer was one.
+        """
+        told = dict(costs)
+        sent_at = grant.at.mono if sent_at is None else sent_at
+        for meter, rule in grant.charges:
+            taken_at = grant.at.wall if meter.wall else grant.at.mono
+            if rule.counts == "calls":
+                actual = told.get(rule.number, rule.cost)
+                meter.settle(taken_at, rule.cost, sent_at, actual)
+            elif not is_error:
+                meter.give_back(taken_at)
 
     def block(self, scope: Scope, seconds: float, now: Now) -> None:
         """Let a scope wait as its partner said; a shorter wait never shortens a longer one."""
@@ -147,17 +163,17 @@ class Limiter:
     def shares(self, now: Now) -> dict[str, tuple[int, float]]:
         """Return, per kind of scope, how many are in use and the largest used share."""
         found: dict[str, tuple[int, float]] = {}
-        for scope, meters in self._meters.items():
+        for scope, charges in self._charges.items():
             count, share = found.get(scope.per, (0, 0.0))
-            for meter in meters:
+            for meter, _ in charges:
                 share = max(share, meter.share(now.wall if meter.wall else now.mono))
             found[scope.per] = (count + 1, share)
         return found
 
     def _wait_seconds(self, scope: Scope, now: Now) -> float:
         wait = 0.0
-        for meter in self._meters_of(scope, now):
-            wait = max(wait, meter.wait_seconds(now.wall if meter.wall else now.mono))
+        for meter, rule in self._charges_of(scope, now):
+            wait = max(wait, meter.wait_seconds(now.wall if meter.wall else now.mono, rule.cost))
         until = self._blocked_until.get(scope)
         if until is not None:
             if until > now.mono:
@@ -166,18 +182,18 @@ class Limiter:
                 del self._blocked_until[scope]
         return wait
 
-    def _meters_of(self, scope: Scope, now: Now) -> tuple[Meter, ...]:
-        meters = self._meters.get(scope)
-        if meters is None:
+    def _charges_of(self, scope: Scope, now: Now) -> tuple[Charge, ...]:
+        charges = self._charges.get(scope)
+        if charges is None:
             rules = self._rules.get(scope.per)
             if rules is None:
                 return ()
-            if len(self._meters) >= self._forget_at:
+            if len(self._charges) >= self._forget_at:
                 self._forget_rested(now)
             born = self._born or now
-            meters = tuple(rule.meter_at(born) for rule in rules)
-            self._meters[scope] = meters
-        return meters
+            charges = tuple(Charge(rule.meter_at(born), rule) for rule in rules)
+            self._charges[scope] = charges
+        return charges
 
     def _forget_rested(self, now: Now) -> None:
         """Forget meters that are as new ones would be: accounts may come without end.
@@ -191,5 +207,9 @@ class Limiter:
             return all(meter.share(wall if meter.wall else mono) == 0.0 for meter in meters)
 
         if rested(rule.meter_at(born) for rules in self._rules.values() for rule in rules):
-            self._meters = {key: used for key, used in self._meters.items() if not rested(used)}
-        self._forget_at = max(METERS_MOST, 2 * len(self._meters))
+            self._charges = {
+                scope: charges
+                for scope, charges in self._charges.items()
+                if not rested(charge.meter for charge in charges)
+            }
+        self._forget_at = max(METERS_MOST, 2 * len(self._charges))

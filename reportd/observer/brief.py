@@ -36,6 +36,7 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
         *_partial_runs(found),
         *_sunsets(found),
         *_other_configurations(found),
+        *_unowned(found),
         *_idle(found),
     ]
 
@@ -124,6 +125,11 @@ def _other_configurations(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"another configuration runs on {', '.join(others[:MOST_SAID])}" + (
             f" and {len(others) - MOST_SAID} more VMs" if len(others) > MOST_SAID else ""
         )
+
+
+def _unowned(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["unowned"]:
+        yield f"nobody has {_few(found['unowned'])}: a worker joins anew if it stays so"
 
 
 def _idle(found: Mapping[str, Any]) -> Iterator[str]:

@@ -68,8 +68,10 @@ def connect(settings: ClientSettings, topics: Topics) -> Clients:
         timeout_seconds=ANSWER_SECONDS,
         prefetch_bytes=1024 * 1024,
     )
+    admin = Admin(settings, timeout_seconds=ANSWER_SECONDS)
     return Clients(
-        cluster=Admin(settings, timeout_seconds=ANSWER_SECONDS),
+        cluster=admin,
+        membership=admin,
         vms=TopicMailbox(reader, topics.vms),
         runs=TopicMailbox(reader, topics.runs),
         outbox=VmOutbox(Producer(settings), topics.vms),

@@ -40,8 +40,14 @@ class Sight:
     finished: Mapping[str, Finished] = field(default_factory=dict)
     vms: tuple[Vm, ...] = ()
     agree: bool = True
+    unowned: frozenset[Part] = frozenset()
+    """Partitions that no worker of the group has."""
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
+    allowed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By partner and kind of scope: calls a second that it allows to one."""
+    slots: Mapping[str, float] = field(default_factory=dict)
+    """By schedule: the last instant of its calendar that has passed (epoch)."""
 
 
 def troubles(sight: Sight) -> list[str]:
@@ -93,7 +99,7 @@ def partitions(sight: Sight) -> list[dict[str, Any]]:
 
 
 def partners(
-    parts: list[dict[str, Any]], ended: Mapping[str, float], progress: Progress
+    sight: Sight, parts: list[dict[str, Any]], ended: Mapping[str, float], progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Return the partners' sums over ``parts``; ``ended`` are this VM's counts since its start."""
     found: dict[str, dict[str, Any]] = {}
@@ -114,7 +120,21 @@ def partners(
         one["ended"] = ended.get(partner, 0.0)
         one["ended_per_second"] = progress.rate(partner)
         one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"])
+        one["allowed_calls_per_second"] = _allowed(sight, partner)
     return found
+
+
+def _allowed(sight: Sight, partner: str) -> float | None:
+    """Return the calls a second that a partner allows to this VM; None: nothing limits them yet."""
+    rates = sight.allowed.get(partner, {})
+    return min(
+        (
+            rates[one["per"]] * one["scopes"]
+            for one in limits(sight)
+            if one["partner"] == partner and one["per"] in rates and one["scopes"]
+        ),
+        default=None,
+    )
 
 
 def limits(sight: Sight) -> list[dict[str, Any]]:
@@ -186,13 +206,15 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "phase": sight.daemon.phase,
         "ready": not found,
         "troubles": found,
-        "partners": partners(parts, ended, progress),
+        "partners": partners(sight, parts, ended, progress),
         "partitions": parts,
+        "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
         "limits": limits(sight),
         "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
         "held": [held.model_dump() for one in workers.values() for held in one.held],
         "runs": runs(sight),
         "finished": finished(sight),
+        "slots": dict(sorted(sight.slots.items())),
         "sunsets": sunsets(sight),
         "children": [
             {

@@ -17,7 +17,7 @@ from reportd.model.base import Name
 from reportd.partners.accounts_spec import accounts_problems
 from reportd.partners.auth_spec import AuthSpec
 from reportd.partners.call_spec import CallSpec
-from reportd.partners.fields import Host, Per, authority
+from reportd.partners.fields import Host, LimitPer, Wait, authority
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rule_spec import RuleSpec, UsageSpec, WaitRuleSpec, WaitsSpec
 from reportd.partners.step_spec import StepSpec
@@ -39,14 +39,18 @@ SLIDING_MOST = 100_000
 class LimitSpec(Section):
     """``{ per = "account", calls = 5, seconds = 1 }``: a limit, as the partner counts it."""
 
-    per: Per
-    """What is counted together. ``report``: each report for itself, over all accounts."""
+    per: LimitPer
+    """What is counted together. ``report``: each report for itself, over all accounts. Or a
+    template, ``"{{ account.business }}"``: all calls for which it comes to the same; one that
+    names ``account.id`` or ``account.credential`` is counted within each of these."""
     calls: Annotated[int, Field(ge=1, le=1_000_000_000)]
-    """How many calls ..."""
+    """How many calls, or how much of what ``cost`` counts, ..."""
     seconds: Annotated[float, Field(gt=0, le=366 * 86400)] = 1.0
-    """... in how many seconds."""
-    meter: Literal["bucket", "fixed", "sliding"] = "sliding"
-    """bucket: evenly spaced, with ``burst``; fixed: windows by the clock; sliding: any window."""
+    """... in how many seconds. concurrent: how long a call of a worker that died may go on: places
+    count as taken so long after a start; default: the longest ``timeout_seconds`` of the file."""
+    meter: Literal["bucket", "fixed", "sliding", "concurrent"] = "sliding"
+    """bucket: evenly spaced, with ``burst``; fixed: windows by the clock; sliding: any window;
+    concurrent: calls under way at once."""
     burst: Annotated[int | None, Field(ge=1)] = None
     """bucket: how many calls may come at once; default 1."""
     margin_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
@@ -56,6 +60,11 @@ class LimitSpec(Section):
     counts: Literal["calls", "errors"] = "calls"
     """errors: answers with 5xx, where a partner allows so many. A call under way takes a place,
     which it gives back unless it fails so; with none left its scope waits."""
+    cost: Annotated[float, Field(gt=0, le=1_000_000_000)] = 1.0
+    """What a call costs at most, where the partner counts more than calls (tokens, points)."""
+    cost_from: Wait | None = None
+    """Where the answer says what the call did cost: ``body:propertyQuota.tokensPerHour.consumed``,
+    ``header:X-Cost``; what was charged before is corrected."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -63,6 +72,14 @@ class LimitSpec(Section):
             raise FieldProblems({"burst": 'only with meter = "bucket"'})
         if self.counts == "errors" and self.meter == "bucket":
             raise FieldProblems({"counts": 'errors not with meter = "bucket"; use sliding'})
+        if self.meter == "concurrent" and (self.counts == "errors" or self.cost_from):
+            what = "counts" if self.counts == "errors" else "cost_from"
+            raise FieldProblems({what: 'not with meter = "concurrent": places are given back'})
+        if self.counts == "errors" and (self.cost != 1 or self.cost_from):
+            what = "cost" if self.cost != 1 else "cost_from"
+            raise FieldProblems({what: 'not with counts = "errors": each counts once'})
+        if self.cost > self.calls:
+            raise FieldProblems({"cost": "more than calls: no call could ever start"})
         if self.meter == "sliding" and self.calls > SLIDING_MOST:
             raise FieldProblems(
                 {"calls": f"at most {SLIDING_MOST}: a sliding window remembers each; use fixed"}

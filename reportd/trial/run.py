@@ -147,7 +147,8 @@ class _Loop:
         if verdict.unsent:
             self.limiter.give_back(grant)
         else:
-            self.limiter.answered(grant, is_error=verdict.is_server_error)
+            is_error = verdict.is_server_error
+            self.limiter.answered(grant, is_error=is_error, costs=verdict.costs)
         for pace in verdict.paces:
             self._block(pace.scope, pace.wait_seconds)
 

@@ -25,6 +25,8 @@ from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
 
+_PLAIN_KINDS = ("partner", "credential", "report", "account")
+
 MARGIN_SHARE = 0.02
 MARGIN_MOST_SECONDS = 0.25
 
@@ -42,12 +44,17 @@ class Rules:
         """Read the limits and the patience off the partner's file."""
         self._partner = partner
         self.name = partner.name
-        self.limits = tuple(
-            _limit_rule(limit, index) for index, limit in enumerate(partner.spec.limits)
+        longest = max(
+            step.timeout_seconds for report in partner.reports.values() for step in report.steps
         )
-        self._of_reports = [
-            (index, limit) for index, limit in enumerate(partner.spec.limits) if limit.reports
-        ]
+        self.limits = tuple(
+            _limit_rule(limit, number, longest) for number, limit in enumerate(partner.spec.limits)
+        )
+        self._kinds = {
+            (limit.per, limit.reports): _kind(limit)
+            for limit in partner.spec.limits
+            if limit.reports or limit.per not in _PLAIN_KINDS
+        }
         retry = partner.spec.retry
         self.retry = RetryRules(
             attempts=retry.attempts,
@@ -75,13 +82,13 @@ class Rules:
             Scope("report", request.report),
             Scope("account", request.account),
         )
-        if not self._of_reports:
+        if not self._kinds:
             return scopes
-        values = {scope.per: scope.value for scope in scopes}
+        counted = self._partner.scopes(request)
         return scopes + tuple(
-            Scope(_kind(limit, index), values[limit.per])
-            for index, limit in self._of_reports
-            if request.report in limit.reports
+            Scope(self._kinds[which], value)
+            for which, value in counted.items()
+            if which in self._kinds
         )
 
 
@@ -89,29 +96,35 @@ def _growing(spec: GrowingSpec) -> Growing:
     return Growing(spec.first_seconds, spec.growth, spec.most_seconds)
 
 
-def _kind(limit: LimitSpec, index: int) -> str:
+def _kind(limit: LimitSpec) -> str:
     """Return the kind of a limit's scope: its own, where it counts some reports only."""
-    return f"{limit.per}#{index}" if limit.reports else limit.per
+    return f"{limit.per}#{','.join(limit.reports)}" if limit.reports else limit.per
 
 
-def _limit_rule(limit: LimitSpec, index: int) -> LimitRule:
+def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitRule:
     """Return the limit as reportd keeps it: a bit inside what the partner allows.
 
     A bucket: half of the partner's burst, the other half absorbs what the network bunches up. A
     sliding window: a margin for what lies between sending here and counting there. A fixed one:
-    a margin at its edges, for clocks that differ.
+    a margin at its edges, for clocks that differ. Of calls at once, all of them: they are counted
+    until their answers are here, which is longer than the partner does.
     """
+    seconds = limit.seconds
+    if limit.meter == "concurrent" and "seconds" not in limit.model_fields_set:
+        seconds = longest_seconds
     margin = limit.margin_seconds
     if not margin:
         margin = min(limit.seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
     return LimitRule(
-        per=_kind(limit, index),
+        per=_kind(limit),
         calls=limit.calls,
-        seconds=limit.seconds,
+        seconds=seconds,
         meter=limit.meter,
         burst=max(1, (limit.burst or 1) // 2),
         margin_seconds=margin,
         counts=limit.counts,
+        cost=limit.cost,
+        number=number,
     )
 
 
@@ -150,9 +163,9 @@ class PartnerCaller:
                 raise NotYetError("its token has just come", 0.0)
             answer, verdict = self._exchange(_flow(partner, entry, auth), entry)
         except StaleCursorError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.FAILED, reason=str(error))
+            return _unsent(str(error)), _refused(Outcome.FAILED, error)
         except InvalidMessageError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
+            return _unsent(str(error)), _refused(Outcome.PERMANENT, error)
         except (ConfigError, CredentialRefusedError, UnavailableError) as error:
             return _unsent(str(error)), _without_credential(error)
         if verdict.outcome is not Outcome.AUTH:
@@ -179,6 +192,10 @@ class PartnerCaller:
 
 def _flow(partner: Partner, entry: Entry, auth: Auth) -> Flow:
     return Flow(partner, entry.request, auth, entry.picked, entry.volatile)
+
+
+def _refused(outcome: Outcome, error: ReportdError) -> Verdict:
+    return Verdict(outcome=outcome, reason=str(error), unsent=True)
 
 
 def _without_credential(error: ReportdError) -> Verdict:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from reportd.broker.message import Message
-from reportd.limits.limiter import Now
+from reportd.limits.limiter import Grant, Now
 from reportd.model.content import Content
 from reportd.model.ledger import End, PublishedFile, Step
 from reportd.partners.parts import cut
@@ -359,8 +359,7 @@ class Engine:
         if partition is None:
             return
         if grant is not None:
-            partition.limiter.sent(grant, sent_at)
-            partition.limiter.answered(grant, is_error=verdict.is_server_error)
+            self._settle(partition, entry, grant, verdict, sent_at)
         for pace in verdict.paces:
             partition.limiter.block(scope_of(entry, pace.scope), pace.wait_seconds, now)
         if verdict.outcome in _GOES_ON:
@@ -435,7 +434,7 @@ class Engine:
         # An answer that did not parse before, or a report that failed, proves nothing yet
         if not entry.unexpected and not entry.restarts:
             entry.holds = entry.proofs = 0
-            entry.first_failed_at = None
+            entry.first_failed_at = entry.failing_since = None
         self._heard(partition, entry)
 
     def _heard(self, partition: Partition, entry: Entry) -> None:
@@ -629,7 +628,17 @@ class Engine:
         if entry.grant is not None:
             partition.limiter.give_back(entry.grant)
             entry.grant = None
-            partition.scheduler.changed(entry)
+            partition.scheduler.freed(entry.scopes)
+
+    @staticmethod
+    def _settle(
+        partition: Partition, entry: Entry, grant: Grant, verdict: Verdict, sent_at: float
+    ) -> None:
+        """Correct what a call was charged, now that it is over."""
+        is_error = verdict.is_server_error
+        partition.limiter.answered(grant, sent_at=sent_at, is_error=is_error, costs=verdict.costs)
+        if partition.limiter.frees_at_end:
+            partition.scheduler.freed(entry.scopes)
 
     def _ready(self, partition: Partition, entry: Entry, *, first: bool = False) -> None:
         if entry.strikes:

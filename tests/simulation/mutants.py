@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "window-empty-after-restart",
         "limits/meters.py",
-        "deque([now] * calls, maxlen=calls)",
-        "deque(maxlen=calls)",
+        "deque([[now, self._used]])",
+        "deque([[now - self._seconds, self._used]])",
     ),
     Mutant(
         "bucket-full-after-restart",

@@ -128,6 +128,21 @@ def test_a_result_without_a_call_was_found_by_its_receipt() -> None:
     assert metrics.value("reportd_receipts_found_total", partner="acme") == 1
 
 
+def test_what_alerts_look_at_begins_at_zero() -> None:
+    """The first dead letter is an increase, for which Prometheus has to have seen a 0."""
+    metrics = Metrics.in_memory()
+    Tally(metrics, ["acme"])
+
+    shown = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+    assert shown["reportd_requests_ended_total", "acme", "dead"] == 0
+    assert shown["reportd_calls_total", "acme", "ok"] == 0
+
+
 def test_calls_commits_and_rebalances_are_counted() -> None:
     """Each by what it was."""
     metrics = Metrics.in_memory()
