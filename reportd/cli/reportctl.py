@@ -9,7 +9,19 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from reportd.cli.commands import check, dead, leave, partner, reload, schedule, status, topics
+from reportd.cli.commands import (
+    check,
+    dead,
+    leave,
+    partner,
+    reload,
+    rerun,
+    runs,
+    schedule,
+    status,
+    topics,
+    wait,
+)
 from reportd.errors import (
     EXIT_CONFIG,
     EXIT_UNAVAILABLE,
@@ -36,7 +48,19 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: tuple[Command, ...] = (check, partner, topics, status, dead, reload, leave, schedule)
+COMMANDS: tuple[Command, ...] = (
+    check,
+    partner,
+    topics,
+    status,
+    runs,
+    wait,
+    rerun,
+    dead,
+    reload,
+    leave,
+    schedule,
+)
 
 
 def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:
