@@ -369,3 +369,81 @@ class TestStatus:
         assert document(capsys) == {"observer": None, "partners": {"acme": {"lag": 5}}}
         assert made.run("status") == 1
         assert "no observer at 127.0.0.1:9" in capsys.readouterr().out
+
+
+class TestLag:
+    def test_each_partition_is_shown(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """Begin, commit, end and lag; nobody has it, so what is open is not known."""
+        topic = made.topics.requests("acme")
+        producer = Producer(made.settings)
+        for _ in range(3):
+            producer.send(topic, b"{}", partition=1)
+        assert producer.flush(FLUSH_SECONDS) == 0
+
+        assert made.run("lag", "acme", "--json") == 0
+        found = [one for one in document(capsys) if one["topic"] == topic]
+        assert [(one["begin"], one["end"], one["lag"]) for one in found] == [
+            (0, 0, 0),
+            (0, 3, 3),
+            (0, 0, 0),
+        ]
+        assert {(one["commit"], one["open"]) for one in found} == {(None, None)}
+
+    def test_a_partner_without_topics_is_named(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A typing error is told from a partner with nothing to do."""
+        assert made.run("lag", "amce") == EXIT_CONFIG
+        assert "amce has no topics; did you mean 'acme'?" in capsys.readouterr().err
+
+
+class TestControls:
+    def test_what_is_asked_for_is_listed_and_lifted(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The newest counts for each scope; a resume takes it away, a second one says so."""
+        assert made.run("pause", "acme/1", "--who", "ada", "--reason", "new login") == 0
+        assert made.run("pause", "acme.campaigns", "--for", "2h") == 0
+        assert made.run("slow", "acme.campaigns", "--to", "50%") == 0
+        capsys.readouterr()
+        assert made.run("controls", "--json") == 0
+        found = {one["scope"]: one for one in document(capsys)}
+        assert found["acme/1"]["action"] == "pause"
+        assert (found["acme/1"]["who"], found["acme/1"]["reason"]) == ("ada", "new login")
+        assert found["acme.campaigns"]["rate"] == 0.5
+        assert found["acme.campaigns"]["until"] is None
+
+        assert made.run("resume", "acme/1") == 0
+        assert made.run("resume", "acme/1") == EXIT_CONFIG
+        assert "there is: acme.campaigns" in capsys.readouterr().err
+        assert made.run("resume", "--all") == 0
+        capsys.readouterr()
+        assert made.run("controls", "--json") == 0
+        assert document(capsys) == []
+
+    @pytest.mark.parametrize(
+        ("command", "words"),
+        [
+            (("pause", "amce"), "did you mean 'acme'?"),
+            (("pause", "acme.campaign"), "did you mean 'campaigns'?"),
+            (("pause", "acme", "--until", "2001-01-01"), "has passed"),
+            (("pause", "acme", "--until", "tomorrow"), "like 2026-11-28T06:00"),
+            (("pause", "acme", "--for", "soon"), "write 90s, 30min, 2h or 3d"),
+            (("slow", "acme", "--to", "0"), "write a part of the limits"),
+            (("slow", "acme", "--to", "150%"), "write a part of the limits"),
+            (("pause", "run:daily/2026-11-22T04:00Z#1"), "see 'reportctl cancel'"),
+            (("cancel", "daily/2026-11-22T04:00Z#1"), "the newest are: none"),
+            (("cancel", "daily/2026-11-22T04:00Z#1", "--undo"), "is not cancelled"),
+        ],
+    )
+    def test_what_nobody_has_is_refused(
+        self,
+        made: Place,
+        capsys: pytest.CaptureFixture[str],
+        command: tuple[str, ...],
+        words: str,
+    ) -> None:
+        """With what is meant, perhaps; and nothing is written."""
+        assert made.run(*command) == EXIT_CONFIG
+        assert words in capsys.readouterr().err
+        assert made.read(made.topics.control) == []
