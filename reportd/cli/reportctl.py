@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from reportd.cli.commands import (
+    backfill,
     cancel,
     check,
     controls,
@@ -60,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     requests,
     lag,
     dead,
+    backfill,
     pause,
     slow,
     resume,

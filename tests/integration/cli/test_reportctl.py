@@ -21,6 +21,9 @@ from reportd.cli import reportctl
 from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
+from reportd.model.account import Account
+from reportd.model.request import Request
+from reportd.model.run import Manifest
 
 PARTNER = """
 partitions = %d
@@ -447,3 +450,68 @@ class TestControls:
         assert made.run(*command) == EXIT_CONFIG
         assert words in capsys.readouterr().err
         assert made.read(made.topics.control) == []
+
+
+class TestBackfill:
+    def know(self, place: Place, *accounts: Account) -> None:
+        """Write accounts as the enqueuer's snapshot does."""
+        producer = Producer(place.settings)
+        for one in accounts:
+            key = f"{one.partner}/{one.account}".encode()
+            producer.send(place.topics.accounts, one.to_json(), key=key, partition=0)
+        assert producer.flush(FLUSH_SECONDS) == 0
+
+    def test_a_backfill_is_a_run_with_a_manifest(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Nothing in a dry run; then each request where its key belongs, and where it is said."""
+        ids = [f"{n}" for n in range(7)]
+        self.know(made, *(Account(partner="acme", account=one) for one in ids))
+        self.know(made, Account(partner="acme", account="gone", active=False))
+        self.know(made, Account(partner="bolt", account="9"))
+        days = ("--from", "2026-01-01", "--to", "2026-01-03")
+        command = ("backfill", "acme", "campaigns", *days, "--accounts", "all", "--json")
+        assert made.run(*command, "--dry-run") == 0
+        told = document(capsys)
+        assert (told["requests"], told["accounts"], told["written"]) == (21, 7, False)
+        assert made.read(made.topics.runs) == made.read(made.topics.backfill("acme")) == []
+
+        assert made.run(*command) == 0
+        name = document(capsys)["run"]
+        written = made.read(made.topics.backfill("acme"))
+        requests = [Request.from_json(message.value) for message in written]
+        assert len({one.id for one in requests}) == 21
+        assert {one.account for one in requests} == set(ids)
+        assert {(one.run, one.class_) for one in requests} == {(name, "backfill")}
+        for message in written:
+            assert message.partition == partition_of(message.key or b"", 3)
+        manifest = Manifest.from_json(made.read(made.topics.runs)[-1].value)
+        assert (manifest.run, manifest.requests) == (name, 21)
+        spans = manifest.topics[0].spans
+        assert all(spans[m.partition][0] <= m.offset < spans[m.partition][1] for m in written)
+        assert made.run(*command, "--run", name) == EXIT_CONFIG
+
+    @pytest.mark.parametrize(
+        ("more", "words"),
+        [
+            (("--accounts", "1,2,x"), "has no account 2, x"),
+            (("--accounts", "@/nothing"), "cannot be read"),
+            (("--accounts", "1", "--split-days", "2"), "days: 2"),
+            (("--accounts", "1", "--format", "excel"), "--format excel"),
+            (("--accounts", "1", "--to", "2025-01-01"), "--to is before --from"),
+            (("--accounts", "1", "--run", "daily/2026-11-22T04:00Z#1"), "is no backfill's"),
+        ],
+    )
+    def test_what_cannot_be_asked_is_refused(
+        self,
+        made: Place,
+        capsys: pytest.CaptureFixture[str],
+        more: tuple[str, ...],
+        words: str,
+    ) -> None:
+        """With what is wrong, and nothing is written."""
+        self.know(made, Account(partner="acme", account="1"))
+        command = ("backfill", "acme", "campaigns", "--from", "2026-01-01", "--to", "2026-01-03")
+        assert made.run(*command, *more) == EXIT_CONFIG
+        assert words in capsys.readouterr().err
+        assert made.read(made.topics.runs) == []
