@@ -15,6 +15,7 @@ from reportd.cli.commands import (
     check,
     controls,
     dead,
+    doctor,
     lag,
     leave,
     partner,
@@ -55,6 +56,7 @@ class Command(Protocol):
 
 COMMANDS: tuple[Command, ...] = (
     check,
+    doctor,
     partner,
     topics,
     status,

@@ -16,7 +16,7 @@ from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import ClientSettings, client_settings
-from reportd.broker.topics import Topics
+from reportd.broker.topics import TopicPlan, Topics
 from reportd.cli import reportctl
 from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
@@ -515,3 +515,36 @@ class TestBackfill:
         assert made.run(*command, *more) == EXIT_CONFIG
         assert words in capsys.readouterr().err
         assert made.read(made.topics.runs) == []
+
+
+class TestDoctor:
+    def test_a_real_broker_is_looked_at(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Well but for what is not there yet; a topic that loses messages is to be mended."""
+        (made.folder / "out").mkdir()
+        assert made.run("doctor", "--json") == 0
+        levels = {one["check"]: one["level"] for one in document(capsys)}
+        assert levels == {
+            "output": "ok", "broker": "ok", "topics": "ok", "rights": "ok", "offsets": "ok",
+            "retention": "ok", "credentials": "warning", "VMs": "ok", "clock": "warning",
+        }  # fmt: skip
+
+        topic = made.topics.requests("acme")
+        plan = TopicPlan(topic, 3, 1, {"retention.ms": "1000"})
+        Admin(made.settings).create([plan], repair=True)
+        assert made.run("doctor") == 1
+        said = capsys.readouterr().out
+        assert f"topics: {topic}: retention.ms is 1000, not -1" in said
+        assert "-> reportctl topics create --repair" in said
+
+    def test_a_missing_topic_is_to_be_mended(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Before the first start all of them are."""
+        (place.folder / "out").mkdir()
+        assert place.run("doctor", "--json") == 1
+        bad = [one for one in document(capsys) if one["level"] == "bad"]
+        assert {one["mend"] for one in bad if one["check"] == "topics"} == {
+            "reportctl topics create"
+        }
