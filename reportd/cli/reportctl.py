@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from reportd.cli.commands import (
+    backfill,
     cancel,
     check,
     controls,
     dead,
+    doctor,
+    lag,
     leave,
     partner,
     pause,
     reload,
+    requests,
     rerun,
     resume,
     runs,
@@ -55,13 +59,17 @@ class Command(Protocol):
 
 COMMANDS: tuple[Command, ...] = (
     check,
+    doctor,
     partner,
     topics,
     status,
     runs,
     wait,
     rerun,
+    requests,
+    lag,
     dead,
+    backfill,
     pause,
     slow,
     resume,

@@ -2,16 +2,22 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import rich.box
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+T = TypeVar("T")
+
 CONTROL_WORDS = {"pause": "paused", "slow": "slowed down", "cancel": "cancelled"}
+
+WORTH_A_BAR = 5_000
+"""Fewer records are read before a bar is seen."""
 
 PIPE_COLUMNS = 200
 """A pipe has no width: wide enough for a line a row."""
@@ -51,6 +57,14 @@ def show_controls(controls: Iterable[Mapping[str, Any]]) -> None:
 def show_json(document: Any) -> None:
     """Print a document for programs."""
     print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def watched(records: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Yield records with a progress bar beside them, where somebody may look at it."""
+    if not sys.stderr.isatty() or total < WORTH_A_BAR:
+        yield from records
+        return
+    yield from track(records, what, total=total, console=Console(stderr=True), transient=True)
 
 
 def harmless(text: str) -> str:

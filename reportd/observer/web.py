@@ -1,7 +1,7 @@
-"""The observer's HTTP: /metrics, /healthz, /readyz, /status. Threads of the observer's process.
+"""The observer's HTTP: /metrics, /healthz, /readyz, /status, /requests. Threads of its process.
 
-It answers from what the observer last put together and never asks anybody itself, so it answers
-while broker, output and workers are away.
+It answers from what the observer last put together, so it answers while broker, output and workers
+are away. For ``/requests`` alone the workers are asked, and waited for, for seconds at most.
 """
 
 import hmac
@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
+import orjson
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from reportd.config.settings import MetricsSettings
-from reportd.errors import ConfigError
+from reportd.errors import ConfigError, InvalidMessageError
+from reportd.model.question import Question
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ class Pages:
     """Why the daemon is not alive; empty: it is."""
     not_ready: Callable[[], str]
     """Why this VM is not ready, one problem a line; empty: it is."""
+    requests: Callable[[Question], bytes]
+    """Where open requests are, as JSON: asks this VM's workers, and waits for them."""
 
 
 class Web:
@@ -170,18 +175,21 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._may_ask():
             self._answer(HTTPStatus.UNAUTHORIZED, b"send the token: Authorization: Bearer ...\n")
             return
-        match self.path.partition("?")[0]:
+        path, _, query = self.path.partition("?")
+        match path:
             case "/metrics":
                 body = generate_latest(self.answers.registry)
                 self._answer(HTTPStatus.OK, body, CONTENT_TYPE_LATEST)
             case "/status":
                 self._answer(HTTPStatus.OK, self.answers.status(), "application/json")
+            case "/requests":
+                self._find(query)
             case "/healthz":
                 self._say(self.answers.ill())
             case "/readyz":
                 self._say(self.answers.not_ready())
             case _:
-                self._answer(HTTPStatus.NOT_FOUND, b"/metrics /healthz /readyz /status\n")
+                self._answer(HTTPStatus.NOT_FOUND, b"/metrics /healthz /readyz /status /requests\n")
 
     do_HEAD = do_GET  # noqa: N815  # the library's name
 
@@ -193,6 +201,15 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         sent = self.headers.get("Authorization", "").encode("latin-1", "replace")
         return hmac.compare_digest(sent, f"Bearer {self.wanted_token}".encode())
+
+    def _find(self, query: str) -> None:
+        asked = orjson.dumps(dict(parse_qsl(query)))
+        try:
+            question = Question.from_json(asked)
+        except InvalidMessageError as error:
+            self._answer(HTTPStatus.BAD_REQUEST, f"{error}\n".encode())
+        else:
+            self._answer(HTTPStatus.OK, self.answers.requests(question), "application/json")
 
     def _say(self, trouble: str) -> None:
         if trouble:
