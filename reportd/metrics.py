@@ -140,8 +140,9 @@ OPEN_REQUESTS = Declared(
     "reportd_open_requests",
     "gauge",
     "Requests on this VM's partitions that have not ended, by state: ready, in_flight, limit, "
-    "backoff, quota, pending, scheduled, held, parked, unread. Pending: the partner is at it; "
-    "held: it refuses; parked: read again later; unread: still in Kafka.",
+    "backoff, quota, pending, scheduled, held, paused, parked, unread. Pending: the partner is at "
+    "it; held: it refuses; paused: somebody wants it so; parked: read again later; unread: still "
+    "in Kafka.",
     ("partner", "state"),
 )
 OLDEST_OPEN = Declared(

@@ -98,9 +98,8 @@ class Limiter:
 
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         """Take the partner's limits."""
-        self._rules: dict[str, list[LimitRule]] = {}
-        for rule in rules:
-            self._rules.setdefault(rule.per, []).append(rule)
+        self._own = tuple(rules)
+        self._rules = _by_kind(rules)
         self._charges: dict[Scope, tuple[Charge, ...]] = {}
         self._blocked_until: dict[Scope, float] = {}
         self._born: Now | None = None
@@ -111,6 +110,14 @@ class Limiter:
     def start(self, now: Now) -> None:
         """Remember when this owner began: scopes met later were last used before that."""
         self._born = now
+
+    def also(self, rules: Sequence[LimitRule]) -> None:
+        """Keep these rules beside the partner's own, in place of those of the last time.
+
+        Their kinds of scopes are none of the partner's, and another rule has another kind.
+        """
+        self._rules = _by_kind([*self._own, *rules])
+        self._charges = {key: one for key, one in self._charges.items() if key.per in self._rules}
 
     def blocked(self, scopes: Iterable[Scope], now: Now) -> Blocked | None:
         """Return what keeps a call of these scopes from starting now: the longest wait."""
@@ -213,3 +220,10 @@ class Limiter:
                 if not rested(charge.meter for charge in charges)
             }
         self._forget_at = max(METERS_MOST, 2 * len(self._charges))
+
+
+def _by_kind(rules: Iterable[LimitRule]) -> dict[str, list[LimitRule]]:
+    found: dict[str, list[LimitRule]] = {}
+    for rule in rules:
+        found.setdefault(rule.per, []).append(rule)
+    return found

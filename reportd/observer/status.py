@@ -194,6 +194,12 @@ def sunsets(sight: Sight) -> list[dict[str, Any]]:
     ]
 
 
+def controls(sight: Sight) -> list[dict[str, Any]]:
+    """Return what people have asked for, as the workers have heard it."""
+    found = {one.scope: one for worker in sight.workers.values() for one in worker.controls}
+    return [one.model_dump() for _, one in sorted(found.items())]
+
+
 def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> dict[str, Any]:
     """Return /status."""
     parts = partitions(sight)
@@ -212,6 +218,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "limits": limits(sight),
         "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
         "held": [held.model_dump() for one in workers.values() for held in one.held],
+        "controls": controls(sight),
         "runs": runs(sight),
         "finished": finished(sight),
         "slots": dict(sorted(sight.slots.items())),

@@ -62,6 +62,18 @@ class HeldView(_View):
     requests: int = 0
 
 
+class ControlView(_View):
+    """What somebody asked for: a pause, a slow down, a cancelled run."""
+
+    scope: str
+    action: str
+    rate: float = 1.0
+    until: float | None = None
+    at: float = 0.0
+    who: str = ""
+    reason: str = ""
+
+
 class WorkerView(_View):
     """One worker's snapshot."""
 
@@ -76,6 +88,7 @@ class WorkerView(_View):
     limits: tuple[LimitView, ...] = ()
     circuits: tuple[CircuitView, ...] = ()
     held: tuple[HeldView, ...] = ()
+    controls: tuple[ControlView, ...] = ()
 
 
 class ChildView(_View):

@@ -26,9 +26,9 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Schema:
-    """Columns in the order of declaration, with their Arrow types."""
+    """Columns in the order of declaration, with their Arrow types; a key of what is made of it."""
 
     columns: Mapping[str, ColumnSpec]
     arrow: pa.Schema

@@ -106,7 +106,7 @@ class Judge:
                     evidence.condemn(account, now.mono)
                 raise DeadError(error, reason)
             self._first_failed(entry, error, now)
-        if entry.holds >= HOLD_TRIES:
+        if entry.holds >= HOLD_TRIES and not self._is_a_credentials(partition, entry):
             patience = retry.give_up_seconds
             if evidence.before(account) and self._is_last(partition, entry):
                 patience = min(LAST_HOLDS * retry.hold_seconds, patience)
@@ -231,6 +231,12 @@ class Judge:
 
     def _jitter(self, seconds: float) -> float:
         return seconds * self._random.uniform(0.75, 1.0)
+
+    @staticmethod
+    def _is_a_credentials(partition: Partition, entry: Entry) -> bool:
+        """Say whether a whole credential is refused: no request of it is given up for that."""
+        circuit = partition.circuits.credential(entry.request.credential)
+        return entry.failing == "auth" and circuit.is_open
 
     def _is_last(self, partition: Partition, entry: Entry) -> bool:
         """Say whether no other account is open that could still show that it is alone."""

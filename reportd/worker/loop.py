@@ -169,6 +169,7 @@ class Loop:
             self._consumer.assign_also([(self._topics.backfill(partner), index)])
             self._engine.assigned(partner, index)
         if parts:
+            self._consumer.assign_also([(self._topics.control, 0)])
             self._tally.rebalanced("assigned")
             logger.info("assigned %s", _names(parts), extra={"action": "assigned"})
 

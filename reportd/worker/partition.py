@@ -141,6 +141,8 @@ class Partition:
         """Requests under way: called, stored or ending; a drain waits for them."""
         self.held: dict[Entry, None] = {}
         """Requests held as possibly part of an outage."""
+        self.paused: dict[Entry, None] = {}
+        """Requests that somebody paused when something was done for them already."""
 
     def alive(self) -> bool:
         """Say whether this worker still owns the partition; asked from every thread."""

@@ -226,10 +226,14 @@ class Scheduler:
             self._let_out(room, line.class_)
 
     def _let_out(self, room: Room, class_: RequestClass) -> None:
-        if room.lines[class_]:
+        while room.lines[class_]:
             line = room.lines[class_].popleft()
-            line.room, line.via = None, room
-            self._queue(line)
+            line.room = None
+            if line.entries:
+                line.via = room
+                self._queue(line)
+                return
+            self._forget(line)
 
     def _open(self, scope: Scope) -> None:
         room = self._rooms[scope]
@@ -291,6 +295,16 @@ class Scheduler:
         """Say whether a limit keeps an account's next request from starting."""
         line = self._lines.get((class_, account))
         return now.mono < self.blocked_until or (line is not None and line.room is not None)
+
+    def take_all(self) -> list[Entry]:
+        """Take all requests out of their lines, in order: their scopes are about to change."""
+        found: list[Entry] = []
+        for line in self._lines.values():
+            found += line.entries
+            line.entries.clear()
+            line.kinds.clear()
+        self.ready_count -= len(found)
+        return found
 
     def _queue(self, line: Line) -> None:
         if not line.queued and line.room is None and line.entries:

@@ -16,6 +16,7 @@ from reportd.metrics import Metrics
 from reportd.model.vm import Vm
 from reportd.observer.brokerwatch import BrokerSight
 from reportd.observer.main import COUNT_REST, COUNT_SECONDS, Observer, Watched
+from reportd.sinks.store import Marks
 
 WORKERS, PARTNERS = 64, 14
 """The largest VM that is thought of."""
@@ -51,6 +52,11 @@ class Files:
         self.clock.now += self.seconds
 
 
+def no_output() -> Marks:
+    """Stand for an output that nobody opens here."""
+    raise NotImplementedError
+
+
 def observer(files: Files, tmp_path: Path) -> Observer:
     """Return an observer of a daemon without children, before a silent broker."""
     config: Any = SimpleNamespace(settings=SimpleNamespace(schedules_folder=tmp_path / "none"))
@@ -61,6 +67,7 @@ def observer(files: Files, tmp_path: Path) -> Observer:
         supervisor_slot=0,
         metrics_folder=files.folder,
         partners={"acme"},
+        open_marks=no_output,
     )
     return Observer(watched, BrokerSight, files, files.clock)
 
