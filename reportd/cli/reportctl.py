@@ -22,6 +22,7 @@ from reportd.cli.commands import (
     schedule,
     slow,
     status,
+    top,
     topics,
 )
 from reportd.errors import (
@@ -55,6 +56,7 @@ COMMANDS: tuple[Command, ...] = (
     partner,
     topics,
     status,
+    top,
     dead,
     pause,
     slow,

@@ -1,5 +1,6 @@
 """The observer's HTTP on the loopback: pages, codes, token, TLS, port taken."""
 
+import base64
 import http.client
 import shutil
 import socket
@@ -16,6 +17,8 @@ from reportd.config.secrets import Secret
 from reportd.config.settings import MetricsSettings, TlsSettings
 from reportd.errors import ConfigError
 from reportd.metrics import Metrics
+from reportd.observer.page import POLICY, page
+from reportd.observer.screen import Screen
 from reportd.observer.web import MAX_ASKERS, Pages, Web, probe_port
 
 LOCAL = MetricsSettings(listen="127.0.0.1:0")
@@ -28,12 +31,14 @@ class Health:
         self.ill = ""
         self.not_ready = ""
         self.registry = CollectorRegistry()
+        self.screen = Screen(headline="vm-1: running", is_ready=True, needed=(), tables=())
 
     def pages(self) -> Pages:
         """Return the pages over this."""
         return Pages(
             registry=self.registry,
             status=lambda: b'{"v":1}',
+            page=lambda: page(self.screen).encode(),
             ill=lambda: self.ill,
             not_ready=lambda: self.not_ready,
         )
@@ -78,6 +83,23 @@ def test_pages() -> None:
         assert "/metrics" in body
 
 
+def test_page_says_what_it_may_load() -> None:
+    """A strict policy, in the header: the page's own style and script, its own server, no more."""
+    with serving(LOCAL, Health()) as web:
+        connection = http.client.HTTPConnection(web.address, timeout=10)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        connection.close()
+
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["Content-Security-Policy"] == POLICY
+    assert "unsafe" not in POLICY
+    assert "default-src 'none'" in POLICY
+    assert "<h1>vm-1: running</h1>" in body
+
+
 def test_trouble_is_a_503_with_its_reason() -> None:
     """Health and readiness are apart, and say why."""
     health = Health()
@@ -96,6 +118,34 @@ def test_token() -> None:
         assert ask(web, "/metrics")[0] == 401
         assert ask(web, "/status", token="wrong")[0] == 401
         assert ask(web, "/status", token="open sesame")[0] == 200
+        assert ask(web, "/", token="wrong")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("Basic " + base64.b64encode(b"ana:open sesame").decode(), 200),
+        ("Basic " + base64.b64encode(b"open sesame:ana").decode(), 401),
+        ("Basic nonsense", 401),
+        ("Basic", 401),
+        ("open sesame", 401),
+        ("bearer open sesame", 401),
+        ("", 401),
+    ],
+)
+def test_token_is_a_browsers_password(sent: str, status: int) -> None:
+    """A browser asks a person for name and password: any name will do."""
+    settings = LOCAL.model_copy(update={"token": Secret("open sesame")})
+    with serving(settings, Health()) as web:
+        connection = http.client.HTTPConnection(web.address, timeout=10)
+        connection.request("GET", "/", headers={"Authorization": sent})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+
+    assert answer.status == status
+    asked = answer.headers.get_all("WWW-Authenticate") or []
+    assert (status == 401) == any(one.startswith("Basic ") for one in asked)
 
 
 def test_tls(tmp_path: Path) -> None:
