@@ -148,20 +148,25 @@ def test_token_is_a_browsers_password(sent: str, status: int) -> None:
     assert (status == 401) == any(one.startswith("Basic ") for one in asked)
 
 
-def test_tls(tmp_path: Path) -> None:
-    """With a certificate it speaks HTTPS, and one that speaks plain HTTP blocks nobody."""
-    certificate, key = tmp_path / "m.crt", tmp_path / "m.key"
+def self_signed(folder: Path) -> TlsSettings:
+    """Make a certificate for 127.0.0.1."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
+    certificate, key = folder / "m.crt", folder / "m.key"
     asked = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
     names = "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
     files = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*asked.split(), *names.split(), *files], check=True, capture_output=True)
-    tls = TlsSettings(certificate=certificate, key=key)
+    return TlsSettings(certificate=certificate, key=key)
+
+
+def test_tls(tmp_path: Path) -> None:
+    """With a certificate it speaks HTTPS, and one that speaks plain HTTP blocks nobody."""
+    tls = self_signed(tmp_path)
     with serving(LOCAL.model_copy(update={"tls": tls}), Health()) as web:
         host, _, port = web.address.partition(":")
         idle = socket.create_connection((host, int(port)))
-        trusting = ssl.create_default_context(cafile=str(certificate))
+        trusting = ssl.create_default_context(cafile=str(tls.certificate))
         connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=trusting)
         connection.request("GET", "/healthz")
         assert connection.getresponse().status == 200
