@@ -43,6 +43,17 @@ class LimitView(_View):
     share: float = 0.0
 
 
+class QuotaView(_View):
+    """The scope of a partner's quotas with the least left."""
+
+    partner: str
+    per: str = ""
+    value: str = ""
+    calls: float = 0.0
+    resets_at: float = 0.0
+    """Epoch seconds."""
+
+
 class CircuitView(_View):
     """A circuit that is open: calls are held back."""
 
@@ -86,6 +97,7 @@ class WorkerView(_View):
     in_flight: int = 0
     partitions: tuple[PartitionView, ...] = ()
     limits: tuple[LimitView, ...] = ()
+    quotas: tuple[QuotaView, ...] = ()
     circuits: tuple[CircuitView, ...] = ()
     held: tuple[HeldView, ...] = ()
     controls: tuple[ControlView, ...] = ()

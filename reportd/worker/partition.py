@@ -156,6 +156,11 @@ class Partition:
         ends = {topic.topic: topic.end for topic in topics}
         image.need_restored(self.books, ends)
         self.limiter.start(now)
+        for position, grant in image.grants:
+            until = self.limiter.recorded(grant)
+            if until is not None:
+                image.counts(position, until)
+        image.grants.clear()
         self.is_active = True
 
     def offsets(self, store_id: str) -> dict[str, tuple[int, str]]:
