@@ -41,6 +41,7 @@ class Chromium:
         options = [
             *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
             *("--remote-debugging-pipe", f"--user-data-dir={self._folder / 'profile'}"),
+            "--window-size=1300,620",
             *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
         ]
         # It reads from descriptor 3 and writes to 4
