@@ -28,6 +28,7 @@ from reportd.cli.commands import (
     schedule,
     slow,
     status,
+    top,
     topics,
     wait,
 )
@@ -63,6 +64,7 @@ COMMANDS: tuple[Command, ...] = (
     partner,
     topics,
     status,
+    top,
     runs,
     wait,
     rerun,

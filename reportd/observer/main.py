@@ -30,7 +30,9 @@ from reportd.observer.exposition import Counted, Gauges
 from reportd.observer.finisher import Finisher, FinisherClients
 from reportd.observer.machine import is_running, private_bytes
 from reportd.observer.neighbours import Neighbours
+from reportd.observer.page import page
 from reportd.observer.progress import Progress
+from reportd.observer.screen import screen
 from reportd.observer.slots import Slots
 from reportd.observer.status import Sight, document
 from reportd.observer.telling import Telling
@@ -111,6 +113,10 @@ class Observer:
     def status(self) -> bytes:
         """Return the document as JSON."""
         return orjson.dumps(self._document)
+
+    def page(self) -> bytes:
+        """Return the document as a page for people."""
+        return page(screen(self._document)).encode()
 
     def summary(self) -> bytes:
         """Return the observer's own snapshot for the board: what the supervisor needs of it.
@@ -241,6 +247,7 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     pages = Pages(
         registry=registry,
         status=observer.status,
+        page=observer.page,
         ill=observer.ill,
         not_ready=observer.not_ready,
         requests=lambda question: orjson.dumps(asking.ask(question)),
