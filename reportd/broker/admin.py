@@ -7,12 +7,18 @@ Every call blocks for at most its timeout and raises `BrokerError`.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupState,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but not in __all__
     AdminClient,
     AlterConfigOpType,
@@ -25,6 +31,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but 
 )
 
 from reportd.broker.errors import translate_exception
+from reportd.broker.group import Group
 from reportd.broker.library_log import LibraryLog
 from reportd.broker.message import Part
 from reportd.broker.reader import LOOK_AGAIN_SECONDS, Committed, PartitionReader
@@ -140,6 +147,55 @@ class Admin:
             for resource, future in futures.items()
         }
 
+    def broker_settings(self) -> dict[str, dict[str, str]]:
+        """Return each broker's settings, defaults included, by its number."""
+        brokers = [str(number) for number in self._metadata().brokers]
+        asked = [ConfigResource(ResourceType.BROKER, number) for number in brokers]
+        futures = self._start(
+            "describe brokers",
+            lambda: self._client.describe_configs(asked, request_timeout=self._timeout_seconds),
+        )
+        return {
+            resource.name: {
+                name: entry.value or "" for name, entry in self._wait(future, "describe").items()
+            }
+            for resource, future in futures.items()
+        }
+
+    def allowed(self, topics: Collection[str], group: str) -> dict[str, frozenset[str]]:
+        """Return what this client's principal may do with topics and a group, by their names.
+
+        In the words of ``kafka-acls.sh`` (``Describe``); what it does not see it may do nothing
+        with. Where brokers check no rights, everything.
+        """
+        found: dict[str, frozenset[str]] = {}
+        asked = self._start(
+            "describe topics",
+            lambda: self._client.describe_topics(
+                TopicCollection(list(topics)),
+                include_authorized_operations=True,
+                request_timeout=self._timeout_seconds,
+            ),
+        )
+        for name, future in asked.items():
+            described = self._wait(
+                future, f"describe {name}", KafkaError.TOPIC_AUTHORIZATION_FAILED
+            )
+            found[name] = _operations(described)
+        groups = self._start(
+            f"rights on {group}",
+            lambda: self._client.describe_consumer_groups(
+                [group],
+                include_authorized_operations=True,
+                request_timeout=self._timeout_seconds,
+            ),
+        )
+        described = self._wait(
+            groups[group], f"rights on {group}", KafkaError.GROUP_AUTHORIZATION_FAILED
+        )
+        found[group] = _operations(described)
+        return found
+
     def delete_records(self, before: Mapping[Part, int]) -> dict[Part, int]:
         """Delete everything before the given offsets; return each partition's new first offset."""
         asked = [TopicPartition(*part, offset) for part, offset in before.items()]
@@ -197,6 +253,20 @@ class Admin:
     def is_settled(self, group: str) -> bool:
         """Tell whether the group has given out its partitions, or has nobody to give them to."""
         return self._described(group).state in _SETTLED
+
+    def group(self, group: str) -> Group:
+        """Return who has which partitions of the topics that the group subscribes to."""
+        found = self._described(group)
+        return Group(
+            found.state in _SETTLED,
+            {
+                one.group_instance_id: frozenset(
+                    (part.topic, part.partition) for part in one.assignment.topic_partitions
+                )
+                for one in found.members
+                if one.group_instance_id
+            },
+        )
 
     def begin_offsets(self, parts: Iterable[Part]) -> dict[Part, int]:
         """Return the first offset kept of each partition."""
@@ -336,6 +406,15 @@ class Admin:
             raise translate_exception(error, what) from error
         except TimeoutError:
             raise BrokerError(f"{what}: no answer") from None
+
+
+def _operations(described: Any) -> frozenset[str]:
+    if described is None:
+        return frozenset()
+    return frozenset(
+        "".join(word.capitalize() for word in one.name.split("_"))
+        for one in described.authorized_operations or ()
+    )
 
 
 def _change(

@@ -10,15 +10,28 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from reportd.cli.commands import (
+    backfill,
+    cancel,
     check,
+    controls,
     dead,
+    doctor,
+    lag,
     leave,
     limits,
     partner,
+    pause,
     reload,
+    requests,
+    rerun,
+    resume,
+    runs,
     schedule,
+    slow,
     status,
+    top,
     topics,
+    wait,
 )
 from reportd.errors import (
     EXIT_CONFIG,
@@ -47,8 +60,29 @@ class Command(Protocol):
 
 
 COMMANDS: tuple[Command, ...] = (
-    check, partner, topics, status, limits, dead, reload, leave, schedule,
-)  # fmt: skip
+    check,
+    doctor,
+    partner,
+    topics,
+    status,
+    top,
+    runs,
+    wait,
+    rerun,
+    requests,
+    lag,
+    limits,
+    dead,
+    backfill,
+    pause,
+    slow,
+    resume,
+    cancel,
+    controls,
+    reload,
+    leave,
+    schedule,
+)
 
 
 def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:

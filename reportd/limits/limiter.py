@@ -175,6 +175,7 @@ class Limiter:
 
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         """Take the partner's limits."""
+        self._also: tuple[LimitRule, ...] = ()
         self._take_rules(rules)
         self._charges: dict[Scope, tuple[Charge, ...]] = {}
         self._blocked_until: dict[Scope, tuple[float, bool]] = {}
@@ -188,11 +189,10 @@ class Limiter:
         """Whether a call that is over makes room for others."""
 
     def _take_rules(self, rules: Sequence[LimitRule]) -> None:
-        self._all_rules = tuple(rules)
-        self._spans = {rule: rule.span() for rule in rules}
-        self._rules: dict[str, list[LimitRule]] = {}
-        for rule in rules:
-            self._rules.setdefault(rule.per, []).append(rule)
+        self._own = tuple(rules)
+        kept = [*self._own, *self._also]
+        self._spans = {rule: rule.span() for rule in kept}
+        self._rules = _by_kind(kept)
 
     def start(self, now: Now, process_began: Now | None = None, partitions: int = 1) -> None:
         """Remember when this owner began: scopes met later were last used before that.
@@ -202,7 +202,16 @@ class Limiter:
         """
         self._began = process_began or now
         self._born = self._sound(now)
-        self._take_rules([rule.share_of(partitions) for rule in self._all_rules])
+        self._take_rules([rule.share_of(partitions) for rule in self._own])
+
+    def also(self, rules: Sequence[LimitRule]) -> None:
+        """Keep these rules beside the partner's own, in place of those of the last time.
+
+        Their kinds of scopes are none of the partner's, and another rule has another kind.
+        """
+        self._also = tuple(rules)
+        self._take_rules(self._own)
+        self._charges = {key: one for key, one in self._charges.items() if key.per in self._rules}
 
     def recorded(self, record: ledger.Grant) -> float | None:
         """Take a grant that stands in the ledger; return until when (epoch) it counts.
@@ -255,7 +264,7 @@ class Limiter:
 
     def settle(self) -> None:
         """Keep the new limits alone: the last worker of the configuration before is gone."""
-        self._take_rules([rule for rule in self._all_rules if not rule.is_old])
+        self._take_rules([rule for rule in self._own if not rule.is_old])
         self._charges = {
             scope: tuple(charge for charge in charges if not charge.rule.is_old)
             for scope, charges in self._charges.items()
@@ -398,3 +407,10 @@ class Limiter:
                 if not rested(charge.meter for charge in charges)
             }
         self._forget_at = max(METERS_MOST, 2 * len(self._charges))
+
+
+def _by_kind(rules: Iterable[LimitRule]) -> dict[str, list[LimitRule]]:
+    found: dict[str, list[LimitRule]] = {}
+    for rule in rules:
+        found.setdefault(rule.per, []).append(rule)
+    return found

@@ -29,6 +29,8 @@ class PartitionView(_View):
     """Where the worker reads next."""
     committed: int | None = None
     open: int = 0
+    most_open: int = 0
+    """The most requests that wait for their turn of one account, of all topics' partitions."""
     states: dict[str, int] = {}
     oldest_open: float | None = None
     """Epoch seconds."""
@@ -77,6 +79,18 @@ class HeldView(_View):
     requests: int = 0
 
 
+class ControlView(_View):
+    """What somebody asked for: a pause, a slow down, a cancelled run."""
+
+    scope: str
+    action: str
+    rate: float = 1.0
+    until: float | None = None
+    at: float = 0.0
+    who: str = ""
+    reason: str = ""
+
+
 class WorkerView(_View):
     """One worker's snapshot."""
 
@@ -92,6 +106,7 @@ class WorkerView(_View):
     quotas: tuple[QuotaView, ...] = ()
     circuits: tuple[CircuitView, ...] = ()
     held: tuple[HeldView, ...] = ()
+    controls: tuple[ControlView, ...] = ()
 
 
 class ChildView(_View):

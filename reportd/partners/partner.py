@@ -30,6 +30,8 @@ DEFAULT_PARTITIONS = 12
 SHARE_LEAST = 10
 """A limit is divided into shares of so many calls or more: a tenth of it at most is lost."""
 _WIDTH = {"account": 0, "credential": 1, "report": 2, "partner": 2}
+LONGEST_RATE_SECONDS = 3600.0
+"""A limit over longer is a quota, no rate."""
 _NARROWEST_FIRST = ("account", "report", "credential", "partner")
 
 
@@ -283,6 +285,22 @@ def sunsets(partners: Mapping[str, Partner]) -> dict[str, float]:
         for name, partner in partners.items()
         if partner.spec.sunset is not None
     }
+
+
+def allowed_rates(partners: Mapping[str, Partner]) -> dict[str, dict[str, float]]:
+    """Return the calls a second that each partner allows to one scope, by kind of scope.
+
+    Of limits that count all calls; quotas of a day are no rate.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, partner in partners.items():
+        rates = found.setdefault(name, {})
+        for limit in partner.spec.limits:
+            is_rate = 0 < limit.window_seconds <= LONGEST_RATE_SECONDS
+            if is_rate and limit.counts == "calls" and not limit.reports:
+                rate = limit.calls / limit.cost / (limit.window_seconds + limit.margin_seconds)
+                rates[limit.per] = min(rate, rates.get(limit.per, rate))
+    return found
 
 
 def scope_value(partner: str, per: str, request: Request) -> str:

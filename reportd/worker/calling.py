@@ -128,23 +128,38 @@ def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitR
     seconds = limit.window_seconds
     if limit.meter == "concurrent":
         seconds = limit.seconds if "seconds" in limit.model_fields_set else longest_seconds
-    margin = limit.margin_seconds
-    if not margin:
-        margin = min(seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
-        margin = RESET_MARGIN_SECONDS if limit.meter in RECORDED else margin
     return LimitRule(
         per=_kind(limit),
         calls=limit.calls,
         seconds=seconds,
         meter=limit.meter,
-        burst=max(1, (limit.burst or 1) // 2),
-        margin_seconds=margin,
+        burst=_burst(limit),
+        margin_seconds=_margin_seconds(limit, seconds),
         counts=limit.counts,
         cost=limit.cost,
         number=number,
         zone=limit.zone,
         divide=limit.divide,
     )
+
+
+def _burst(limit: LimitSpec) -> int:
+    return max(1, (limit.burst or 1) // 2)
+
+
+def _margin_seconds(limit: LimitSpec, seconds: float) -> float:
+    if limit.margin_seconds:
+        return limit.margin_seconds
+    if limit.meter in RECORDED:
+        return RESET_MARGIN_SECONDS
+    return min(seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+
+
+def slack_seconds(limit: LimitSpec) -> float:
+    """Return how late a call that is granted may leave: what is kept inside the limit for that."""
+    if limit.meter == "bucket":
+        return ((limit.burst or 1) - _burst(limit)) * limit.seconds / limit.calls
+    return _margin_seconds(limit, limit.window_seconds)
 
 
 class Sender(Protocol):
@@ -182,9 +197,9 @@ class PartnerCaller:
                 raise NotYetError("its token has just come", 0.0)
             answer, verdict = self._exchange(_flow(partner, entry, auth), entry)
         except StaleCursorError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.FAILED, reason=str(error))
+            return _unsent(str(error)), _refused(Outcome.FAILED, error)
         except InvalidMessageError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
+            return _unsent(str(error)), _refused(Outcome.PERMANENT, error)
         except (ConfigError, CredentialRefusedError, UnavailableError) as error:
             return _unsent(str(error)), _without_credential(error)
         if verdict.outcome is not Outcome.AUTH:
@@ -211,6 +226,10 @@ class PartnerCaller:
 
 def _flow(partner: Partner, entry: Entry, auth: Auth) -> Flow:
     return Flow(partner, entry.request, auth, entry.picked, entry.volatile)
+
+
+def _refused(outcome: Outcome, error: ReportdError) -> Verdict:
+    return Verdict(outcome=outcome, reason=str(error), unsent=True)
 
 
 def _without_credential(error: ReportdError) -> Verdict:

@@ -20,6 +20,7 @@ from reportd.worker.actions import (
     Commit,
     Finish,
     LookAt,
+    Read,
     Release,
     Restore,
     Spool,
@@ -30,6 +31,7 @@ from reportd.worker.actions import (
 )
 from reportd.worker.circuits import Circuits
 from reportd.worker.commits import Commits
+from reportd.worker.controls import Controls
 from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
 from reportd.worker.fence import Fence
@@ -38,6 +40,7 @@ from reportd.worker.judge import DeadError, Judge, scope_of
 from reportd.worker.ledger import KnownEnd, LedgerImage
 from reportd.worker.partition import Looked, Misfit, Partition, PartnerRules, RestoredTopic
 from reportd.worker.reading import Reading
+from reportd.worker.restraint import Restraint
 from reportd.worker.settings import EngineSettings
 from reportd.worker.suspects import Suspects
 
@@ -77,9 +80,13 @@ class Engine:
         self._suspects = Suspects(strikes, settings.alone_seconds)
         self._commits = Commits(settings, fence)
         self._out: deque[Action] = deque()
-        self._reading = Reading(settings, self._out)
+        self.controls = Controls()
+        self._reading = Reading(settings, self.controls, self._out)
         self._endings = Endings(self._out, self._waits)
-        self._intake = Intake(self._out, self._reading, self._suspects, self._endings)
+        self._intake = Intake(
+            self._out, self._reading, self._suspects, self._endings, self.controls
+        )
+        self._restraint = Restraint(self.controls, self._endings, self._suspects, self._ready)
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._by_topic: dict[TopicPartition, Partition] = {}
         self._circuits: dict[str, Circuits] = {}
@@ -137,6 +144,7 @@ class Engine:
             process_began=self._began or now,
             partition_count=partition_count,
         )
+        self._restraint.look(partition, now)
         for topic in topics:
             self._by_topic[(topic.topic, index)] = partition
         self._turn.append(partition)
@@ -195,12 +203,33 @@ class Engine:
             partition.is_active and not partition.entries for partition in self.partitions()
         )
 
+    # --- what people ask for ---------------------------------------------------------------
+
+    def controlled(
+        self, part: TopicPartition, messages: Sequence[Message], end: int, now: Now
+    ) -> None:
+        """Take all that stands in the topic of controls before ``end``; read on from there."""
+        self.controls.part = part
+        self._out.append(Read(part, end))
+        self._hear(messages, now)
+
+    def _hear(self, messages: Sequence[Message], now: Now) -> None:
+        if self.controls.hear(messages, now):
+            self._obey(now)
+
+    def _obey(self, now: Now) -> None:
+        for partition in self._turn:
+            self._restraint.look(partition, now)
+        self._steer_at = 0.0
+
     # --- messages --------------------------------------------------------------------------
 
     def message(self, message: Message, now: Now) -> None:
         """Take one message of a topic, whatever it holds."""
         partition = self._by_topic.get(message.part)
         if partition is None:
+            if message.part == self.controls.part:
+                self._hear([message], now)
             return
         book = partition.books[message.topic]
         if not book.deliver(message.offset):
@@ -239,7 +268,7 @@ class Engine:
                 entry.calls = entry.steps[-1].calls
                 for step in entry.steps:
                     entry.picked.update(step.picked)
-            self._ready(partition, entry)
+            self._ready(partition, entry, now)
 
     # --- calls -----------------------------------------------------------------------------
 
@@ -247,6 +276,9 @@ class Engine:
         """Do what time asks for: ends of waits, commits, reading, and the next calls."""
         if self._began is None:
             self._began = now
+        if now.wall >= self.controls.ends_at:
+            self.controls.look(now)
+            self._obey(now)
         for partition in self._turn:
             for entry in partition.scheduler.due(now):
                 self._wake(partition, entry, now)
@@ -274,6 +306,7 @@ class Engine:
     def next_wake(self, now: Now) -> float:
         """Return the monotonic time at which `step` has something to do by itself."""
         wake = self._commits.next_wake()
+        wake = min(wake, now.mono + max(0.0, self.controls.ends_at - now.wall))
         if self._stalled:
             wake = min(wake, self._stalled_until)
         may_start = self._may_start(now) and self.in_flight < self._settings.threads
@@ -381,7 +414,7 @@ class Engine:
         partition.circuits.abandoned(entry.request)
         self._give_back(partition, entry)
         self._waits(partition, entry)
-        self._ready(partition, entry, first=True)
+        self._ready(partition, entry, now, first=True)
 
     def answered(
         self, entry: Entry, verdict: Verdict, body: Content, sent_at: float, now: Now
@@ -410,7 +443,7 @@ class Engine:
                 self._judge.refused(partition, entry, verdict, now)
             except DeadError as dead:
                 self._dead(partition, entry, dead, now)
-            self._wake_early(partition, entry, now)
+            self._wait_on(partition, entry, now)
             return
         if verdict.volatile:
             entry.volatile, entry.volatile_at = verdict.volatile, now.mono
@@ -435,13 +468,14 @@ class Engine:
             self._heard(partition, entry)
             entry.cursor = dict(verdict.next_cursor or {})
             self._waits(partition, entry)
-            self._ready(partition, entry, first=True)
+            self._ready(partition, entry, now, first=True)
             return
         self._answered_well(partition, entry)
         if verdict.outcome is Outcome.PENDING:
             entry.cursor = dict(verdict.next_cursor or {})
             self._waits(partition, entry)
             self._judge.pending(partition, entry, verdict, now)
+            self._wait_on(partition, entry, now)
             return
         if verdict.outcome is Outcome.TOO_BIG:
             of = (entry.request.report, entry.request.account)
@@ -470,7 +504,7 @@ class Engine:
         # An answer that did not parse before, or a report that failed, proves nothing yet
         if not entry.unexpected and not entry.restarts:
             entry.holds = entry.proofs = 0
-            entry.first_failed_at = None
+            entry.first_failed_at = entry.failing_since = None
         self._heard(partition, entry)
 
     def _heard(self, partition: Partition, entry: Entry) -> None:
@@ -523,8 +557,9 @@ class Engine:
         self._waits(partition, entry)
         if following is not None and following.outcome is Outcome.OK and following.wait_seconds:
             self._judge.pending(partition, entry, following, now)
+            self._wait_on(partition, entry, now)
         else:
-            self._ready(partition, entry, first=True)
+            self._ready(partition, entry, now, first=True)
 
     def published(
         self, entry: Entry, files: tuple[PublishedFile, ...], newer_run: str, now: Now
@@ -558,7 +593,7 @@ class Engine:
             self._judge.unexpected(partition, entry, misfit.reason, now)
         except DeadError as dead:
             self._dead(partition, entry, dead, now)
-        self._wake_early(partition, entry, now)
+        self._wait_on(partition, entry, now)
 
     def not_stored(self, entry: Entry, action: Action, reason: str, now: Now) -> None:
         """Keep what the output did not take, or did not show; nothing new starts until it does."""
@@ -676,7 +711,9 @@ class Engine:
         if partition.limiter.frees_at_end:
             partition.scheduler.freed(entry.scopes)
 
-    def _ready(self, partition: Partition, entry: Entry, *, first: bool = False) -> None:
+    def _ready(self, partition: Partition, entry: Entry, now: Now, *, first: bool = False) -> None:
+        if self._restraint.keeps(partition, entry, now):
+            return
         if entry.strikes:
             entry.state = State.READY
             self._suspects.add(partition, entry)
@@ -687,7 +724,7 @@ class Engine:
         partition.held.pop(entry, None)
         if entry.state is not State.SCHEDULED:
             first = entry.state in (State.LIMIT, State.PENDING)
-            self._ready(partition, entry, first=first)
+            self._ready(partition, entry, now, first=first)
         elif (entry.request.not_before or 0.0) > now.wall:
             self._intake.schedule(partition, entry, now)
         else:
@@ -695,9 +732,11 @@ class Engine:
             partition.looking[entry.request.account] += 1
             self._out.append(LookAt(entry))
 
-    def _wake_early(self, partition: Partition, entry: Entry, now: Now) -> None:
+    def _wait_on(self, partition: Partition, entry: Entry, now: Now) -> None:
+        """Take note of what waits from here on: others' successes wake what is held."""
         if entry.state is State.HELD:
             partition.held[entry] = None
+        self._restraint.settle(partition, entry, now)
 
     def _waits(self, partition: Partition, entry: Entry) -> None:
         partition.busy.pop(entry, None)

@@ -38,6 +38,7 @@ from reportd.worker.events import Events
 from reportd.worker.executor import Executor
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Finishing, Looking
+from reportd.worker.inquiry import Inquiry
 from reportd.worker.partition import Partition
 from reportd.worker.records import Records
 from reportd.worker.restoring import Restorer
@@ -105,6 +106,7 @@ class Loop:
         drain_seconds: float,
         stop_requested: Callable[[], bool],
         leaves: Callable[[], bool],
+        inquiry: Inquiry,
         is_rolled_out: Callable[[], bool] = lambda: True,
     ) -> None:
         """Take the deciding parts; `attach` brings the doing ones, which need callbacks."""
@@ -120,6 +122,7 @@ class Loop:
         self._leaves = leaves
         self._is_rolled_out = is_rolled_out
         self._keeps_old_limits = True
+        self._inquiry = inquiry
         self._snapshot_at = 0.0
         self._tidy_at = clock.monotonic() + FIRST_SECONDS
         self._idle = True
@@ -173,6 +176,7 @@ class Loop:
             self._consumer.assign_also([(self._topics.backfill(partner), index)])
             self._engine.assigned(partner, index)
         if parts:
+            self._consumer.assign_also([(self._topics.control, 0)])
             self._tally.rebalanced("assigned")
             logger.info("assigned %s", _names(parts), extra={"action": "assigned"})
 
@@ -230,6 +234,7 @@ class Loop:
 
     def _beat(self, now: Now) -> None:
         self._board.beat(now.boot)
+        self._inquiry.look(self._engine, now)
         if now.mono >= self._snapshot_at:
             self._board.publish(snapshot(self._engine, self._fence, now))
             took = self._clock.monotonic() - now.mono

@@ -144,6 +144,16 @@ class Partition:
         """Requests under way: called, stored or ending; a drain waits for them."""
         self.held: dict[Entry, None] = {}
         """Requests held as possibly part of an outage."""
+        self.paused: dict[Entry, None] = {}
+        """Requests that somebody paused when something was done for them already."""
+
+    def most_open(self) -> int:
+        """Return how many requests the account has that has the most waiting for their turn."""
+        counts = Counter(self.scheduler.lengths())
+        for book in self.books.values():
+            parked = book.parked_counts().items()
+            counts.update({key: count for key, count in parked if isinstance(key, str)})
+        return max(counts.values(), default=0)
 
     def alive(self) -> bool:
         """Say whether this worker still owns the partition; asked from every thread."""

@@ -128,6 +128,13 @@ class Scheduler:
         lines = (self._lines.get((name, account)) for name in CLASSES)
         return sum(len(line.entries) for line in lines if line)
 
+    def lengths(self) -> dict[str, int]:
+        """Return how many requests wait in lines by account."""
+        found: dict[str, int] = {}
+        for line in self._lines.values():
+            found[line.account] = found.get(line.account, 0) + len(line.entries)
+        return found
+
     def lines_count(self) -> int:
         """Return how many accounts and classes have work."""
         return len(self._lines)
@@ -231,10 +238,14 @@ class Scheduler:
             self._let_out(room, line.class_)
 
     def _let_out(self, room: Room, class_: RequestClass) -> None:
-        if room.lines[class_]:
+        while room.lines[class_]:
             line = room.lines[class_].popleft()
-            line.room, line.via = None, room
-            self._queue(line)
+            line.room = None
+            if line.entries:
+                line.via = room
+                self._queue(line)
+                return
+            self._forget(line)
 
     def _open(self, scope: Scope) -> None:
         room = self._rooms[scope]
@@ -317,6 +328,16 @@ class Scheduler:
         if now.mono < self.blocked_until:
             return State.QUOTA if self._is_quota else State.LIMIT
         return State.READY
+
+    def take_all(self) -> list[Entry]:
+        """Take all requests out of their lines, in order: their scopes are about to change."""
+        found: list[Entry] = []
+        for line in self._lines.values():
+            found += line.entries
+            line.entries.clear()
+            line.kinds.clear()
+        self.ready_count -= len(found)
+        return found
 
     def _queue(self, line: Line) -> None:
         if not line.queued and line.room is None and line.entries:

@@ -1,14 +1,16 @@
 """One seeded story: what is asked, who works, and everything that goes wrong."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from random import Random
+from typing import NamedTuple
 
 from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
-from reportd.limits.limiter import LimitRule
+from reportd.limits.limiter import RECORDED, LimitRule
+from reportd.model.control import RUN, Control
 from reportd.model.ledger import End, Grant, parse_ledger_record
 from reportd.model.request import Request, request_id
 from reportd.partners.verdict import Outcome
@@ -17,7 +19,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.making import KINDS, make_partner, making_plan
 from tests.simulation.partner import COSTLY, MOST_COST, Partner, PartnerPlan
 from tests.simulation.store import MemoryStore
-from tests.simulation.worker import Worker
+from tests.simulation.worker import CONTROL, Worker
 from tests.simulation.world import WALL_AT_START, World
 
 TROUBLE_SECONDS = 60.0
@@ -25,6 +27,14 @@ HORIZON_SECONDS = 2500.0
 SESSION_SECONDS = 10.0
 FIRST_DAY = date(2025, 11, 15)
 RUNS = ("daily/2025-11-22T04:00Z#1", "daily/2025-11-22T04:00Z#2", "daily/2025-11-23T04:00Z#1")
+
+
+class Asked(NamedTuple):
+    """Something that people ask for, and from when to when it is in force."""
+
+    control: Control
+    since: float
+    until: float
 
 
 @dataclass
@@ -38,6 +48,7 @@ class Story:
     partners: dict[str, Partner]
     workers: list[Worker]
     asked: dict[str, Request] = field(default_factory=dict)
+    controls: list[Asked] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     finished: bool = False
 
@@ -171,6 +182,7 @@ def tell(seed: int) -> Story:
     _trouble(story, random)
     if random.random() < 0.4:
         _reload(story, random)
+    _control(story, Random(seed * 7919 + 2))
     _watch(story)
     return story
 
@@ -246,9 +258,9 @@ def _trouble(story: Story, random: Random) -> None:
         for _ in range(random.choice((0, 0, 1, 2))):
             at, seconds = random.uniform(1, TROUBLE_SECONDS), random.uniform(1, 30)
             world.plan(at, lambda w=worker, s=seconds: w.freeze(s))  # type: ignore[misc]
-        if random.random() < 0.4:
+        for _ in range(random.choice((0, 1, 3))):
             at, ahead = random.uniform(1, TROUBLE_SECONDS), random.choice((100.0, 90_000.0))
-            world.plan(at, lambda w=worker, s=ahead: w.set_clock_forward(s))  # type: ignore[misc]
+            world.plan(at, _setting_clock(story, worker, ahead))
     if random.random() < 0.2:
         at = random.uniform(1, TROUBLE_SECONDS)
         world.plan(at, lambda: setattr(story.store, "is_away", True))
@@ -259,6 +271,15 @@ def _trouble(story: Story, random: Random) -> None:
             worker.crash_share = 0.0
 
     world.plan(TROUBLE_SECONDS * 1.5, calm)
+
+
+def _setting_clock(story: Story, worker: Worker, seconds: float) -> Callable[[], None]:
+    def set_forward() -> None:
+        # What is paused until a time of day goes on by the clock of its VM
+        if all(asked.control.until is None for asked in story.controls):
+            worker.set_clock_forward(seconds)
+
+    return set_forward
 
 
 def _reload(story: Story, random: Random) -> None:
@@ -285,6 +306,45 @@ def _settle(story: Story) -> None:
     for worker in story.workers:
         if worker.process is not None:
             worker.process.engine.settle_limits()
+
+
+def _control(story: Story, random: Random) -> None:
+    """Have people pause, slow down and cancel; but for cancelled runs all of it ends."""
+    scopes = ["acme", "acme/a1", "acme/a2", "acme.daily", "class:backfill", "bolt"]
+    quotas = any(
+        rule.meter in RECORDED for one in story.partners.values() for rule in one.plan.limits
+    )
+    for scope in random.sample(scopes, random.choice((0, 0, 1, 2, 3))):
+        since = random.choice((0.0, random.uniform(0, 50)))
+        until = since + random.uniform(5, 30)
+        control = Control(
+            scope=scope,
+            action=random.choice(("pause", "pause", "slow")),
+            rate=0.5,
+            until=None if quotas else random.choice((None, WALL_AT_START + until)),
+            at=WALL_AT_START + since,
+        )
+        _say(story, Asked(control, since, until))
+        if control.until is None:
+            _plan_control(story, until, scope, b"")
+    if random.random() < 0.2:
+        since = random.uniform(0, 80)
+        control = Control(
+            scope=f"{RUN}{random.choice(RUNS)}", action="cancel", at=WALL_AT_START + since
+        )
+        _say(story, Asked(control, since, HORIZON_SECONDS))
+
+
+def _say(story: Story, asked: Asked) -> None:
+    story.controls.append(asked)
+    _plan_control(story, asked.since, asked.control.scope, asked.control.to_json())
+
+
+def _plan_control(story: Story, at: float, scope: str, value: bytes) -> None:
+    def write() -> None:
+        story.broker.append(CONTROL, scope.encode(), value)
+
+    story.world.plan(at, write)
 
 
 def _restarting(story: Story, worker: Worker, random: Random):  # type: ignore[no-untyped-def]

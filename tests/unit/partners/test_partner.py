@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
-from reportd.partners.partner import division_problems, sunsets
+from reportd.partners.partner import allowed_rates, division_problems, sunsets
 from tests.unit.partners.making import AUTH, REPORT, flow, partner, request
 
 
@@ -238,3 +238,25 @@ def test_the_model_does_not_let_control_characters_pass() -> None:
     """The record's own check comes first; this one is for what it does not look at."""
     with pytest.raises(InvalidMessageError):
         Request.from_json(request().to_json().replace(b"acc-1", b"acc\\u0000"))
+
+
+def test_allowed_rates_are_those_of_all_calls() -> None:
+    """The tightest of a kind of scope; quotas, places and limits of errors are no rates."""
+    limited = partner(
+        """
+limits = [
+  { per = "account", calls = 5, seconds = 1 },
+  { per = "account", calls = 60, seconds = 60 },
+  { per = "partner", calls = 10, seconds = 1, margin_seconds = 1 },
+  { per = "partner", calls = 1, seconds = 1, counts = "errors" },
+  { per = "partner", calls = 10, seconds = 86400, meter = "fixed" },
+  { per = "partner", calls = 20, meter = "day" },
+  { per = "partner", calls = 2, meter = "concurrent" },
+  { per = "credential", calls = 30, cost = 10 },
+]
+"""
+    )
+
+    assert allowed_rates({"acme": limited}) == {
+        "acme": {"account": 1.0, "partner": 5.0, "credential": 3.0}
+    }
