@@ -215,12 +215,6 @@ MUTANTS = (
         "            charge[1] += 1.0 - cost\n            self._used += 1.0 - cost\n",
     ),
     Mutant(
-        "clock-set-forward-opens-windows",
-        "limits/limiter.py",
-        "        if began is None or now.wall - began.wall <= now.boot - began.boot:\n",
-        "        if began is None or now.wall:\n",
-    ),
-    Mutant(
         "pause-forgotten-after-a-restart",
         "worker/engine.py",
         "        self._out.append(Read(part, end))\n        self._hear(messages, now)\n",
