@@ -5,7 +5,7 @@ after its fork. Counters and histograms live in files, one set a *slot* (``worke
 a respawned worker goes on with its slot's files, so no counter goes backwards, and whatever a
 killed worker had counted stays counted. The observer reads all the files (`read_files`).
 
-Gauges hold no values here: the observer makes them anew at each scrape from the board and the
+Gauges hold no values here: the observer makes them anew every second from the board and the
 broker, so those of a dead worker vanish. Labels are bounded (a partner, an outcome, a slot; never
 an account or an id): beyond `MAX_SERIES` of one metric everything is counted as ``other``.
 """
@@ -34,6 +34,11 @@ class Declared:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    across: Literal["sum", "max", "min", "each"] = "sum"
+    """What the VMs' numbers make together; each: nothing, look at each VM's.
+
+    What describes the whole group is the same on every VM: its maximum, never its sum.
+    """
 
 
 # Counted by workers.
@@ -63,7 +68,8 @@ CALL_SECONDS = Declared(
 ANSWER_BYTES = Declared(
     "reportd_answer_bytes_total",
     "counter",
-    "Bytes of answers after decompression: what the network and the parser have to carry.",
+    "Bytes of answers after decompression. Much more than reportd_file_bytes_total grows by: ask "
+    "the partner for fewer columns.",
     ("partner",),
 )
 REQUESTS_ENDED = Declared(
@@ -76,7 +82,8 @@ REQUESTS_ENDED = Declared(
 REQUEST_SECONDS = Declared(
     "reportd_request_duration_seconds",
     "histogram",
-    "From a request's first call to its confirmed end, waiting for limits included.",
+    "From a request's first call to its confirmed end, waiting for limits included. Growing while "
+    "calls are quick: the limit is what it waits for, see reportd_limit_share.",
     ("partner",),
     _LONG_SECONDS,
 )
@@ -87,12 +94,15 @@ ROWS = Declared(
     ("partner",),
 )
 FILES = Declared(
-    "reportd_files_total", "counter", "Files published, by format.", ("partner", "format")
+    "reportd_files_total",
+    "counter",
+    "Files published, by format. None although requests end: see `reportctl dead list`.",
+    ("partner", "format"),
 )
 FILE_BYTES = Declared(
     "reportd_file_bytes_total",
     "counter",
-    "Bytes of published files: how fast the output grows.",
+    "Bytes of published files: how fast the output grows, and when its disk is full.",
     ("partner",),
 )
 COMMITS = Declared(
@@ -130,8 +140,9 @@ OPEN_REQUESTS = Declared(
     "reportd_open_requests",
     "gauge",
     "Requests on this VM's partitions that have not ended, by state: ready, in_flight, limit, "
-    "backoff, quota, pending, scheduled, held, parked, unread. Sum over VMs. Pending: the partner "
-    "is at it; held: it refuses; parked: read again later; unread: still in Kafka.",
+    "backoff, quota, pending, scheduled, held, paused, parked, unread. Pending: the partner is at "
+    "it; held: it refuses; paused: somebody wants it so; parked: read again later; unread: still "
+    "in Kafka.",
     ("partner", "state"),
 )
 OLDEST_OPEN = Declared(
@@ -140,6 +151,7 @@ OLDEST_OPEN = Declared(
     "When the oldest open request of this VM was enqueued (epoch). Alert on time() minus it: "
     "something is stuck.",
     ("partner",),
+    across="min",
 )
 OFFSET_LAG = Declared(
     "reportd_offset_lag",
@@ -147,6 +159,7 @@ OFFSET_LAG = Declared(
     "End minus commit. It counts finished requests behind an open one and scheduled ones too: "
     "judge by reportd_open_requests. The same on every VM: take the max, not the sum.",
     ("topic", "partition"),
+    across="max",
 )
 COMMIT_AGE = Declared(
     "reportd_commit_age_seconds",
@@ -154,6 +167,7 @@ COMMIT_AGE = Declared(
     "Since a worker sent the last commit that was accepted, of any of its partitions. Over 20: "
     "look at the broker; nothing is published once the lease is out.",
     ("slot",),
+    across="each",
 )
 LIMIT_SHARE = Declared(
     "reportd_limit_share",
@@ -161,6 +175,23 @@ LIMIT_SHARE = Declared(
     "Share of the busiest scope's limit in use, 0 to 1. At 1: the limit is the bottleneck, not "
     "reportd. Low with many ready: more threads or workers.",
     ("partner", "per"),
+    across="max",
+)
+QUOTA_REMAINING = Declared(
+    "reportd_quota_remaining_calls",
+    "gauge",
+    "Calls (or what their cost counts) left of the quota of a partner's scope that has the least. "
+    "0: its requests wait as quota until the reset, others go on.",
+    ("partner",),
+    across="min",
+)
+QUOTA_RESET = Declared(
+    "reportd_quota_reset_timestamp_seconds",
+    "gauge",
+    "When there is more again of that scope's quota (epoch); of a rolling one, when its first "
+    "grants fall out of it.",
+    ("partner",),
+    across="max",
 )
 ETA = Declared(
     "reportd_eta_seconds",
@@ -168,31 +199,38 @@ ETA = Declared(
     "Time until the open requests are done at the rate of the last minutes; absent while "
     "nothing ends. Compare it with the schedule's deadline.",
     ("partner",),
+    across="max",
 )
 ENDED_RATE = Declared(
     "reportd_ended_per_second",
     "gauge",
-    "Requests ended a second over the last minutes; what the ETA is made from.",
+    "Requests of the whole group ended a second over the last minutes; what the ETA is made from. "
+    "0 with many ready: see reportd_circuit_open and the log.",
     ("partner",),
+    across="max",
 )
 CIRCUIT_OPEN = Declared(
     "reportd_circuit_open",
     "gauge",
-    "1 while calls are held back because a partner or credential fails for everyone. kind is "
-    "outage, auth or the like: look there first.",
+    "1 while calls are held back because a partner (kind outage) or a credential fails for "
+    "everyone: `reportctl status` says why.",
     ("partner", "kind"),
+    across="max",
 )
 PARTITIONS_OWNED = Declared(
     "reportd_partitions_owned",
     "gauge",
     "Partitions that a worker owns. 0 on a worker: more workers than partitions.",
     ("slot",),
+    across="each",
 )
 CHILD_UP = Declared(
     "reportd_child_up",
     "gauge",
-    "1 while the child lives and beats, 0 while it is down, starting or silent.",
+    "1 while the child lives and beats, 0 while it is down, starting or silent: the log says how "
+    "it ended.",
     ("slot",),
+    across="each",
 )
 WORKER_RESTARTS = Declared(
     "reportd_worker_restarts_total",
@@ -200,34 +238,41 @@ WORKER_RESTARTS = Declared(
     "Times a child was started again after a death nobody asked for. Rising: see the log for how "
     "it dies; after three deaths a request that kills its worker is a dead letter.",
     ("slot",),
+    across="each",
 )
 PRIVATE_BYTES = Declared(
     "reportd_private_memory_bytes",
     "gauge",
-    "Private dirty memory of a child: what it costs beyond the shared pages of the supervisor.",
+    "Private dirty memory of a child: what it costs beyond the shared pages of the supervisor. "
+    "Size the VM by it, see docs/operations.rst.",
     ("slot",),
+    across="each",
 )
 RELOAD_OK = Declared(
     "reportd_config_last_reload_successful",
     "gauge",
     "0: the configuration on disk is wrong and the one before still runs; the log names every "
     "problem.",
+    across="each",
 )
 CONFIG_AGREES = Declared(
     "reportd_config_agrees",
     "gauge",
     "0: a live VM of the group runs another configuration than this one; roll it out everywhere.",
+    across="min",
 )
 BROKER_AGE = Declared(
     "reportd_broker_answer_age_seconds",
     "gauge",
     "Age of the offsets that lag and ETA are made from. Growing: the broker does not answer.",
+    across="each",
 )
 OUTPUT_AWAY = Declared(
     "reportd_output_away",
     "gauge",
     "1 while a worker cannot write its files and has stopped calling: look at the disk or mount.",
     ("slot",),
+    across="each",
 )
 FENCE_OPEN = Declared(
     "reportd_fence_open",
@@ -235,6 +280,7 @@ FENCE_OPEN = Declared(
     "0 while a worker's lease on its partitions is out: it calls nobody until a commit gets "
     "through. Look at the broker, and whether the VM was suspended.",
     ("slot",),
+    across="each",
 )
 RUN_OPEN = Declared(
     "reportd_run_open_requests",
@@ -242,6 +288,7 @@ RUN_OPEN = Declared(
     "Requests of a schedule's newest run that are not committed yet, at most; the same on every "
     "VM. Compare with the deadline.",
     ("schedule",),
+    across="max",
 )
 RUN_DEADLINE = Declared(
     "reportd_run_deadline_timestamp_seconds",
@@ -249,24 +296,80 @@ RUN_DEADLINE = Declared(
     "When a schedule's newest run has to be complete (epoch). Alert when it is past and the run "
     "is open.",
     ("schedule",),
+    across="max",
 )
-SUNSET_DAYS = Declared(
-    "reportd_partner_api_sunset_days",
+SUNSET = Declared(
+    "reportd_partner_api_sunset_timestamp_seconds",
     "gauge",
-    "Days until a partner refuses the version of its interface that the partner file speaks. Below "
-    "45: update the file. Absent: the file names no such day.",
+    "When a partner refuses the version of its interface that the partner file speaks (epoch). "
+    "Less than 45 days away: update the file. Absent: the file names no such day.",
+    ("partner",),
+    across="min",
+)
+ALLOWED_RATE = Declared(
+    "reportd_allowed_calls_per_second",
+    "gauge",
+    "Calls a second that the partner's limits allow to the scopes that this VM's workers have "
+    "used; daily quotas left out. Open requests over it are the least time they can take. Absent: "
+    "nothing was called yet, or nothing limits.",
     ("partner",),
 )
-VMS_LIVE = Declared("reportd_vms_live", "gauge", "VMs of the group that are alive, this one too.")
+SCHEDULE_SLOT = Declared(
+    "reportd_schedule_slot_timestamp_seconds",
+    "gauge",
+    "The last instant of a schedule's calendar that has passed (epoch). Later than the last run: "
+    "it was not enqueued; see `systemctl status reportd-enqueue@NAME`.",
+    ("schedule",),
+    across="max",
+)
+LAST_RUN = Declared(
+    "reportd_last_run_timestamp_seconds",
+    "gauge",
+    "When a schedule's newest run was enqueued (epoch). Long ago: its timer does not run.",
+    ("schedule",),
+    across="max",
+)
+RUN_COMPLETE = Declared(
+    "reportd_run_complete_timestamp_seconds",
+    "gauge",
+    "When the last run of a schedule that is over was found to be, complete or partial (epoch).",
+    ("schedule",),
+    across="max",
+)
+RUN_PARTIAL = Declared(
+    "reportd_run_partial",
+    "gauge",
+    "1: something is missing in a schedule's last run that is over; `reportctl runs RUN` says "
+    "what. Mend it with `reportctl dead replay`.",
+    ("schedule",),
+    across="max",
+)
+MISSING_ACCOUNT_DAYS = Declared(
+    "reportd_missing_account_days",
+    "gauge",
+    "Expected minus published account-days of the schedules' last runs that are over; `reportctl "
+    "runs RUN` names them. Mend them, and replay.",
+    ("partner", "report"),
+    across="max",
+)
+VMS_LIVE = Declared(
+    "reportd_vms_live",
+    "gauge",
+    "VMs of the group that are alive, this one too. Fewer than there are meant to be: one died, or "
+    "its reportd was stopped.",
+    across="max",
+)
 
 COUNTED: tuple[Declared, ...] = (
     CALLS, TOKEN_REQUESTS, CALL_SECONDS, ANSWER_BYTES, REQUESTS_ENDED, REQUEST_SECONDS, ROWS,
     FILES, FILE_BYTES, COMMITS, FORWARDED, RECEIPTS, REBALANCES,
 )  # fmt: skip
 OBSERVED: tuple[Declared, ...] = (
-    OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
+    OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, QUOTA_REMAINING,
+    QUOTA_RESET, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
-    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, SUNSET_DAYS,
+    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, RUN_COMPLETE, RUN_PARTIAL,
+    MISSING_ACCOUNT_DAYS, LAST_RUN, SCHEDULE_SLOT, ALLOWED_RATE, SUNSET,
     VMS_LIVE,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED
@@ -289,6 +392,11 @@ class CounterOf:
         if series is None:
             series = self._add(labels)
         series.inc(by)
+
+    def expect(self, *labels: str) -> None:
+        """Show a series from the start, as 0: what it first counts is an increase, too."""
+        if labels not in self._series:
+            self._add(labels)
 
     def _add(self, labels: tuple[str, ...]) -> Counter:
         if len(self._series) >= MAX_SERIES:

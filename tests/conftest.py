@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.errors import UnavailableError
+from tests.prometheus import program
 from tests.s3server import S3Server, is_cached, server_program
 
 # examples are slow when the machine is busy, and that is no fault of what is tested
@@ -47,6 +48,15 @@ def s3(s3_program: Path, tmp_path: Path) -> Iterator[S3Server]:
     assert s3_program.exists()
     with S3Server(tmp_path / "s3") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Give Prometheus' tool; skip, with the reason, where set-up could not install it."""
+    try:
+        return program("promtool")
+    except UnavailableError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

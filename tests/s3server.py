@@ -8,13 +8,10 @@ the folder, under its own name: tests read, age and damage what is stored as in 
 import os
 import re
 import secrets
-import select
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +23,8 @@ from reportd.errors import UnavailableError
 from reportd.sinks.s3 import S3Store
 from reportd.transport.client import Client
 from reportd.transport.s3 import BucketCalls
-from tests.loopback import free_port, listens
+from tests.foreign import ForeignServer
+from tests.loopback import free_port
 
 VERSION = "1.8.0"
 BUCKET = "reports"
@@ -36,7 +34,6 @@ _NAME = f"versitygw-{VERSION}"
 _LEAST_GO = (1, 21)
 """From here on a Go fetches the newer Go that a module asks for."""
 _BUILD_SECONDS = 900.0
-_START_SECONDS = 20.0
 
 
 def server_program() -> Path:
@@ -100,9 +97,7 @@ class S3Server:
         """Start nothing yet."""
         self._folder = folder
         self._secret = secrets.token_hex(16)
-        self._process: subprocess.Popen[bytes] | None = None
-        # The kernel's parent-death signal counts the starting *thread* as the parent
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="s3server")
+        self._server = ForeignServer("s3server", folder / "s3server.log")
         self.port = 0
 
     @property
@@ -123,38 +118,24 @@ class S3Server:
         """Start it and return when it listens; on the port that it had, if it had one."""
         (self._folder / "gateway" / BUCKET).mkdir(parents=True, exist_ok=True)
         self.port = self.port or free_port()
-        with (self._folder / "s3server.log").open("ab") as log:
-            self._process = self._starter.submit(
-                subprocess.Popen,
-                [
-                    *("setpriv", "--pdeathsig", "KILL", str(server_program())),
-                    *("--port", f"127.0.0.1:{self.port}", "--quiet"),
-                    *("posix", str(self._folder / "gateway")),
-                ],
-                env={
-                    "ROOT_ACCESS_KEY_ID": ACCESS_KEY,
-                    "ROOT_SECRET_ACCESS_KEY": self._secret,
-                    "GOMAXPROCS": "2",
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            ).result()
-        deadline = time.monotonic() + _START_SECONDS
-        while not listens(self.port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                said = (self._folder / "s3server.log").read_text(errors="replace")
-                raise UnavailableError(f"the S3 server does not start: {said[-2000:]}")
-            select.select([], [], [], 0.02)
+        self._server.start(
+            [
+                str(server_program()),
+                *("--port", f"127.0.0.1:{self.port}", "--quiet"),
+                *("posix", str(self._folder / "gateway")),
+            ],
+            self.port,
+            {
+                "ROOT_ACCESS_KEY_ID": ACCESS_KEY,
+                "ROOT_SECRET_ACCESS_KEY": self._secret,
+                "GOMAXPROCS": "2",
+            },
+        )
         return self
 
     def kill(self) -> None:
         """End it at once; what it has acknowledged stays."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        self._server.kill()
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -162,8 +143,7 @@ class S3Server:
 
     def __exit__(self, *_: object) -> None:
         """End it."""
-        self.kill()
-        self._starter.shutdown()
+        self._server.close()
 
 
 def settings_of(port: int, secret: str) -> S3Settings:

@@ -25,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but 
 )
 
 from reportd.broker.errors import translate_exception
+from reportd.broker.group import Group
 from reportd.broker.library_log import LibraryLog
 from reportd.broker.message import Part
 from reportd.broker.reader import LOOK_AGAIN_SECONDS, Committed, PartitionReader
@@ -197,6 +198,20 @@ class Admin:
     def is_settled(self, group: str) -> bool:
         """Tell whether the group has given out its partitions, or has nobody to give them to."""
         return self._described(group).state in _SETTLED
+
+    def group(self, group: str) -> Group:
+        """Return who has which partitions of the topics that the group subscribes to."""
+        found = self._described(group)
+        return Group(
+            found.state in _SETTLED,
+            {
+                one.group_instance_id: frozenset(
+                    (part.topic, part.partition) for part in one.assignment.topic_partitions
+                )
+                for one in found.members
+                if one.group_instance_id
+            },
+        )
 
     def begin_offsets(self, parts: Iterable[Part]) -> dict[Part, int]:
         """Return the first offset kept of each partition."""

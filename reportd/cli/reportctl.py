@@ -9,7 +9,21 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from reportd.cli.commands import check, dead, leave, partner, reload, schedule, status, topics
+from reportd.cli.commands import (
+    cancel,
+    check,
+    controls,
+    dead,
+    leave,
+    partner,
+    pause,
+    reload,
+    resume,
+    schedule,
+    slow,
+    status,
+    topics,
+)
 from reportd.errors import (
     EXIT_CONFIG,
     EXIT_UNAVAILABLE,
@@ -36,7 +50,21 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: tuple[Command, ...] = (check, partner, topics, status, dead, reload, leave, schedule)
+COMMANDS: tuple[Command, ...] = (
+    check,
+    partner,
+    topics,
+    status,
+    dead,
+    pause,
+    slow,
+    resume,
+    cancel,
+    controls,
+    reload,
+    leave,
+    schedule,
+)
 
 
 def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:

@@ -31,7 +31,7 @@ from reportd.observer import main as observer_main
 from reportd.observer.machine import this_vm
 from reportd.observer.main import Watched
 from reportd.partners.load import load_partners, partner_problems
-from reportd.partners.partner import Partner, sunsets
+from reportd.partners.partner import Partner, allowed_rates, sunsets
 from reportd.sinks.paths import PathTemplate
 from reportd.supervisor.child import ChildContext, ChildSpec
 from reportd.supervisor.herald import Herald
@@ -41,6 +41,7 @@ from reportd.supervisor.probe import Report
 from reportd.supervisor.reload_file import ReloadFile, runtime_folder
 from reportd.transport.connection import tls_context
 from reportd.worker import main as worker_main
+from reportd.worker.opening import open_output
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,10 @@ class DaemonSource:
             board=self._board,
             supervisor_slot=SUPERVISOR_SLOT,
             metrics_folder=self._metrics_folder,
+            partners=frozenset(loaded.partners),
+            open_marks=lambda: open_output(loaded.config.settings.output).marks,
             sunsets=sunsets(loaded.partners),
+            allowed=allowed_rates(loaded.partners),
         )
 
         def run(context: ChildContext) -> int:
@@ -202,7 +206,10 @@ def run(path: Path) -> int:
             watchdog_seconds(),
             reload_file(os.environ, me),
         )
-        return Supervisor(source, board, herald, clock).run()
+        observer = board.slot(OBSERVER_SLOT)
+        return Supervisor(
+            source, board, herald, clock, joins_anew=lambda: _joins_anew(observer.read())
+        ).run()
 
 
 def _most_workers(config: Config) -> int:
@@ -273,6 +280,11 @@ def reload_file(environ: Mapping[str, str], me: Vm) -> ReloadFile | None:
     """Return where reloads are told of: in systemd's runtime directory, if there is one."""
     folder = runtime_folder(environ)
     return ReloadFile(folder, me.pid, me.pid_started) if folder else None
+
+
+def _joins_anew(snapshot: bytes) -> tuple[str, float]:
+    name, since = orjson.loads(snapshot)["joins_anew"] if snapshot else ("", 0.0)
+    return str(name), float(since)
 
 
 def _summary(snapshot: bytes) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from reportd.model.run import Claim, Manifest, RunId
+from reportd.model.run import Claim, Manifest, RunId, RunRecord
 
 LEASE_SECONDS = 600.0
 
@@ -62,10 +62,12 @@ class Go:
     """The claim in the topic is one's own and counts."""
 
 
-def fold(records: Iterable[Claim | Manifest]) -> dict[RunId, RunState]:
+def fold(records: Iterable[RunRecord]) -> dict[RunId, RunState]:
     """Return the state of every run; the records come in the topic's order."""
     states: dict[RunId, RunState] = {}
     for record in records:
+        if not isinstance(record, Claim | Manifest):
+            continue
         run = RunId.parse(record.run)
         state = states.get(run, RunState(run))
         starts = earliest(state.starts, record.starts)

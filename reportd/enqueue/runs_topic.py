@@ -14,8 +14,8 @@ from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import ClientSettings
 from reportd.broker.topics import Topics
 from reportd.enqueue.runs import RunState, fold
-from reportd.errors import BrokerError, InvalidMessageError
-from reportd.model.run import Claim, Manifest, RunId
+from reportd.errors import InvalidMessageError
+from reportd.model.run import Claim, Manifest, RunId, RunRecord, parse_run_record
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class BrokerCluster:
         """Return the state of every run; records that are none are passed over, with a warning."""
         return fold(self._records())
 
-    def _records(self) -> Iterable[Claim | Manifest]:
+    def _records(self) -> Iterable[RunRecord]:
         for message in self._reader.read_all(self._topics.runs):
             if not message.value:
                 continue
@@ -96,18 +96,15 @@ class BrokerCluster:
                     extra={"action": "run_record_invalid"},
                 )
 
-    def write(self, key: str, record: Claim | Manifest) -> None:
+    def write(self, key: str, record: RunRecord) -> None:
         """Write a record and wait until it is confirmed."""
-        outcome: list[int | BrokerError] = []
         with self._writing:
-            self._producer.send(
-                self._topics.runs, record.to_json(), key=key.encode(), on_done=outcome.append
+            self._producer.write(
+                self._topics.runs,
+                record.to_json(),
+                key=key.encode(),
+                timeout_seconds=CONFIRM_SECONDS,
             )
-            self._producer.flush(CONFIRM_SECONDS)
-        if not outcome:
-            raise BrokerError(f"{self._topics.runs}: no answer in {CONFIRM_SECONDS:.0f} s")
-        if isinstance(outcome[0], BrokerError):
-            raise outcome[0]
 
     def begins(self, topics: Iterable[str]) -> dict[str, dict[int, int]]:
         """Return the first offset kept of each partition."""
@@ -128,16 +125,6 @@ class BrokerCluster:
     def _parts(self, topics: Iterable[str]) -> list[tuple[str, int]]:
         counts = self._admin.topics()
         return [(topic, n) for topic in topics for n in range(counts.get(topic, 0))]
-
-
-def parse_run_record(data: bytes) -> Claim | Manifest:
-    """Parse a record of the topic ``runs``; raises `InvalidMessageError`."""
-    try:
-        record: Claim | Manifest = Manifest.from_json(data)
-    except InvalidMessageError:
-        record = Claim.from_json(data)
-    RunId.parse(record.run)
-    return record
 
 
 def _by_topic(offsets: Mapping[tuple[str, int], int]) -> dict[str, dict[int, int]]:

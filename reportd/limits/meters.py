@@ -1,11 +1,16 @@
-"""How a partner counts: bucket, fixed window, sliding window. Plain arithmetic, no clock, no sleep.
+"""How a partner counts: bucket, fixed, sliding window, at once. Arithmetic, no clock, no sleep.
 
 Owned by `reportd.limits.limiter`, in the worker that owns the key. Every meter starts with its
-whole burst (or window) spent: what an earlier owner sent just before is not known.
+whole burst (or window) spent: what an earlier owner sent just before is not known. A call costs 1
+unless the limit says otherwise; daily quotas are `reportd.limits.quotas`.
 """
 
 from collections import deque
+from itertools import count
 from typing import Protocol
+
+TINY = 1e-9
+"""Costs are sums of floats: so much too little room is room."""
 
 
 class Meter(Protocol):
@@ -14,20 +19,23 @@ class Meter(Protocol):
     wall: bool
     """Whether ``now`` is the wall clock's (windows aligned to it) or the monotonic one's."""
 
-    def wait_seconds(self, now: float) -> float:
-        """Return how long a call must wait; 0.0: it may start now."""
+    def wait_seconds(self, now: float, cost: float = 1.0) -> float:
+        """Return how long a call must wait; 0.0: it may start now; inf: until another is over."""
         ...
 
-    def take(self, now: float) -> None:
+    def take(self, now: float, cost: float = 1.0) -> None:
         """Charge one call that starts now; only after `wait_seconds` returned 0.0."""
         ...
 
-    def give_back(self, taken_at: float) -> None:
+    def give_back(self, taken_at: float, cost: float = 1.0) -> None:
         """Undo the charge made at ``taken_at``: the call was never sent."""
         ...
 
-    def sent(self, taken_at: float, sent_at: float) -> None:
-        """Correct a charge: the call of ``taken_at`` left at ``sent_at``."""
+    def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
+        """Correct a charge, the call being over: it left at ``sent_at`` and cost ``actual``.
+
+        ``sent_at`` is monotonic, whatever the meter's time base.
+        """
         ...
 
     def share(self, now: float) -> float:
@@ -50,22 +58,29 @@ class Bucket:
         self._arrival = now + self._interval_seconds + self._tolerance_seconds
         self._taken_at = float("-inf")
 
-    def wait_seconds(self, now: float) -> float:
+    def wait_seconds(self, now: float, cost: float = 1.0) -> float:
         """Return how far the theoretical arrival lies beyond the tolerance."""
-        return max(0.0, self._arrival - self._tolerance_seconds - now)
+        tolerance = self._tolerance_seconds
+        if cost != 1.0:
+            tolerance = max(0.0, tolerance - (cost - 1.0) * self._interval_seconds)
+        return max(0.0, self._arrival - tolerance - now)
 
-    def take(self, now: float) -> None:
+    def take(self, now: float, cost: float = 1.0) -> None:
         """Move the theoretical arrival on by one interval."""
-        self._arrival = max(self._arrival, now) + self._interval_seconds
+        self._arrival = max(self._arrival, now) + cost * self._interval_seconds
         self._taken_at = now
 
-    def give_back(self, taken_at: float) -> None:
+    def give_back(self, taken_at: float, cost: float = 1.0) -> None:
         """Move it back by one interval, unless a later call stands on it: then it is wasted."""
         if taken_at == self._taken_at:
-            self._arrival -= self._interval_seconds
+            self._arrival -= cost * self._interval_seconds
 
-    def sent(self, taken_at: float, sent_at: float) -> None:
-        """Do nothing: a call that left late is what the burst is for."""
+    def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
+        """Move it by what the call cost more, or less; that it left late is what bursts are for."""
+        if actual > cost:
+            self._arrival += (actual - cost) * self._interval_seconds
+        elif actual < cost:
+            self.give_back(taken_at, cost - actual)
 
     def share(self, now: float) -> float:
         """Return the spent part of the burst."""
@@ -82,40 +97,69 @@ class SlidingWindow:
 
     wall = False
 
-    def __init__(self, calls: int, seconds: float, margin_seconds: float, now: float) -> None:
+    def __init__(self, calls: float, seconds: float, margin_seconds: float, now: float) -> None:
         """Start with a full window."""
         self._calls = calls
         self._seconds = seconds + margin_seconds
-        self._taken: deque[float] = deque([now] * calls, maxlen=calls)
+        self._used = float(calls)
+        self._taken: deque[list[float]] = deque([[now, self._used]])
+        self._last = now
 
-    def wait_seconds(self, now: float) -> float:
-        """Return how long the oldest of the last ``calls`` still occupies its place."""
-        if len(self._taken) < self._calls:
+    def wait_seconds(self, now: float, cost: float = 1.0) -> float:
+        """Return how long the oldest charges that are in the way still occupy their places."""
+        taken, seconds = self._taken, self._seconds
+        while taken and taken[0][0] + seconds <= now:
+            self._used -= taken.popleft()[1]
+        over = self._used + min(cost, self._calls) - self._calls
+        if over <= TINY:
             return 0.0
-        return max(0.0, self._taken[0] + self._seconds - now)
+        latest = now - seconds
+        for at, spent in taken:
+            latest = max(latest, at)  # one that left late keeps those behind it
+            over -= spent
+            if over <= TINY:
+                break
+        return latest + seconds - now
 
-    def take(self, now: float) -> None:
-        """Remember the call; the oldest drops out."""
-        self._taken.append(now)
+    def take(self, now: float, cost: float = 1.0) -> None:
+        """Remember the call."""
+        self._taken.append([now, cost])
+        self._used += cost
+        self._last = max(self._last, now)
 
-    def give_back(self, taken_at: float) -> None:
+    def give_back(self, taken_at: float, cost: float = 1.0) -> None:
         """Forget the call; its place is free as if it had been over long ago."""
-        try:
-            self._taken.remove(taken_at)
-        except ValueError:
-            return
+        found = self._find(taken_at, cost)
+        if found is not None:
+            charge = self._taken[found]
+            charge[1] -= cost
+            self._used -= cost
+            if charge[1] <= TINY:
+                del self._taken[found]
 
-    def sent(self, taken_at: float, sent_at: float) -> None:
-        """Count the call from when it left, not from when it was allowed to."""
-        try:
-            self._taken[self._taken.index(taken_at)] = sent_at
-        except ValueError:
-            return
+    def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
+        """Count the call from when it left, not from when it was allowed to, and at its cost."""
+        found = self._find(taken_at, cost)
+        if found is not None:
+            charge = self._taken[found]
+            charge[0] = sent_at
+            charge[1] += actual - cost
+            self._used += actual - cost
+            self._last = max(self._last, sent_at)
+
+    def _find(self, taken_at: float, cost: float) -> int | None:
+        """Return where a charge lies: near the end, mostly."""
+        for index, (at, spent) in zip(count(len(self._taken) - 1, -1), reversed(self._taken)):
+            if at == taken_at and spent >= cost - TINY:
+                return index
+        return None
 
     def share(self, now: float) -> float:
         """Return the occupied part of the window."""
+        if self._last + self._seconds <= now:
+            return 0.0
         start = now - self._seconds
-        return sum(1 for taken in self._taken if taken > start) / self._calls
+        return min(1.0, sum(spent for at, spent in self._taken if at > start) / self._calls)
 
 
 class FixedWindow:
@@ -128,21 +172,22 @@ class FixedWindow:
 
     wall = True
 
-    def __init__(self, calls: int, seconds: float, margin_seconds: float, now: float) -> None:
+    def __init__(self, calls: float, seconds: float, margin_seconds: float, now: float) -> None:
         """Start with the current window spent."""
         self._calls = calls
         self._seconds = seconds
         self._margin_seconds = min(margin_seconds, seconds / 4)
         self._window = int(now // seconds)
-        self._used = calls
+        self._used = float(calls)
 
-    def wait_seconds(self, now: float) -> float:
+    def wait_seconds(self, now: float, cost: float = 1.0) -> float:
         """Return how long until the open part of a window with room."""
         window = int(now // self._seconds)
         into = now - window * self._seconds
         if window < self._window - 1:
-            self._window, self._used = window, self._calls
-        if window > self._window or (window == self._window and self._used < self._calls):
+            self._window, self._used = window, float(self._calls)
+        has_room = self._used + min(cost, self._calls) <= self._calls + TINY
+        if window > self._window or (window == self._window and has_room):
             if into < self._margin_seconds:
                 return self._margin_seconds - into
             if into <= self._seconds - self._margin_seconds:
@@ -151,21 +196,63 @@ class FixedWindow:
         start = (self._window + 1) * self._seconds + self._margin_seconds
         return min(start - now, 2 * self._seconds)
 
-    def take(self, now: float) -> None:
+    def take(self, now: float, cost: float = 1.0) -> None:
         """Count the call in its window."""
         window = int(now // self._seconds)
         if window > self._window:
-            self._window, self._used = window, 0
-        self._used += 1
+            self._window, self._used = window, 0.0
+        self._used += cost
 
-    def give_back(self, taken_at: float) -> None:
+    def give_back(self, taken_at: float, cost: float = 1.0) -> None:
         """Uncount the call if its window is still the current one."""
-        if int(taken_at // self._seconds) == self._window and self._used > 0:
-            self._used -= 1
+        if int(taken_at // self._seconds) == self._window:
+            self._used = max(0.0, self._used - cost)
 
-    def sent(self, taken_at: float, sent_at: float) -> None:
-        """Do nothing: the margin at the window's end is for that."""
+    def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
+        """Count what it cost; when it left is what the margin at the window's end is for."""
+        if actual != cost:
+            self.give_back(taken_at, cost - actual)
 
     def share(self, now: float) -> float:
         """Return the used part of the current window."""
-        return self._used / self._calls if int(now // self._seconds) <= self._window else 0.0
+        used = self._used if int(now // self._seconds) <= self._window else 0.0
+        return min(1.0, used / self._calls)
+
+
+class AtOnce:
+    """At most ``calls`` under way at the same time, each from its start to its end.
+
+    It lives in memory alone. For ``seconds`` after the start all places count as taken: so long
+    may calls go on that an owner had under way when it died.
+    """
+
+    wall = False
+
+    def __init__(self, calls: float, seconds: float, now: float) -> None:
+        """Start with all places taken by an earlier owner's calls."""
+        self._calls = calls
+        self._from = now + seconds
+        self._held = 0.0
+
+    def wait_seconds(self, now: float, cost: float = 1.0) -> float:
+        """Return inf where one must end first: nobody knows when."""
+        if now < self._from:
+            return self._from - now
+        full = self._held + min(cost, self._calls) > self._calls + TINY
+        return float("inf") if full else 0.0
+
+    def take(self, now: float, cost: float = 1.0) -> None:
+        """Occupy a place."""
+        self._held += cost
+
+    def give_back(self, taken_at: float, cost: float = 1.0) -> None:
+        """Leave the place."""
+        self._held -= cost
+
+    def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
+        """Leave the place: the call is over, whatever became of it."""
+        self._held -= cost
+
+    def share(self, now: float) -> float:
+        """Return the occupied part."""
+        return 1.0 if now < self._from else min(1.0, self._held / self._calls)

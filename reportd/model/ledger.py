@@ -23,6 +23,8 @@ class PublishedFile(Record):
     checksum: str
     """``crc32c:...`` or ``sha256:...`` of the file's bytes."""
     provisional: bool = False
+    unchanged: bool = False
+    """Its content is that of the file whose place it took."""
 
 
 class End(Record):
@@ -39,6 +41,8 @@ class End(Record):
     run: str = ""
     account: str = ""
     report: str = ""
+    first_day: str = ""
+    last_day: str = ""
     files: tuple[PublishedFile, ...] = ()
     rows: int = 0
     calls: int = 0

@@ -1,8 +1,11 @@
-"""Runs: all the requests of one schedule slot and revision; their claims and manifests."""
+"""Runs: all the requests of one schedule slot and revision; their records in the topic ``runs``."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Self
+
+import orjson
 
 from reportd.errors import InvalidMessageError
 from reportd.model.base import Record
@@ -98,3 +101,100 @@ class Manifest(Record):
     enqueued_at: float
     starts: dict[str, dict[int, int]] = {}
     """Topic and partition -> the offset before which nothing of this run can lie."""
+
+
+class Covered(Record):
+    """What a run brought of one report."""
+
+    expected: int = 0
+    """Account-days that should be there."""
+    missing: int = 0
+    """Those of them that are not."""
+    provisional: int = 0
+    """Account-days that may still change."""
+    files: int = 0
+    unchanged: int = 0
+    """Files with the content that stood there before."""
+    rows: int = 0
+    bytes: int = 0
+
+
+class Finished(Record):
+    """A run is over: all its requests have ended; in the topic ``runs``, key = `finished_key`."""
+
+    v: Literal[1] = 1
+    type: Literal["finished"] = "finished"
+    run: str
+    mend: int = 0
+    """0: the first time; each time that more has ended since is the next."""
+    state: Literal["complete", "partial"]
+    ids_hash: str
+    """Its manifest's, when it was found to be over."""
+    mendings: int = 0
+    """How many of its `Mending` records are in it."""
+    requests: int
+    states: dict[str, int] = {}
+    """How the requests ended: state -> how many."""
+    reports: dict[str, Covered] = {}
+    """By ``partner.report``."""
+    file: str
+    """Where the whole account of it lies, below the output's root."""
+    deadline: float | None = None
+    first_call_at: float | None = None
+    last_end_at: float | None = None
+    finished_at: float
+    notified: bool = False
+    """Whoever is to be told has been, or need not be."""
+
+    @property
+    def event(self) -> str:
+        """What is told of as one: a notification's idempotency key."""
+        return f"{self.run}+{self.mend}" if self.mend else self.run
+
+
+class Mending(Record):
+    """Dead letters of a run are sent again; in the topic ``runs``, key = `mending_key`."""
+
+    v: Literal[1] = 1
+    type: Literal["mending"] = "mending"
+    run: str
+    name: str
+    """Tells it from the run's others."""
+    at: float
+    topics: dict[str, dict[int, int]]
+    """Topic and partition -> the offset from which on they lie."""
+    ends: dict[str, dict[int, int]] = {}
+    """Topic and partition -> the offset before which they lie; empty: not all are sent yet."""
+
+
+RunRecord = Claim | Manifest | Finished | Mending
+_RECORDS: Mapping[str, type[RunRecord]] = {
+    "claim": Claim,
+    "manifest": Manifest,
+    "finished": Finished,
+    "mending": Mending,
+}
+
+
+def parse_run_record(data: bytes) -> RunRecord:
+    """Parse a record of the topic ``runs``; raises `InvalidMessageError`."""
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidMessageError(f"not JSON: {error}") from None
+    kind = _RECORDS.get(found.get("type", "") if isinstance(found, dict) else "")
+    if kind is None:
+        raise InvalidMessageError("type: no record of a run")
+    record = kind.from_json(data)
+    RunId.parse(record.run)
+    return record
+
+
+def finished_key(run: str) -> str:
+    """Return the key of a run's `Finished`."""
+    return f"{run}+finished"
+
+
+def mending_key(record: Mending) -> str:
+    """Return the key of a `Mending`."""
+    return f"{record.run}+mending-{record.name}"

@@ -6,7 +6,7 @@ Most urgent first: a terminal cuts the line.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-WAITING_FOR_THE_WORLD = frozenset({"scheduled", "quota", "pending", "held"})
+WAITING_FOR_THE_WORLD = frozenset({"scheduled", "quota", "pending", "held", "paused"})
 """States that no amount of work ends: they do not count for the ETA."""
 WAITING = {
     "limit": "for a limit",
@@ -15,6 +15,7 @@ WAITING = {
     "backoff": "to try again",
     "pending": "for partners' reports",
     "held": "held",
+    "paused": "paused",
 }
 """What requests wait for, by state, in words."""
 MOST_SAID = 3
@@ -33,8 +34,10 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
             for one in found["held"]
         ),
         *_late_runs(found),
+        *_partial_runs(found),
         *_sunsets(found),
         *_other_configurations(found),
+        *_unowned(found),
         *_idle(found),
     ]
 
@@ -98,6 +101,13 @@ def _late_runs(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"run {run['run']} is late: at most {run['open_at_most']:,} open"
 
 
+def _partial_runs(found: Mapping[str, Any]) -> Iterator[str]:
+    for run in found["finished"]:
+        if run["state"] == "partial":
+            missing = sum(run["missing"].values())
+            yield f"run {run['run']} is over but partial: {missing:,} account-days missing"
+
+
 def _sunsets(found: Mapping[str, Any]) -> Iterator[str]:
     for one in found["sunsets"]:
         days = one["days"]
@@ -116,6 +126,11 @@ def _other_configurations(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"another configuration runs on {', '.join(others[:MOST_SAID])}" + (
             f" and {len(others) - MOST_SAID} more VMs" if len(others) > MOST_SAID else ""
         )
+
+
+def _unowned(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["unowned"]:
+        yield f"nobody has {_few(found['unowned'])}: a worker joins anew if it stays so"
 
 
 def _idle(found: Mapping[str, Any]) -> Iterator[str]:

@@ -6,19 +6,21 @@ is away the last ones stay.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from reportd.broker.message import Message
+from reportd.broker.group import Group
+from reportd.broker.message import Message, Part
 from reportd.broker.topics import Topics
 from reportd.clock import Clock
 from reportd.errors import EXIT_CONFIG, BrokerError, Halt, InvalidMessageError
-from reportd.model.run import Manifest
+from reportd.model.run import Finished, Manifest
 from reportd.model.vm import Vm
 from reportd.observer.neighbours import HEARTBEAT_SECONDS, Neighbours
 from reportd.observer.offsets import Cluster, Offsets, look
-from reportd.observer.runs import Runs
+from reportd.observer.orphans import Orphans
+from reportd.observer.runs import Due, Runs
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +49,18 @@ class Outbox(Protocol):
         ...
 
 
+class Membership(Protocol):
+    """Who tells about the group (`reportd.broker.admin.Admin`); raises `BrokerError`."""
+
+    def group(self, group: str) -> Group: ...  # noqa: D102  # see there
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clients:
     """What the thread talks through; made in the thread, after the fork."""
 
     cluster: Cluster
+    membership: Membership
     vms: Mailbox
     runs: Mailbox
     outbox: Outbox
@@ -67,8 +76,16 @@ class BrokerSight:
     """Monotonic seconds of the answer; None: there was none yet."""
     error: str = ""
     runs: dict[str, Manifest] = field(default_factory=dict)
+    """By schedule, the newest."""
+    finished: dict[str, Finished] = field(default_factory=dict)
+    """By schedule, the newest that is over."""
+    due: tuple[Due, ...] = ()
     vms: tuple[Vm, ...] = ()
     agree: bool = True
+    unowned: frozenset[Part] = frozenset()
+    """Partitions of requests topics that no worker of the group has."""
+    joins_anew: tuple[str, float] = ("", 0.0)
+    """The worker of this VM (``worker-0``) that must leave and join, and since when (boottime)."""
 
 
 class BrokerWatch:
@@ -81,14 +98,23 @@ class BrokerWatch:
         me: Vm,
         neighbours: Neighbours,
         clock: Clock,
+        *,
+        partners: Collection[str],
+        drain_seconds: float,
     ) -> None:
-        """Wire it; `start` starts the thread."""
+        """Wire it; `start` starts the thread.
+
+        ``partners`` are those whose topics the workers subscribe to; ``drain_seconds`` is the most
+        that a worker takes to give partitions away.
+        """
         self._connect = connect
         self._topics = topics
         self._me = me
         self._neighbours = neighbours
         self._clock = clock
         self._runs = Runs()
+        self._partners = partners
+        self._orphans = Orphans(drain_seconds)
         self._sight = BrokerSight()
         self._wrote_at = float("-inf")
         self._stop = threading.Event()
@@ -103,6 +129,10 @@ class BrokerWatch:
         """Return what is known; raises what ended the thread (`Halt`, a bug)."""
         if self._failure is not None:
             raise self._failure
+        return self._sight
+
+    def known(self) -> BrokerSight:
+        """Return what is known, whatever became of the thread."""
         return self._sight
 
     def stop(self) -> None:
@@ -132,6 +162,7 @@ class BrokerWatch:
             for message in clients.runs.new():
                 self._runs.see(message)
             offsets = look(clients.cluster, self._topics, self._topics.prefix)
+            group = clients.membership.group(self._topics.prefix)
         except BrokerError as error:
             if not self._sight.error:
                 logger.warning(
@@ -146,9 +177,28 @@ class BrokerWatch:
             offsets=offsets,
             at=self._clock.monotonic(),
             runs=dict(self._runs.newest()),
+            finished=dict(self._runs.finished()),
+            due=self._runs.due(offsets, wall),
             vms=tuple(self._neighbours.live(now, wall)),
             agree=self._neighbours.agree(now, wall),
+            joins_anew=self._join_anew(group, offsets) or self._sight.joins_anew,
+            unowned=self._orphans.parts,
         )
+
+    def _join_anew(self, group: Group, offsets: Offsets) -> tuple[str, float] | None:
+        topics = {self._topics.requests(partner) for partner in self._partners}
+        wanted = {part for part in offsets.lags if part[0] in topics}
+        member = self._orphans.look(group, wanted, self._clock.monotonic())
+        machine, _, index = member.rpartition("-")
+        if machine != self._me.machine:
+            return None
+        logger.warning(
+            "nobody has %s: worker-%s joins the group anew",
+            ", ".join(f"{topic}[{number}]" for topic, number in sorted(self._orphans.parts)),
+            index,
+            extra={"action": "join_anew"},
+        )
+        return f"worker-{index}", self._clock.boottime()
 
     def leave(self, clients: Clients) -> None:
         """Write that this VM is gone, and close."""

@@ -1,6 +1,10 @@
-"""The document as gauges: /metrics beside what the workers count. Pure."""
+"""What /metrics shows: what the workers count, and the document as gauges. Pure.
 
-from collections.abc import Iterator, Mapping
+A scrape reads no file and asks nobody: with many workers their files take longer to read than a
+scrape may, so the observer reads them now and then, for itself and for all scrapes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -9,6 +13,22 @@ from reportd import metrics
 from reportd.metrics import Declared
 
 Samples = dict[Declared, dict[tuple[str, ...], float]]
+
+
+class Counted:
+    """A Prometheus collector over what was last read of the workers' files."""
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self._families: tuple[Metric, ...] = ()
+
+    def show(self, families: Iterable[Metric]) -> None:
+        """Show what was read from now on."""
+        self._families = tuple(families)
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families; called at each scrape, in an HTTP thread."""
+        yield from self._families
 
 
 class Gauges:
@@ -41,11 +61,15 @@ def samples(document: Mapping[str, Any]) -> Samples:
         _put(found, metrics.OLDEST_OPEN, (partner,), one["oldest_open"])
         _put(found, metrics.ETA, (partner,), one["eta_seconds"])
         _put(found, metrics.ENDED_RATE, (partner,), one["ended_per_second"])
+        _put(found, metrics.ALLOWED_RATE, (partner,), one["allowed_calls_per_second"])
     for part in document["partitions"]:
         labels = (part["topic"], str(part["partition"]))
         _put(found, metrics.OFFSET_LAG, labels, part["lag"])
     for limit in document["limits"]:
         found[metrics.LIMIT_SHARE][limit["partner"], limit["per"]] = limit["share"]
+    for quota in document["quotas"]:
+        found[metrics.QUOTA_REMAINING][quota["partner"],] = quota["calls"]
+        found[metrics.QUOTA_RESET][quota["partner"],] = quota["resets_at"]
     for circuit in document["circuits"]:
         found[metrics.CIRCUIT_OPEN][circuit["partner"], circuit["kind"]] = 1
     for child in document["children"]:
@@ -59,15 +83,30 @@ def samples(document: Mapping[str, Any]) -> Samples:
         if child["output_away"] is not None:
             found[metrics.OUTPUT_AWAY][slot] = bool(child["output_away"])
     for run in document["runs"]:
-        found[metrics.RUN_OPEN][run["schedule"],] = run["open_at_most"]
-        _put(found, metrics.RUN_DEADLINE, (run["schedule"],), run["deadline"])
+        schedule = (run["schedule"],)
+        found[metrics.RUN_OPEN][schedule] = run["open_at_most"]
+        found[metrics.LAST_RUN][schedule] = run["enqueued_at"]
+        _put(found, metrics.RUN_DEADLINE, schedule, run["deadline"])
+    _put_finished(found, document["finished"])
+    for schedule_name, slot_at in document["slots"].items():
+        found[metrics.SCHEDULE_SLOT][schedule_name,] = slot_at
     for sunset in document["sunsets"]:
-        found[metrics.SUNSET_DAYS][sunset["partner"],] = sunset["days"]
+        found[metrics.SUNSET][sunset["partner"],] = sunset["at"]
     found[metrics.RELOAD_OK][()] = document["reload"]["ok"]
     found[metrics.CONFIG_AGREES][()] = document["config"]["agrees"]
     found[metrics.VMS_LIVE][()] = len(document["vms"])
     _put(found, metrics.BROKER_AGE, (), document["broker"]["answer_age_seconds"])
     return found
+
+
+def _put_finished(found: Samples, finished: Iterable[Mapping[str, Any]]) -> None:
+    for run in finished:
+        found[metrics.RUN_COMPLETE][run["schedule"],] = run["at"]
+        found[metrics.RUN_PARTIAL][run["schedule"],] = run["state"] == "partial"
+        for name, missing in run["missing"].items():
+            partner, _, report = name.partition(".")
+            series = found[metrics.MISSING_ACCOUNT_DAYS]
+            series[partner, report] = series.get((partner, report), 0.0) + missing
 
 
 def _put(found: Samples, declared: Declared, labels: tuple[str, ...], value: Any) -> None:

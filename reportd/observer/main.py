@@ -1,11 +1,11 @@
 """The observer's process: looks at the board and the broker, answers over HTTP. One a VM.
 
-Three threads: the main one puts the document together and beats, one talks to the broker, one
-accepts askers. None of them decides anything about the work.
+Four threads: the main one puts the document together and beats, one talks to the broker, one
+accepts askers, one sees to runs that are over. None of them decides anything about the work.
 """
 
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,17 +23,25 @@ from reportd.config.load import Config
 from reportd.model.vm import Vm
 from reportd.observer.brief import summary
 from reportd.observer.brokerwatch import BrokerSight, BrokerWatch, Clients
-from reportd.observer.clients import connect
-from reportd.observer.exposition import Gauges
+from reportd.observer.clients import connect, connect_finisher
+from reportd.observer.exposition import Counted, Gauges
+from reportd.observer.finisher import Finisher, FinisherClients
 from reportd.observer.machine import is_running, private_bytes
 from reportd.observer.neighbours import Neighbours
 from reportd.observer.progress import Progress
+from reportd.observer.slots import Slots
 from reportd.observer.status import Sight, document
+from reportd.observer.telling import Telling
 from reportd.observer.views import DaemonView, daemon_view, worker_view
 from reportd.observer.web import Pages, Web
+from reportd.sinks.store import Marks
+from reportd.transport.client import Client
 
 TURN_SECONDS = 1.0
 COUNT_SECONDS = 3.0
+"""How often the workers' counters are read ..."""
+COUNT_REST = 20.0
+"""... or so many times as long as reading them takes."""
 MEMORY_SECONDS = 15.0
 SUPERVISOR_SILENT_SECONDS = 20.0
 
@@ -55,8 +63,13 @@ class Watched:
     supervisor_slot: int
     """The supervisor's slot of the board; its snapshot names the children's."""
     metrics_folder: Path
+    partners: Collection[str]
+    open_marks: Callable[[], Marks]
+    """Opens the output for what is said of runs; raises `OutputError`."""
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
+    allowed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By partner and kind of scope: calls a second that it allows to one."""
 
 
 class Observer:
@@ -75,7 +88,10 @@ class Observer:
         self._private_at = float("-inf")
         self._counts: dict[str, float] = {}
         self._counted_at = float("-inf")
+        self._count_seconds = COUNT_SECONDS
         self._document: dict[str, Any] = {}
+        self._slots = Slots(watched.config.settings.schedules_folder)
+        self.counted = Counted()
         self.gauges = Gauges()
 
     def turn(self) -> None:
@@ -95,8 +111,12 @@ class Observer:
         return orjson.dumps(self._document)
 
     def summary(self) -> bytes:
-        """Return the observer's own snapshot for the board: the status line's words."""
-        return orjson.dumps({"summary": summary(self._document)})
+        """Return the observer's own snapshot for the board: what the supervisor needs of it.
+
+        The status line's words, and which worker must join the group anew since when (boottime).
+        """
+        name, since = self._broker().joins_anew
+        return orjson.dumps({"summary": summary(self._document), "joins_anew": [name, since]})
 
     def ill(self) -> str:
         """Return why the daemon is not alive; empty: it is."""
@@ -129,9 +149,13 @@ class Observer:
             broker_age_seconds=None if broker.at is None else now - broker.at,
             broker_error=broker.error,
             runs=broker.runs,
+            finished=broker.finished,
             vms=broker.vms,
             agree=broker.agree,
+            unowned=broker.unowned,
             sunsets=self._watched.sunsets,
+            allowed=self._watched.allowed,
+            slots=self._slots.passed(now, self._clock.wall()),
         )
 
     def _memory(self, daemon: DaemonView, now: float) -> dict[str, int]:
@@ -143,11 +167,14 @@ class Observer:
 
     def _ended(self, now: float) -> dict[str, float]:
         """Return the ends that all workers of this daemon counted, by partner."""
-        if now - self._counted_at < COUNT_SECONDS:
+        if now - self._counted_at < self._count_seconds:
             return self._counts
-        self._counted_at = now
+        families = tuple(self._counters.collect())
+        self._counted_at = self._clock.monotonic()
+        self._count_seconds = max(COUNT_SECONDS, COUNT_REST * (self._counted_at - now))
+        self.counted.show(families)
         found: dict[str, float] = {}
-        for family in self._counters.collect():
+        for family in families:
             for sample in family.samples:
                 if sample.name == metrics.REQUESTS_ENDED.name:
                     partner = sample.labels["partner"]
@@ -180,13 +207,27 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     def clients() -> Clients:
         return connect(client_settings(settings.kafka), topics)
 
+    def finisher_clients() -> FinisherClients:
+        return connect_finisher(client_settings(settings.kafka), topics, watched.open_marks())
+
     neighbours = Neighbours(watched.me, is_running)
-    broker = BrokerWatch(clients, topics, watched.me, neighbours, clock)
+    workers = settings.workers
+    broker = BrokerWatch(
+        clients,
+        topics,
+        watched.me,
+        neighbours,
+        clock,
+        partners=watched.partners,
+        drain_seconds=min(workers.drain_seconds, workers.session_timeout_seconds / 2),
+    )
+    telling = Telling(settings.runs, lambda: Client(1).send)
+    finisher = Finisher(broker.known, finisher_clients, telling, watched.me.machine, clock)
     counters = metrics.read_files(watched.metrics_folder)
     observer = Observer(watched, broker.sight, counters, clock)
     observer.turn()
     registry = CollectorRegistry()
-    registry.register(counters)
+    registry.register(observer.counted)
     registry.register(observer.gauges)
     pages = Pages(
         registry=registry,
@@ -197,11 +238,13 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     web = Web(settings.metrics, pages)
     web.start()
     broker.start()
+    finisher.start()
     while not stop.requested():
         observer.turn()
         slot.publish(observer.summary())
         slot.beat(clock.boottime())
         select.select([stop], [], [], TURN_SECONDS)
     web.stop()
+    finisher.stop()
     broker.stop()
     return 0

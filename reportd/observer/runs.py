@@ -1,27 +1,71 @@
-"""The newest run of each schedule, and how much of it is still open. Pure."""
+"""The runs as the topic ``runs`` tells of them: how much is open, and which have something due.
+
+Pure; used by `reportd.observer.brokerwatch` in its thread.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from reportd.broker.message import Message, Part
 from reportd.errors import InvalidMessageError
-from reportd.model.run import Manifest, RunId
+from reportd.model.run import Finished, Manifest, Mending, RunId, parse_run_record
 from reportd.observer.offsets import Offsets
+
+REMEMBERED_SECONDS = 90 * 86400.0
+"""As long as ledgers and dead letters are kept: what became of an older run cannot be told."""
+SETTLED_SECONDS = 600.0
+"""Whoever sends dead letters again and has not said for so long that all are sent was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be done about a run."""
+
+    manifest: Manifest
+    mend: int = 0
+    """Which `Finished` of the run it leads to."""
+    mendings: int = 0
+    before: Finished | None = None
+    """The last one. If it is the same mend, its file stands, and nobody was told yet."""
+
+    @property
+    def is_untold(self) -> bool:
+        """Whether it is written, and only to be told of."""
+        return self.before is not None and self.before.mend == self.mend
 
 
 class Runs:
-    """The manifests of the topic ``runs``, the newest of each schedule."""
+    """The records of the topic ``runs``."""
 
     def __init__(self) -> None:
         """Know none."""
         self._newest: dict[str, Manifest] = {}
+        self._manifests: dict[str, bytes] = {}
+        self._finished: dict[str, Finished] = {}
+        self._mendings: dict[str, dict[str, Mending]] = {}
+        self._stale_ends: dict[tuple[str, str], dict[Part, int]] = {}
+        self._waiting: dict[str, Manifest] = {}
+        """Those that something may be due of; the others are kept as bytes: they are many."""
 
     def see(self, message: Message) -> None:
         """Take one record; claims and what does not parse are passed over."""
         try:
-            manifest = Manifest.from_json(message.value)
-            run = RunId.parse(manifest.run)
+            record = parse_run_record(message.value)
         except InvalidMessageError:
             return
+        if isinstance(record, Manifest):
+            self._see_manifest(record, message.value)
+        elif isinstance(record, Finished):
+            self._finished[record.run] = record
+        elif isinstance(record, Mending):
+            self._mendings.setdefault(record.run, {})[record.name] = record
+            if (data := self._manifests.get(record.run)) is not None:
+                self._waiting.setdefault(record.run, Manifest.from_json(data))
+
+    def _see_manifest(self, manifest: Manifest, data: bytes) -> None:
+        run = RunId.parse(manifest.run)
+        self._manifests[manifest.run] = data
+        self._waiting[manifest.run] = manifest
         known = self._newest.get(run.schedule)
         if known is None or RunId.parse(known.run).order <= run.order:
             self._newest[run.schedule] = manifest
@@ -29,6 +73,79 @@ class Runs:
     def newest(self) -> Mapping[str, Manifest]:
         """Return each schedule's newest run."""
         return self._newest
+
+    def finished(self) -> Mapping[str, Finished]:
+        """Return each schedule's newest run that is over."""
+        found: dict[str, Finished] = {}
+        for record in self._finished.values():
+            run = RunId.parse(record.run)
+            known = found.get(run.schedule)
+            if known is None or RunId.parse(known.run).order < run.order:
+                found[run.schedule] = record
+        return found
+
+    def due(self, offsets: Offsets, wall: float) -> tuple[Due, ...]:
+        """Return what is to be done, the oldest run's first."""
+        found = []
+        for run, manifest in list(self._waiting.items()):
+            if manifest.enqueued_at < wall - REMEMBERED_SECONDS:
+                del self._waiting[run]
+                self._manifests.pop(run, None)
+                continue
+            if due := self._due(manifest, offsets, wall):
+                found.append(due)
+            elif self._is_settled(manifest):
+                del self._waiting[run]
+        return tuple(sorted(found, key=lambda due: RunId.parse(due.manifest.run).order))
+
+    def _due(self, manifest: Manifest, offsets: Offsets, wall: float) -> Due | None:
+        before = self._finished.get(manifest.run)
+        if before is not None and not before.notified:
+            return Due(manifest, before.mend, before.mendings, before)
+        ripe = sum(
+            self._is_ripe(one, offsets, wall)
+            for one in self._mendings.get(manifest.run, {}).values()
+        )
+        is_new = before is None or before.ids_hash != manifest.ids_hash
+        has_more = before is not None and ripe > before.mendings
+        if not (is_new or has_more) or open_at_most(manifest, offsets):
+            return None
+        return Due(manifest, 0 if before is None else before.mend + 1, ripe, before)
+
+    def _is_settled(self, manifest: Manifest) -> bool:
+        before = self._finished.get(manifest.run)
+        return (
+            before is not None
+            and before.notified
+            and before.ids_hash == manifest.ids_hash
+            and before.mendings >= len(self._mendings.get(manifest.run, {}))
+        )
+
+    def _is_ripe(self, mending: Mending, offsets: Offsets, wall: float) -> bool:
+        """Say whether all that was sent again has ended."""
+        ends = {
+            (topic, number): end
+            for topic, parts in mending.ends.items()
+            for number, end in parts.items()
+        }
+        if not ends:
+            if wall - mending.at < SETTLED_SECONDS:
+                return False
+            ends = self._stale_ends.setdefault(
+                (mending.run, mending.name), _ends_now(mending, offsets)
+            )
+        return all(
+            (lag := offsets.lags.get(part)) is not None and lag.start >= end
+            for part, end in ends.items()
+        )
+
+
+def _ends_now(mending: Mending, offsets: Offsets) -> dict[Part, int]:
+    return {
+        (topic, number): max(start, lag.end if (lag := offsets.lags.get((topic, number))) else 0)
+        for topic, parts in mending.topics.items()
+        for number, start in parts.items()
+    }
 
 
 def open_at_most(manifest: Manifest, offsets: Offsets) -> int:

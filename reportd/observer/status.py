@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reportd.broker.message import Part
-from reportd.model.run import Manifest
+from reportd.model.run import Finished, Manifest, RunId
 from reportd.model.vm import Vm
 from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warnings
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.runs import open_at_most
-from reportd.observer.views import DaemonView, LimitView, PartitionView, WorkerView
+from reportd.observer.views import DaemonView, LimitView, PartitionView, QuotaView, WorkerView
 
 BROKER_PATIENCE_SECONDS = 30.0
 DAY_SECONDS = 86400.0
@@ -37,10 +37,17 @@ class Sight:
     """Age of ``offsets``; None: the broker has not answered yet."""
     broker_error: str = ""
     runs: Mapping[str, Manifest] = field(default_factory=dict)
+    finished: Mapping[str, Finished] = field(default_factory=dict)
     vms: tuple[Vm, ...] = ()
     agree: bool = True
+    unowned: frozenset[Part] = frozenset()
+    """Partitions that no worker of the group has."""
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
+    allowed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By partner and kind of scope: calls a second that it allows to one."""
+    slots: Mapping[str, float] = field(default_factory=dict)
+    """By schedule: the last instant of its calendar that has passed (epoch)."""
 
 
 def troubles(sight: Sight) -> list[str]:
@@ -92,7 +99,7 @@ def partitions(sight: Sight) -> list[dict[str, Any]]:
 
 
 def partners(
-    parts: list[dict[str, Any]], ended: Mapping[str, float], progress: Progress
+    sight: Sight, parts: list[dict[str, Any]], ended: Mapping[str, float], progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Return the partners' sums over ``parts``; ``ended`` are this VM's counts since its start."""
     found: dict[str, dict[str, Any]] = {}
@@ -112,8 +119,31 @@ def partners(
     for partner, one in found.items():
         one["ended"] = ended.get(partner, 0.0)
         one["ended_per_second"] = progress.rate(partner)
-        one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"])
+        slowest_seconds = _slowest_seconds(sight, partner)
+        one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"], slowest_seconds)
+        one["allowed_calls_per_second"] = _allowed(sight, partner)
     return found
+
+
+def _slowest_seconds(sight: Sight, partner: str) -> float:
+    """Return what the account with the most to do here takes at its limit; 0.0: not known."""
+    rate = sight.allowed.get(partner, {}).get("account")
+    views = [one for _, one in _owned(sight).values() if one.partner == partner]
+    most = max((one.most_open for one in views), default=0)
+    return most / rate if rate else 0.0
+
+
+def _allowed(sight: Sight, partner: str) -> float | None:
+    """Return the calls a second that a partner allows to this VM; None: nothing limits them yet."""
+    rates = sight.allowed.get(partner, {})
+    return min(
+        (
+            rates[one["per"]] * one["scopes"]
+            for one in limits(sight)
+            if one["partner"] == partner and one["per"] in rates and one["scopes"]
+        ),
+        default=None,
+    )
 
 
 def limits(sight: Sight) -> list[dict[str, Any]]:
@@ -133,18 +163,44 @@ def limits(sight: Sight) -> list[dict[str, Any]]:
     return [limit.model_dump() for _, limit in sorted(found.items())]
 
 
+def quotas(sight: Sight) -> list[dict[str, Any]]:
+    """Return of each partner the scope whose quota has the least left."""
+    found: dict[str, QuotaView] = {}
+    for worker in sight.workers.values():
+        for quota in worker.quotas:
+            known = found.setdefault(quota.partner, quota)
+            found[quota.partner] = min(known, quota, key=lambda one: one.calls)
+    return [quota.model_dump() for _, quota in sorted(found.items())]
+
+
 def runs(sight: Sight) -> list[dict[str, Any]]:
     """Return each schedule's newest run."""
     return [
         {
             "schedule": schedule,
             "run": manifest.run,
+            "slot": RunId.parse(manifest.run).slot.timestamp(),
             "requests": manifest.requests,
             "open_at_most": open_at_most(manifest, sight.offsets),
             "deadline": manifest.deadline,
             "enqueued_at": manifest.enqueued_at,
         }
         for schedule, manifest in sorted(sight.runs.items())
+    ]
+
+
+def finished(sight: Sight) -> list[dict[str, Any]]:
+    """Return each schedule's newest run that is over, with what is missing."""
+    return [
+        {
+            "schedule": schedule,
+            "run": record.run,
+            "state": record.state,
+            "at": record.finished_at,
+            "file": record.file,
+            "missing": {name: covered.missing for name, covered in record.reports.items()},
+        }
+        for schedule, record in sorted(sight.finished.items())
     ]
 
 
@@ -155,6 +211,12 @@ def sunsets(sight: Sight) -> list[dict[str, Any]]:
         {"partner": partner, "at": at, "days": round((at - sight.wall) / DAY_SECONDS, 2)}
         for partner, at in ends
     ]
+
+
+def controls(sight: Sight) -> list[dict[str, Any]]:
+    """Return what people have asked for, as the workers have heard it."""
+    found = {one.scope: one for worker in sight.workers.values() for one in worker.controls}
+    return [one.model_dump() for _, one in sorted(found.items())]
 
 
 def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> dict[str, Any]:
@@ -169,12 +231,17 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "phase": sight.daemon.phase,
         "ready": not found,
         "troubles": found,
-        "partners": partners(parts, ended, progress),
+        "partners": partners(sight, parts, ended, progress),
         "partitions": parts,
+        "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
         "limits": limits(sight),
+        "quotas": quotas(sight),
         "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
         "held": [held.model_dump() for one in workers.values() for held in one.held],
+        "controls": controls(sight),
         "runs": runs(sight),
+        "finished": finished(sight),
+        "slots": dict(sorted(sight.slots.items())),
         "sunsets": sunsets(sight),
         "children": [
             {

@@ -5,7 +5,7 @@ Pure declarations, used by `reportd.partners.spec` and `reportd.partners.report_
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -56,6 +56,17 @@ def known_roots(text: str, roots: Collection[str]) -> None:
 
 def _template(text: str) -> str:
     known_roots(text, ROOTS)
+    return text
+
+
+def _limit_per(text: str) -> str:
+    kinds = get_args(Per)
+    if text in kinds:
+        return text
+    if "{{" not in text:
+        hint = did_you_mean(text, kinds)
+        raise ValueError(f"must be one of {', '.join(kinds)}, or a template; {hint}")
+    known_roots(text, ROOTS - {"picked", "item"})
     return text
 
 
@@ -201,6 +212,12 @@ Statuses = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "array"}, {"type": "string"}]}),
 ]
 Per = Literal["partner", "credential", "account", "report"]
+LimitPer = Annotated[
+    str,
+    AfterValidator(_limit_per),
+    WithJsonSchema({"type": "string"}),
+]
+"""What a limit counts together: one of ``Per``, or a template."""
 Scope = Literal["partner", "credential", "account", "report", "call"]
 """What waits."""
 QueryValue = Annotated[

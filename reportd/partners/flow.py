@@ -22,7 +22,7 @@ from reportd.partners.redaction import redacted, redacted_reason
 from reportd.partners.rules import Rule
 from reportd.partners.steps import Poll, State, Step
 from reportd.partners.templates import Values
-from reportd.partners.usage import paces
+from reportd.partners.usage import cost_of, paces
 from reportd.partners.verdict import Cursor, Outcome, Verdict
 from reportd.partners.waits import seconds_from
 from reportd.partners.way import Way
@@ -166,6 +166,10 @@ class Flow:
             scope = self._partner.slowed_by(self._report.name)
             slower = paces(self._partner.usage, outcome, body, scope, now_wall)
             verdict = replace(verdict, paces=slower)
+        if self._partner.costs:
+            found = ((n, cost_of(source, outcome, body)) for n, source in self._partner.costs)
+            told = tuple((n, cost) for n, cost in found if cost is not None)
+            verdict = replace(verdict, costs=told)
         return replace(verdict, is_server_error=True) if outcome.status >= 500 else verdict
 
     def _judged(

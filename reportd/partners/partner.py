@@ -18,14 +18,17 @@ from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rules import Rule, compile_rule
 from reportd.partners.spec import LimitSpec, PartnerSpec, allowed_hosts
 from reportd.partners.steps import Step, check_early, compile_steps
-from reportd.partners.templates import Values, in_url, suspicious
+from reportd.partners.templates import Values, compile_template, in_url, mentions, suspicious
 from reportd.partners.usage import compile_usage
+from reportd.partners.waits import compile_source
 from reportd.transport.credentials import AuthPlan
 from reportd.transport.exchange import Call
 
 KeyScope = Literal["partner", "credential", "account"]
 FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst")
 DEFAULT_PARTITIONS = 12
+LONGEST_RATE_SECONDS = 3600.0
+"""A limit over longer is a quota, no rate."""
 _NARROWEST_FIRST = ("account", "report", "credential", "partner")
 
 
@@ -77,6 +80,14 @@ class Partner:
         self._slowed = {name: _narrowest_scope(spec.limits, name) for name in spec.reports}
         self._rules = tuple(compile_rule(*each) for each in spec.rules())
         self.usage = tuple(compile_usage(each) for each in spec.usage)
+        self.costs = tuple(
+            (number, compile_source(limit.cost_from))
+            for number, limit in enumerate(spec.limits)
+            if limit.cost_from
+        )
+        self._grouped = {
+            limit.per: compile_template(limit.per) for limit in spec.limits if "{{" in limit.per
+        }
         self._rules_of: dict[int, tuple[Rule, ...]] = {}
         self._auth = compile_auth(name, spec.auth, allow_private=spec.allow_private)
 
@@ -89,13 +100,25 @@ class Partner:
         """Return the message's key: the value of the widest scope that has a limit."""
         return scope_value(self.name, self.key_scope, request)
 
-    def scopes(self, request: Request) -> tuple[tuple[int, str], ...]:
-        """Return which limits each call of a request needs: index in ``spec.limits``, value."""
-        return tuple(
-            (index, scope_value(self.name, limit.per, request))
-            for index, limit in enumerate(self.spec.limits)
+    def scopes(self, request: Request) -> dict[tuple[str, tuple[str, ...]], str]:
+        """Return whom the limits of each call of a request count: the value by (per, reports).
+
+        Raises `InvalidMessageError` when the request lacks what a limit's template needs.
+        """
+        values = self.values(request) if self._grouped else {}
+        return {
+            (limit.per, limit.reports): self._counted(limit.per, request, values)
+            for limit in self.spec.limits
             if not limit.reports or request.report in limit.reports
-        )
+        }
+
+    def _counted(self, per: str, request: Request, values: Values) -> str:
+        template = self._grouped.get(per)
+        if template is None:
+            return scope_value(self.name, per, request)
+        group = template(values)
+        around = narrows(per)
+        return f"{scope_value(self.name, around, request)} {group}" if around else group
 
     def slowed_by(self, report: str) -> str:
         """Return what waits when the partner says "slow down" and no rule says whom it means."""
@@ -123,6 +146,8 @@ class Partner:
         self._check_texts(request)
         values = self.values(request)
         self.auth_plan(request)
+        if self._grouped:
+            self.scopes(request)
         first, *later = report.steps
         render_call(self, report, first, values)
         for step in later:
@@ -205,10 +230,22 @@ class Partner:
 
 def key_scope(limits: tuple[LimitSpec, ...]) -> KeyScope:
     """Return the widest scope that has a limit; a report's limit counts over all accounts."""
-    scopes = {limit.per for limit in limits}
+    scopes = {narrows(limit.per) or "partner" for limit in limits}
     if scopes & {"partner", "report"}:
         return "partner"
     return "credential" if "credential" in scopes else "account"
+
+
+def narrows(per: str) -> str:
+    """Return within what a limit's scope lies: itself; of a template the account or credential.
+
+    Empty: a template that may come to the same for any accounts.
+    """
+    if "{{" not in per:
+        return per
+    named = mentions(per)
+    kinds = {("account", "id"): "account", ("account", "credential"): "credential"}
+    return next((kind for path, kind in kinds.items() if path in named), "")
 
 
 def _narrowest_scope(limits: tuple[LimitSpec, ...], report: str) -> str:
@@ -224,6 +261,25 @@ def sunsets(partners: Mapping[str, Partner]) -> dict[str, float]:
         for name, partner in partners.items()
         if partner.spec.sunset is not None
     }
+
+
+def allowed_rates(partners: Mapping[str, Partner]) -> dict[str, dict[str, float]]:
+    """Return the calls a second that each partner allows to one scope, by kind of scope.
+
+    Of limits that count all calls; quotas of a day are no rate.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, partner in partners.items():
+        rates = found.setdefault(name, {})
+        for limit in partner.spec.limits:
+            if (
+                limit.counts == "calls"
+                and not limit.reports
+                and limit.seconds <= LONGEST_RATE_SECONDS
+            ):
+                rate = limit.calls / (limit.seconds + limit.margin_seconds)
+                rates[limit.per] = min(rate, rates.get(limit.per, rate))
+    return found
 
 
 def scope_value(partner: str, per: str, request: Request) -> str:

@@ -9,15 +9,22 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
 
-from reportd.config.base import Section, as_tuple
+from reportd.config.base import Section, as_tuple, known_zone
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
 from reportd.partners.accounts_spec import accounts_problems
 from reportd.partners.auth_spec import AuthSpec
 from reportd.partners.call_spec import CallSpec
-from reportd.partners.fields import Host, Per, authority
+from reportd.partners.fields import Host, LimitPer, Wait, authority
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rule_spec import RuleSpec, UsageSpec, WaitRuleSpec, WaitsSpec
 from reportd.partners.step_spec import StepSpec
@@ -34,35 +41,81 @@ RULE_KINDS: Final = (
     "expired",
 )
 SLIDING_MOST = 100_000
+ROLLING_LEAST_SECONDS = 600.0
+DAY_SECONDS = 86_400.0
 
 
 class LimitSpec(Section):
     """``{ per = "account", calls = 5, seconds = 1 }``: a limit, as the partner counts it."""
 
-    per: Per
-    """What is counted together. ``report``: each report for itself, over all accounts."""
+    per: LimitPer
+    """What is counted together. ``report``: each report for itself, over all accounts. Or a
+    template, ``"{{ account.business }}"``: all calls for which it comes to the same; one that
+    names ``account.id`` or ``account.credential`` is counted within each of these."""
     calls: Annotated[int, Field(ge=1, le=1_000_000_000)]
-    """How many calls ..."""
+    """How many calls, or how much of what ``cost`` counts, ..."""
     seconds: Annotated[float, Field(gt=0, le=366 * 86400)] = 1.0
-    """... in how many seconds."""
-    meter: Literal["bucket", "fixed", "sliding"] = "sliding"
-    """bucket: evenly spaced, with ``burst``; fixed: windows by the clock; sliding: any window."""
+    """... in how many seconds; rolling: 86,400 by default. concurrent: how long a call of a worker
+    that died may go on: places count as taken so long after a start; default: the longest
+    ``timeout_seconds`` of the file."""
+    meter: Literal["bucket", "fixed", "sliding", "concurrent", "day", "rolling"] = "sliding"
+    """bucket: evenly spaced, with ``burst``; fixed: windows by the clock; sliding: any window;
+    concurrent: calls under way at once. Of long windows, recorded, so that a restart does not begin
+    them spent: day: a calendar day of ``zone``; rolling: any window of ``seconds``."""
+    zone: Annotated[str, AfterValidator(known_zone)] = "UTC"
+    """day: whose midnight is the reset, as ``America/Los_Angeles``."""
     burst: Annotated[int | None, Field(ge=1)] = None
     """bucket: how many calls may come at once; default 1."""
     margin_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
-    """How much longer than ``seconds`` a window is taken, for clocks and networks that differ."""
+    """How much longer than ``seconds`` a window is taken, for clocks and networks that differ.
+    day: how long before and after the reset nothing is sent; default 60."""
     reports: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
     """Only calls of these reports count; default: all."""
     counts: Literal["calls", "errors"] = "calls"
     """errors: answers with 5xx, where a partner allows so many. A call under way takes a place,
     which it gives back unless it fails so; with none left its scope waits."""
+    cost: Annotated[float, Field(gt=0, le=1_000_000_000)] = 1.0
+    """What a call costs at most, where the partner counts more than calls (tokens, points)."""
+    cost_from: Wait | None = None
+    """Where the answer says what the call did cost: ``body:propertyQuota.tokensPerHour.consumed``,
+    ``header:X-Cost``; what was charged before is corrected."""
+
+    @property
+    def window_seconds(self) -> float:
+        """Return how long a window is; 0.0 where nothing comes back with time."""
+        if self.meter == "concurrent":
+            return 0.0
+        long = self.meter == "day" or "seconds" not in self.model_fields_set
+        return DAY_SECONDS if self.meter in ("day", "rolling") and long else self.seconds
+
+    def words(self) -> str:
+        """Return the limit for people: ``5 in 1 s per account``."""
+        if self.meter == "concurrent":
+            return f"{self.calls} at once per {self.per}"
+        what = " errors" if self.counts == "errors" else ""
+        window = f"a day ({self.zone})" if self.meter == "day" else f"{self.window_seconds:g} s"
+        return f"{self.calls}{what} in {window} per {self.per}"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.burst is not None and self.meter != "bucket":
             raise FieldProblems({"burst": 'only with meter = "bucket"'})
-        if self.counts == "errors" and self.meter == "bucket":
-            raise FieldProblems({"counts": 'errors not with meter = "bucket"; use sliding'})
+        if self.counts == "errors" and self.meter in ("bucket", "day", "rolling"):
+            raise FieldProblems({"counts": f'errors not with meter = "{self.meter}"; use sliding'})
+        if self.meter == "day" and "seconds" in self.model_fields_set:
+            raise FieldProblems({"seconds": 'not with meter = "day": a day is as long as it is'})
+        if self.meter != "day" and "zone" in self.model_fields_set:
+            raise FieldProblems({"zone": 'only with meter = "day"'})
+        if self.meter == "rolling" and 0 < self.window_seconds < ROLLING_LEAST_SECONDS:
+            raise FieldProblems({"seconds": f"at least {ROLLING_LEAST_SECONDS:g}; use sliding"})
+        if self.meter == "concurrent" and (self.counts == "errors" or self.cost_from):
+            what = "counts" if self.counts == "errors" else "cost_from"
+            raise FieldProblems({what: 'not with meter = "concurrent": places are given back'})
+        if self.counts == "errors" and (self.cost != 1 or self.cost_from):
+            what = "cost" if self.cost != 1 else "cost_from"
+            raise FieldProblems({what: 'not with counts = "errors": each counts once'})
+        if self.cost > self.calls:
+            raise FieldProblems({"cost": "more than calls: no call could ever start"})
         if self.meter == "sliding" and self.calls > SLIDING_MOST:
             raise FieldProblems(
                 {"calls": f"at most {SLIDING_MOST}: a sliding window remembers each; use fixed"}

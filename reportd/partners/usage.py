@@ -71,6 +71,12 @@ def paces(
     return tuple(pace for pace in found if pace is not None)
 
 
+def cost_of(source: Source, answer: Answer, body: Body) -> float | None:
+    """Return what an answer says that its call did cost; None: it does not say."""
+    cost = _largest(source(answer, body))
+    return cost if cost is not None and cost >= 0.0 else None
+
+
 def _largest(value: Any) -> float | None:
     return max(_numbers(value), default=None)
 

@@ -78,6 +78,8 @@ class Verdict:
     names, else the narrowest that counts the call; empty: the account."""
     paces: tuple[Pace, ...] = ()
     """What waits because the partner says that its limits are nearly spent; of any outcome."""
+    costs: tuple[tuple[int, float], ...] = ()
+    """What the call cost, where the answer says it: number of the limit in the file, cost."""
     is_server_error: bool = False
     """Whether the partner answered with 5xx: some count those against whoever asked."""
     growing: Growing | None = None

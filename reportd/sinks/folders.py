@@ -8,7 +8,7 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from reportd.errors import OutputError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _KNOWN_LIMIT = 20_000
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
@@ -183,6 +184,36 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(descriptor, left) :]
+
+
+def write_file(folders: Folders, folder: int, name: str, chunks: Iterable[bytes]) -> None:
+    """Write a file that is not there yet, durably but for its name. Raises OSError."""
+    descriptor = folders.create(folder, name)
+    try:
+        for chunk in chunks:
+            write_all(descriptor, chunk)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def give_name_once(source: int, temp: str, folder: int, name: str) -> bool:
+    """Give a file a name that no other has; say whether it got it. Raises OSError.
+
+    Where there are no links, one that comes in the same moment may take the name's place.
+    """
+    try:
+        os.link(temp, name, src_dir_fd=source, dst_dir_fd=folder)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if (found := open_to_read(name, folder)) is not None:
+            os.close(found)
+            return False
+        os.rename(temp, name, src_dir_fd=source, dst_dir_fd=folder)
+    return True
 
 
 def open_to_read(name: str | Path, folder: int | None = None) -> int | None:

@@ -9,13 +9,13 @@ globs read names with ``_``)::
     _reportd/receipts/<cd>/<path hash>.receipt           of published files that are not Parquet
     _reportd/spool/                                      see `reportd.sinks.answers`
     _reportd/tokens/                                     see `reportd.sinks.notes`
+    _reportd/runs/, _reportd/days/                       see `reportd.sinks.marks`
 
 Every try has names of its own: a process that was stopped and wakes cannot write into what its
 successor stages. Used by workers.
 """
 
 import contextlib
-import errno
 import grp
 import os
 import secrets
@@ -29,15 +29,17 @@ from reportd.sinks.answers import LocalAnswers
 from reportd.sinks.folders import (
     Folders,
     Permissions,
+    give_name_once,
     names_in,
     open_to_read,
     output_errors,
     read_small,
     remove,
     sweep_folder,
-    write_all,
+    write_file,
 )
 from reportd.sinks.formats import read_footer
+from reportd.sinks.marks import LocalMarks
 from reportd.sinks.notes import LocalNotes
 from reportd.sinks.receipts import Receipt
 from reportd.sinks.staging import (
@@ -52,7 +54,6 @@ from reportd.sinks.staging import (
 from reportd.sinks.store import checked_key, identity_in
 
 _ENDINGS = (".tmp", ".receipt")
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
 DEFAULT_PERMISSIONS = Permissions()
@@ -79,6 +80,7 @@ class LocalStore:
             self._identity = self._make_identity()
         self.answers = LocalAnswers(self.folders)
         self.notes = LocalNotes(self.folders)
+        self.marks = LocalMarks(self.folders)
 
     @classmethod
     def of(cls, output: OutputSettings) -> Self:
@@ -97,8 +99,8 @@ class LocalStore:
             found = open_to_read("store", folder)
             if found is None:
                 temp = f"store.{secrets.token_hex(4)}.tmp"
-                _write_file(self.folders, folder, temp, f"{secrets.token_hex(16)}\n".encode())
-                _give_name_once(folder, temp, "store")
+                write_file(self.folders, folder, temp, [f"{secrets.token_hex(16)}\n".encode()])
+                give_name_once(folder, temp, folder, "store")
                 remove(folder, temp)
                 os.fsync(folder)
                 found = open_to_read("store", folder)
@@ -114,7 +116,7 @@ class LocalStore:
             try:
                 name = f"probe.{secrets.token_hex(4)}.tmp"
                 try:
-                    _write_file(self.folders, folder, name, b"reportd\n" * 512)
+                    write_file(self.folders, folder, name, [b"reportd\n" * 512])
                 finally:
                     remove(folder, name)
             finally:
@@ -219,17 +221,6 @@ class LocalStore:
         return removed
 
 
-def _give_name_once(folder: int, temp: str, name: str) -> None:
-    try:
-        os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except FileExistsError:
-        return  # another process was first
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
-
-
 def _newest(folder: int, names: Iterable[str]) -> int:
     """Return when the last of the files was written; some may be gone by now."""
     written = 0
@@ -259,12 +250,3 @@ def _group(name: str) -> int:
             f"it to the unit: SupplementaryGroups={name}"
         )
     return found
-
-
-def _write_file(folders: Folders, folder: int, name: str, data: bytes) -> None:
-    descriptor = folders.create(folder, name)
-    try:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ its last object, and refuse a write that meets that moment::
     _reportd/receipts/<cd>/<path hash>.receipt            of published files that are not Parquet
     _reportd/spool/<key>/<try>.<attempt>.<step>.zst       answers of many-call requests
     _reportd/tokens/<credential>.<number>.<kind>          refresh tokens that rotate, sealed
+    _reportd/runs/, _reportd/days/                        see `reportd.sinks.marks`
 
 An object is complete and durable when the server has acknowledged it. Used by workers.
 """
@@ -65,6 +66,7 @@ class S3Store:
             self._objects.create(name, b"")
         self.answers = S3Answers(self._objects)
         self.notes = S3Notes(self._objects)
+        self.marks = S3Marks(self._objects)
 
     @property
     def identity(self) -> str:
@@ -294,6 +296,33 @@ class S3Notes:
     def remove(self, name: str) -> None:
         """See `Notes.remove`."""
         self._objects.delete(f"{NOTES}/{name}")
+
+
+class S3Marks:
+    """See `reportd.sinks.store.Marks`."""
+
+    def __init__(self, objects: Objects) -> None:
+        """Share the store's objects."""
+        self._objects = objects
+
+    def create(self, name: str, data: bytes) -> bool:
+        """See `Marks.create`."""
+        return self._objects.create(f"{OWN}/{name}", data)
+
+    def replace(self, name: str, data: Content) -> None:
+        """See `Marks.replace`: written to staging, then copied, like all that has a final name."""
+        temp = f"{STAGING}/marks{secrets.token_hex(8)}/mark.tmp"
+        self._objects.write(temp, chunks_of(data))
+        self._objects.copy(temp, f"{OWN}/{name}")
+        self._objects.delete(temp)
+
+    def read(self, name: str) -> bytes | None:
+        """See `Marks.read`."""
+        return self._objects.read(f"{OWN}/{name}")
+
+    def remove(self, name: str) -> None:
+        """See `Marks.remove`."""
+        self._objects.delete(f"{OWN}/{name}")
 
 
 def _fitting(objects: Objects, receipt: Receipt, file: IO[bytes], key: str) -> Receipt | None:

@@ -143,6 +143,30 @@ class Notes(Protocol):
         ...
 
 
+class Marks(Protocol):
+    """What is said of runs and days beside the data, for everybody to read. Thread-safe.
+
+    Names are paths below ``_reportd/``, of parts that are encoded. A reader sees the whole old
+    file or the whole new one.
+    """
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file durably unless there is one; say whether it was written."""
+        ...
+
+    def replace(self, name: str, data: Content) -> None:
+        """Write a file durably in place of any that has its name."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content, or None when there is none."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Delete a file; one that is gone already is fine."""
+        ...
+
+
 class OutputRoot(Store, Protocol):
     """All that a worker wants of its output."""
 
@@ -154,6 +178,11 @@ class OutputRoot(Store, Protocol):
     @property
     def notes(self) -> Notes:
         """Where refresh tokens that rotate are kept."""
+        ...
+
+    @property
+    def marks(self) -> Marks:
+        """Where it stands what became of runs and days."""
         ...
 
     @property

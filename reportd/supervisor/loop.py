@@ -9,6 +9,7 @@ import faulthandler
 import logging
 import os
 import signal
+from collections.abc import Callable
 
 from reportd.board import Board
 from reportd.clock import Clock
@@ -47,13 +48,18 @@ class Supervisor:
         herald: Herald,
         clock: Clock,
         policy: RespawnPolicy | None = None,
+        joins_anew: Callable[[], tuple[str, float]] = lambda: ("", 0.0),
     ) -> None:
-        """Wire it; nothing is forked before `run`."""
+        """Wire it; nothing is forked before `run`.
+
+        ``joins_anew`` tells which child must leave its group and join, and since when (boottime).
+        """
         self._board = board
         self._herald = herald
         self._clock = clock
         self._source = source
         self._policy = policy or RespawnPolicy()
+        self._joins_anew = joins_anew
         self._inbox = Inbox()
         self._reload = Reload(source, clock)
         self._strikes = Strikes()
@@ -87,6 +93,7 @@ class Supervisor:
             self._awake_since = boottime
         self._reap()
         self._go_on_reloading()
+        self._renew()
         self._top_up()
         self._end_the_silent(boottime)
         self._end_the_overdue()
@@ -122,6 +129,16 @@ class Supervisor:
         if not self._is_ready and self._seats and self._all_running():
             self._is_ready = True
             logger.info("all %d processes are running", len(self._seats), extra={"action": "ready"})
+
+    def _renew(self) -> None:
+        """Replace the child that must join its group anew; a reload does it, too."""
+        name, since = self._joins_anew()
+        seat = self._seats.get(name)
+        if seat is None or self._stop_deadline is not None or self._reload.under_way:
+            return
+        if seat.is_of_before(since):
+            logger.warning("%s leaves and joins anew", name, extra={"action": "child_renewed"})
+            seat.renew(self._drained_by())
 
     def _start(self, seat: Seat) -> None:
         now = self._clock.monotonic()

@@ -49,6 +49,7 @@ class Seat:
         self._stop_deadline = 0.0
         self._aborted_at: float | None = None
         self._killed = False
+        self._comes_back = False
 
     @property
     def alive(self) -> bool:
@@ -86,11 +87,21 @@ class Seat:
         ``for_good``: no other takes its place, so what it has is for others.
         """
         self._stop_deadline = deadline
+        self._comes_back = False
         if not self.alive:
             self.state = SeatState.EMPTY
         elif self.state is not SeatState.STOPPING:
             self.state = SeatState.STOPPING
             os.kill(self.pid, LEAVE if for_good else signal.SIGTERM)
+
+    def renew(self, deadline: float) -> None:
+        """Ask the child to drain and to leave the group; another takes its place at once."""
+        self.ask_to_stop(deadline, for_good=True)
+        self._comes_back = self.alive
+
+    def is_of_before(self, boottime: float) -> bool:
+        """Return whether the living child runs, and started before an instant."""
+        return self.state is SeatState.RUNNING and self._started_boottime < boottime
 
     def abort(self, now: float) -> None:
         """End a wedged child: traces of all its threads, then death."""
@@ -125,6 +136,9 @@ class Seat:
         self.pid = 0
         self.last_exit = how
         self.slot.clear()
+        if asked and self._comes_back:
+            self.fill(self.spec)
+            return
         if asked:
             self.state = SeatState.EMPTY
             return

@@ -1,5 +1,6 @@
 """What the engine and the executor need of a partner's file: rules, limits, one call."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -12,18 +13,21 @@ from reportd.errors import (
     ReportdError,
     UnavailableError,
 )
-from reportd.limits.limiter import LimitRule, Scope
+from reportd.limits.limiter import RECORDED, LimitRule, Scope
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.rule_spec import GrowingSpec
 from reportd.partners.spec import LimitSpec
 from reportd.partners.verdict import Growing, Outcome, Verdict
+from reportd.partners.waits import RESET_MARGIN_SECONDS
 from reportd.partners.way import StaleCursorError
 from reportd.transport.credentials import Auth, Credentials
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
+
+_PLAIN_KINDS = ("partner", "credential", "report", "account")
 
 MARGIN_SHARE = 0.02
 MARGIN_MOST_SECONDS = 0.25
@@ -42,12 +46,17 @@ class Rules:
         """Read the limits and the patience off the partner's file."""
         self._partner = partner
         self.name = partner.name
-        self.limits = tuple(
-            _limit_rule(limit, index) for index, limit in enumerate(partner.spec.limits)
+        longest = max(
+            step.timeout_seconds for report in partner.reports.values() for step in report.steps
         )
-        self._of_reports = [
-            (index, limit) for index, limit in enumerate(partner.spec.limits) if limit.reports
-        ]
+        self.limits = tuple(
+            _limit_rule(limit, number, longest) for number, limit in enumerate(partner.spec.limits)
+        )
+        self._kinds = {
+            (limit.per, limit.reports): _kind(limit)
+            for limit in partner.spec.limits
+            if limit.reports or limit.per not in _PLAIN_KINDS
+        }
         retry = partner.spec.retry
         self.retry = RetryRules(
             attempts=retry.attempts,
@@ -75,13 +84,13 @@ class Rules:
             Scope("report", request.report),
             Scope("account", request.account),
         )
-        if not self._of_reports:
+        if not self._kinds:
             return scopes
-        values = {scope.per: scope.value for scope in scopes}
+        counted = self._partner.scopes(request)
         return scopes + tuple(
-            Scope(_kind(limit, index), values[limit.per])
-            for index, limit in self._of_reports
-            if request.report in limit.reports
+            Scope(self._kinds[which], value)
+            for which, value in counted.items()
+            if which in self._kinds
         )
 
 
@@ -89,26 +98,34 @@ def _growing(spec: GrowingSpec) -> Growing:
     return Growing(spec.first_seconds, spec.growth, spec.most_seconds)
 
 
-def _kind(limit: LimitSpec, index: int) -> str:
+def _kind(limit: LimitSpec) -> str:
     """Return the kind of a limit's scope: its own, where it counts some reports only."""
-    return f"{limit.per}#{index}" if limit.reports else limit.per
+    return f"{limit.per}#{','.join(limit.reports)}" if limit.reports else limit.per
 
 
-def _limit_rule(limit: LimitSpec, index: int) -> LimitRule:
+def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitRule:
     """Return the limit as reportd keeps it: a bit inside what the partner allows.
 
     A bucket: half of the partner's burst, the other half absorbs what the network bunches up. A
     sliding window: a margin for what lies between sending here and counting there. A fixed one:
-    a margin at its edges, for clocks that differ.
+    a margin at its edges, for clocks that differ. Of calls at once, all of them: they are counted
+    until their answers are here, which is longer than the partner does. Of a quota: a minute, for
+    clocks that differ.
     """
+    seconds = limit.window_seconds
+    if limit.meter == "concurrent":
+        seconds = limit.seconds if "seconds" in limit.model_fields_set else longest_seconds
     return LimitRule(
-        per=_kind(limit, index),
+        per=_kind(limit),
         calls=limit.calls,
-        seconds=limit.seconds,
+        seconds=seconds,
         meter=limit.meter,
         burst=_burst(limit),
-        margin_seconds=_margin_seconds(limit),
+        margin_seconds=_margin_seconds(limit, seconds),
         counts=limit.counts,
+        cost=limit.cost,
+        number=number,
+        zone=limit.zone,
     )
 
 
@@ -116,15 +133,19 @@ def _burst(limit: LimitSpec) -> int:
     return max(1, (limit.burst or 1) // 2)
 
 
-def _margin_seconds(limit: LimitSpec) -> float:
-    return limit.margin_seconds or min(limit.seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+def _margin_seconds(limit: LimitSpec, seconds: float) -> float:
+    if limit.meter in RECORDED:
+        return limit.margin_seconds or RESET_MARGIN_SECONDS
+    return limit.margin_seconds or min(seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
 
 
 def slack_seconds(limit: LimitSpec) -> float:
     """Return how late a call that is granted may leave: what is kept inside the limit for that."""
+    if limit.meter == "concurrent":
+        return math.inf
     if limit.meter == "bucket":
         return ((limit.burst or 1) - _burst(limit)) * limit.seconds / limit.calls
-    return _margin_seconds(limit)
+    return _margin_seconds(limit, limit.window_seconds)
 
 
 class Sender(Protocol):
@@ -162,9 +183,9 @@ class PartnerCaller:
                 raise NotYetError("its token has just come", 0.0)
             answer, verdict = self._exchange(_flow(partner, entry, auth), entry)
         except StaleCursorError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.FAILED, reason=str(error))
+            return _unsent(str(error)), _refused(Outcome.FAILED, error)
         except InvalidMessageError as error:
-            return _unsent(str(error)), Verdict(outcome=Outcome.PERMANENT, reason=str(error))
+            return _unsent(str(error)), _refused(Outcome.PERMANENT, error)
         except (ConfigError, CredentialRefusedError, UnavailableError) as error:
             return _unsent(str(error)), _without_credential(error)
         if verdict.outcome is not Outcome.AUTH:
@@ -191,6 +212,10 @@ class PartnerCaller:
 
 def _flow(partner: Partner, entry: Entry, auth: Auth) -> Flow:
     return Flow(partner, entry.request, auth, entry.picked, entry.volatile)
+
+
+def _refused(outcome: Outcome, error: ReportdError) -> Verdict:
+    return Verdict(outcome=outcome, reason=str(error), unsent=True)
 
 
 def _without_credential(error: ReportdError) -> Verdict:

@@ -42,6 +42,7 @@ class Endings:
         entry.ended = True
         entry.state = State.ENDING
         partition.held.pop(entry, None)
+        partition.paused.pop(entry, None)
         partition.busy[entry] = None
         request = entry.request
         end = End(
@@ -53,6 +54,8 @@ class Endings:
             run=request.run,
             account=request.account,
             report=request.report,
+            first_day=request.first_day.isoformat(),
+            last_day=request.last_day.isoformat(),
             files=files,
             rows=sum(file.rows for file in files),
             calls=entry.calls,

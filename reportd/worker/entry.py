@@ -27,6 +27,7 @@ class State(StrEnum):
     HELD = "held"
     PENDING = "pending"
     ENDING = "ending"
+    PAUSED = "paused"
     PARKED = "parked"
 
 
@@ -72,6 +73,8 @@ class Entry:
     """Epoch seconds of the first call; 0.0: none yet."""
     first_failed_at: float | None = None
     """Monotonic seconds of the first failure of the present kind."""
+    failing_since: float | None = None
+    """Monotonic seconds of the first failure of any kind since it was last answered well."""
     failing: str = ""
     """Which kind that is: the class of its error."""
     is_proof: bool = False

@@ -90,9 +90,8 @@ class Judge:
         the same credential and report had succeeded in between; or when it was refused for so
         long that nobody is waited for any more.
         """
-        failed_at = entry.first_failed_at
-        if failed_at is None or entry.failing != error:
-            failed_at = self._first_failed(entry, error, now)
+        if entry.first_failed_at is None or entry.failing != error:
+            self._first_failed(entry, error, now)
         entry.holds += 1
         entry.refusal = f"{error}: {reason}"
         retry = partition.rules.retry
@@ -106,12 +105,13 @@ class Judge:
                 if error == "permanent":
                     evidence.condemn(account, now.mono)
                 raise DeadError(error, reason)
-            failed_at = self._first_failed(entry, error, now)
-        if entry.holds >= HOLD_TRIES:
+            self._first_failed(entry, error, now)
+        if entry.holds >= HOLD_TRIES and not self._is_a_credentials(partition, entry):
             patience = retry.give_up_seconds
             if evidence.before(account) and self._is_last(partition, entry):
                 patience = min(LAST_HOLDS * retry.hold_seconds, patience)
-            if now.mono - failed_at >= patience:
+            # of whatever kind they were: two that take turns would be held for ever
+            if now.mono - (entry.failing_since or 0.0) >= patience:
                 raise DeadError(error, f"{reason} (for {patience:.0f} s or more)")
         wait = min(retry.hold_seconds * 2 ** min(entry.holds - 1, 16), retry.max_seconds)
         partition.scheduler.add_later(entry, State.HELD, now.mono + self._jitter(wait))
@@ -158,7 +158,8 @@ class Judge:
         if wait is None:
             wait = (verdict.growing or usual).after(times)
         if scope is not None:
-            partition.limiter.block(scope, wait, now)
+            is_quota = verdict.outcome is Outcome.QUOTA
+            partition.limiter.block(scope, wait, now, is_quota=is_quota)
         return wait
 
     def _transient(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
@@ -166,7 +167,7 @@ class Judge:
         outage.failed(entry.request.account, verdict.reason, now.mono)
         if outage.is_open:
             entry.attempts = 0
-            entry.first_failed_at = None
+            entry.first_failed_at = entry.failing_since = None
             self._back_off(partition, entry, 1, now, _told(verdict, 0))
             return
         entry.attempts += 1
@@ -208,12 +209,13 @@ class Judge:
         self._back_off(partition, entry, entry.restarts, now)
 
     @staticmethod
-    def _first_failed(entry: Entry, error: str, now: Now) -> float:
+    def _first_failed(entry: Entry, error: str, now: Now) -> None:
         """Begin to look for others' successes: the call that has just failed is no proof."""
         entry.failing = error
         entry.first_failed_at = now.mono
         entry.is_proof = False
-        return now.mono
+        if entry.failing_since is None:
+            entry.failing_since = now.mono
 
     def _back_off(
         self,
@@ -230,6 +232,12 @@ class Judge:
 
     def _jitter(self, seconds: float) -> float:
         return seconds * self._random.uniform(0.75, 1.0)
+
+    @staticmethod
+    def _is_a_credentials(partition: Partition, entry: Entry) -> bool:
+        """Say whether a whole credential is refused: no request of it is given up for that."""
+        circuit = partition.circuits.credential(entry.request.credential)
+        return entry.failing == "auth" and circuit.is_open
 
     def _is_last(self, partition: Partition, entry: Entry) -> bool:
         """Say whether no other account is open that could still show that it is alone."""

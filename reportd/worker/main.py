@@ -101,7 +101,7 @@ def run(
     session_seconds = workers.session_timeout_seconds
     fence = Fence(session_seconds, session_seconds / HEARTBEATS_PER_SESSION)
     events = Events()
-    tally = Tally(metrics)
+    tally = Tally(metrics, partners)
     engine = Engine(
         rules={name: Rules(partner) for name, partner in partners.items()},
         settings=engine_settings,

@@ -5,9 +5,9 @@ One scheduler a partition, used by the engine in the worker's loop. Pure; not th
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from reportd.limits.limiter import Blocked, Limiter, Now
+from reportd.limits.limiter import Blocked, Limiter, Now, Scope
 from reportd.model.request import CLASSES, RequestClass
 from reportd.worker.entry import Entry, State
 
@@ -27,10 +27,25 @@ WAITING = frozenset(
 """The states of requests that wait until they are due."""
 
 
+class Room:
+    """Where the lines wait that one scope blocks: one of each class at a time is let out.
+
+    Were all let out when it has room for one call, each call would look at every line.
+    """
+
+    __slots__ = ("is_quota", "lines", "until")
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.lines: dict[RequestClass, deque[Line]] = {name: deque() for name in CLASSES}
+        self.until = 0.0
+        self.is_quota = False
+
+
 class Line:
     """The requests of one account and class that could start, oldest first."""
 
-    __slots__ = ("account", "class_", "delayed_until", "entries", "in_flight", "queued")
+    __slots__ = ("account", "class_", "entries", "in_flight", "kinds", "queued", "room", "via")
 
     def __init__(self, account: str, class_: RequestClass) -> None:
         """Begin empty."""
@@ -38,8 +53,30 @@ class Line:
         self.class_ = class_
         self.entries: deque[Entry] = deque()
         self.queued = False
-        self.delayed_until = 0.0
+        self.room: Room | None = None
+        """Where it waits for a scope."""
+        self.via: Room | None = None
+        """Which room has let it out, until it is known whether it may start."""
         self.in_flight = 0
+        self.kinds: dict[tuple[Scope, ...], int] = {}
+        """How many of its requests are in the same scopes."""
+
+    def add(self, entry: Entry, *, first: bool) -> None:
+        """Take a request in."""
+        if first:
+            self.entries.appendleft(entry)
+        else:
+            self.entries.append(entry)
+        self.kinds[entry.scopes] = self.kinds.get(entry.scopes, 0) + 1
+
+    def take(self, index: int) -> Entry:
+        """Take a request out."""
+        entry = self.entries[index]
+        del self.entries[index]
+        left = self.kinds.pop(entry.scopes) - 1
+        if left:
+            self.kinds[entry.scopes] = left
+        return entry
 
 
 class Scheduler:
@@ -51,11 +88,13 @@ class Scheduler:
         self._lines: dict[tuple[RequestClass, str], Line] = {}
         self._turns: dict[RequestClass, deque[Line]] = {name: deque() for name in CLASSES}
         self._passes: dict[RequestClass, float] = dict.fromkeys(CLASSES, 0.0)
-        self._delayed: list[tuple[float, int, Line]] = []
+        self._rooms: dict[Scope, Room] = {}
+        self._opening: list[tuple[float, int, Scope]] = []
         self._later: list[tuple[float, int, Entry]] = []
         self._number = 0
         self.blocked_until = 0.0
         """Monotonic seconds until which the limits block everything here."""
+        self._is_quota = False
         self.ready_count = 0
         """Requests in lines, blocked by a limit or not."""
 
@@ -66,10 +105,7 @@ class Scheduler:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line(entry.request.account, entry.request.class_)
-        if first:
-            line.entries.appendleft(entry)
-        else:
-            line.entries.append(entry)
+        line.add(entry, first=first)
         self.ready_count += 1
         self._queue(line)
 
@@ -91,6 +127,13 @@ class Scheduler:
         """Return how many requests of an account wait in lines, of all classes."""
         lines = (self._lines.get((name, account)) for name in CLASSES)
         return sum(len(line.entries) for line in lines if line)
+
+    def lengths(self) -> dict[str, int]:
+        """Return how many requests wait in lines by account."""
+        found: dict[str, int] = {}
+        for line in self._lines.values():
+            found[line.account] = found.get(line.account, 0) + len(line.entries)
+        return found
 
     def lines_count(self) -> int:
         """Return how many accounts and classes have work."""
@@ -114,10 +157,10 @@ class Scheduler:
         """
         if now.mono < self.blocked_until:
             return None
-        while self._delayed and self._delayed[0][0] <= now.mono:
-            _, _, line = heapq.heappop(self._delayed)
-            line.delayed_until = 0.0
-            self._queue(line)
+        while self._opening and self._opening[0][0] <= now.mono:
+            until, _, scope = heapq.heappop(self._opening)
+            if scope in self._rooms and self._rooms[scope].until == until:
+                self._open(scope)
         for name in sorted(CLASSES, key=self._passes.__getitem__):
             entry = self._next_of(name, now, most_in_flight)
             if entry is not None:
@@ -133,34 +176,91 @@ class Scheduler:
 
     def _next_of(self, name: RequestClass, now: Now, most_in_flight: int) -> Entry | None:
         turns = self._turns[name]
-        for _ in range(len(turns)):
+        while turns:
             line = turns.popleft()
             line.queued = False
-            if not line.entries:
+            if not line.entries or line.in_flight >= most_in_flight:
+                self._let_out_next(line)
                 self._forget(line)
-                continue
-            if line.in_flight >= most_in_flight:
                 continue  # queued again when one of its calls is over
             index, blocked = self._first_of(line, now)
             if blocked is None:
-                entry = line.entries[index]
-                del line.entries[index]
+                entry = line.take(index)
                 line.in_flight += 1
                 self.ready_count -= 1
                 entry.grant = self._limiter.take(entry.scopes, now)
                 entry.granted_at = now.mono
-                self._queue(line)
+                self._behind_others(line)
                 return entry
             until = now.mono + blocked.wait_seconds
             if blocked.scope.per == "partner":
                 self.blocked_until = until
+                self._is_quota = blocked.is_quota
                 line.queued = True
                 turns.appendleft(line)
                 return None
-            self._number += 1
-            line.delayed_until = until
-            heapq.heappush(self._delayed, (until, self._number, line))
+            self._wait_for(blocked, line, until)
         return None
+
+    def _wait_for(self, blocked: Blocked, line: Line, until: float) -> None:
+        """Put a line aside until a scope has room: at the front where it had its turn there."""
+        scope = blocked.scope
+        room = self._rooms.get(scope)
+        if room is None:
+            room = self._rooms[scope] = Room()
+        if line.via is room:
+            room.lines[line.class_].appendleft(line)
+            line.via = None
+        else:
+            room.lines[line.class_].append(line)
+            self._let_out_next(line)
+        line.room = room
+        room.is_quota = blocked.is_quota
+        if until != room.until:
+            room.until = until
+            if until < float("inf"):
+                self._number += 1
+                heapq.heappush(self._opening, (until, self._number, scope))
+
+    def _behind_others(self, line: Line) -> None:
+        """Queue a line that had its turn; after those in the room it came from, if there are."""
+        room = line.via
+        if room is not None and room.lines[line.class_] and line.entries:
+            room.lines[line.class_].append(line)
+            line.room = room
+        self._let_out_next(line)
+        self._queue(line)
+
+    def _let_out_next(self, line: Line) -> None:
+        """Let the next line of its class out of the room that had let this one out."""
+        room, line.via = line.via, None
+        if room is not None:
+            self._let_out(room, line.class_)
+
+    def _let_out(self, room: Room, class_: RequestClass) -> None:
+        while room.lines[class_]:
+            line = room.lines[class_].popleft()
+            line.room = None
+            if line.entries:
+                line.via = room
+                self._queue(line)
+                return
+            self._forget(line)
+
+    def _open(self, scope: Scope) -> None:
+        room = self._rooms[scope]
+        room.until = 0.0
+        for name in CLASSES:
+            self._let_out(room, name)
+        if not any(room.lines.values()):
+            del self._rooms[scope]
+
+    def freed(self, scopes: Iterable[Scope]) -> None:
+        """Look at these scopes again: something they had charged was given back, or granted."""
+        self.blocked_until = 0.0
+        for scope in scopes:
+            if scope in self._rooms:
+                self._open(scope)
 
     def _first_of(self, line: Line, now: Now) -> tuple[int, Blocked | None]:
         """Return a line's first request that may start, or what blocks the one that may soonest.
@@ -168,7 +268,7 @@ class Scheduler:
         A slow report does not keep an account's others.
         """
         soonest = self._limiter.blocked(line.entries[0].scopes, now)
-        if soonest is None or soonest.scope.per in SHARED_KINDS:
+        if soonest is None or soonest.scope.per in SHARED_KINDS or len(line.kinds) == 1:
             return 0, soonest
         seen = {line.entries[0].scopes}
         for index, entry in enumerate(line.entries):
@@ -199,30 +299,34 @@ class Scheduler:
         """Return the monotonic time from which `next` may find a request."""
         if any(self._turns.values()):
             return self.blocked_until
-        if self._delayed:
-            return max(self._delayed[0][0], self.blocked_until)
+        if self._opening:
+            return max(self._opening[0][0], self.blocked_until)
         return float("inf")
 
-    def changed(self, entry: Entry) -> None:
-        """Look at the limits again: the grant of this request was given back."""
-        self.blocked_until = 0.0
-        for name in CLASSES:
-            line = self._lines.get((name, entry.request.account))
-            if line is not None:
-                line.delayed_until = 0.0
-                self._queue(line)
-
-    def is_blocked(self, class_: RequestClass, account: str, now: Now) -> bool:
-        """Say whether a limit keeps an account's next request from starting."""
+    def state_of(self, class_: RequestClass, account: str, now: Now) -> State:
+        """Return what an account's requests in line wait for: nothing, a limit, or a quota."""
         line = self._lines.get((class_, account))
-        delayed = line is not None and now.mono < line.delayed_until
-        return delayed or now.mono < self.blocked_until
+        if line is not None and line.room is not None:
+            return State.QUOTA if line.room.is_quota else State.LIMIT
+        if now.mono < self.blocked_until:
+            return State.QUOTA if self._is_quota else State.LIMIT
+        return State.READY
+
+    def take_all(self) -> list[Entry]:
+        """Take all requests out of their lines, in order: their scopes are about to change."""
+        found: list[Entry] = []
+        for line in self._lines.values():
+            found += line.entries
+            line.entries.clear()
+            line.kinds.clear()
+        self.ready_count -= len(found)
+        return found
 
     def _queue(self, line: Line) -> None:
-        if not line.queued and line.delayed_until == 0.0 and line.entries:
+        if not line.queued and line.room is None and line.entries:
             line.queued = True
             self._turns[line.class_].append(line)
 
     def _forget(self, line: Line) -> None:
-        if not line.entries and line.in_flight <= 0 and not line.queued:
+        if not (line.entries or line.queued or line.room) and line.in_flight <= 0:
             self._lines.pop((line.class_, line.account), None)

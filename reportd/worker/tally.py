@@ -1,7 +1,10 @@
 """Counts what a worker does, by partner. Used from the loop and from the executor's threads."""
 
+from collections.abc import Iterable
+from typing import get_args
+
 from reportd.metrics import Metrics
-from reportd.model.ledger import End
+from reportd.model.ledger import End, EndState
 from reportd.partners.verdict import Outcome
 from reportd.transport.exchange import Answer, Failure
 from reportd.worker.entry import Entry
@@ -10,9 +13,17 @@ from reportd.worker.entry import Entry
 class Tally:
     """The worker's one place that knows which event counts in which metric."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        """Count into this process's metrics."""
+    def __init__(self, metrics: Metrics, partners: Iterable[str] = ()) -> None:
+        """Count into this process's metrics.
+
+        What alerts look at is there from the start, as 0: Prometheus sees no increase in the first
+        value of a series.
+        """
         self._metrics = metrics
+        for partner in partners:
+            metrics.calls.expect(partner, Outcome.OK)
+            for state in get_args(EndState):
+                metrics.requests_ended.expect(partner, state)
 
     def called(self, partner: str, outcome: Outcome, answer: Answer | Failure) -> None:
         """Count one call."""

@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "window-empty-after-restart",
         "limits/meters.py",
-        "deque([now] * calls, maxlen=calls)",
-        "deque(maxlen=calls)",
+        "deque([[now, self._used]])",
+        "deque([[now - self._seconds, self._used]])",
     ),
     Mutant(
         "bucket-full-after-restart",
@@ -165,6 +165,30 @@ MUTANTS = (
         "partners/way.py",
         '        return {"parts": str(following)} if following else None\n',
         "        return None\n",
+    ),
+    Mutant(
+        "pause-forgotten-after-a-restart",
+        "worker/engine.py",
+        "        self._out.append(Read(part, end))\n        self._hear(messages, now)\n",
+        "        self._out.append(Read(part, end))\n",
+    ),
+    Mutant(
+        "paused-request-is-called",
+        "worker/restraint.py",
+        "        return paused is not None\n",
+        "        return False\n",
+    ),
+    Mutant(
+        "cancelled-request-is-called",
+        "worker/restraint.py",
+        "        cancelled = self._cancels(entry)\n        if cancelled is not None:\n",
+        "        cancelled = self._cancels(entry)\n        if cancelled is not None and False:\n",
+    ),
+    Mutant(
+        "pause-without-end",
+        "worker/reading.py",
+        "            return not self._controls.keeps(key)\n",
+        "            return False\n",
     ),
     Mutant(
         "grant-given-back-though-sent",

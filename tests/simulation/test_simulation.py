@@ -12,6 +12,9 @@ FIRST = int(os.environ.get("REPORTD_SEED") or int.from_bytes(os.urandom(4)))
 STORIES = int(os.environ.get("REPORTD_SEEDS", "240"))
 CHUNKS = 8
 
+pytestmark = pytest.mark.timeout(600)
+"""Seconds of CPU, where the machine has it to give."""
+
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_story_breaks_a_promise(chunk: int) -> None:

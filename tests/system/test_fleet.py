@@ -11,6 +11,7 @@ import pytest
 from reportd.cli import reportctl
 from reportd.cli.commands.status import ask_observer
 from reportd.config.load import load
+from reportd.demo.simulator.config import Latency
 from reportd.errors import EXIT_CONFIG
 from reportd.model.vm import Vm as Neighbour
 from tests.system.stage import Feeder, Stage, Vm, pause, stopped, until
@@ -65,7 +66,6 @@ def test_leave_gives_partitions_to_others_at_once(
     assert not broken, "\n".join(map(str, broken))
 
 
-@pytest.mark.life  # fails where a worker is replaced in the middle of the rebalance: CHANGELOG.rst
 def test_fewer_workers_give_partitions_to_others_at_once(stage: Stage) -> None:
     """A VM that has a worker for each partition makes room for one that joins by a reload."""
     first = stage.vm("vm-a", processes=4, session_timeout_seconds=SESSION_SECONDS)
@@ -85,6 +85,31 @@ def test_fewer_workers_give_partitions_to_others_at_once(stage: Stage) -> None:
 
     print(f"others had the partitions {time.monotonic() - began:.1f} s after the reload")
     feeder.feed()
+    until(stage.all_ended, "every request to end")
+    for vm in (first, second):
+        stopped(vm)
+    broken = stage.broken()
+    assert not broken, "\n".join(map(str, broken))
+
+
+def test_partitions_that_a_dying_worker_gave_away_find_an_owner(stage: Stage) -> None:
+    """Killed while it gives away: the broker takes the next one back without a rebalance."""
+    stage.simulator.latency(Latency(median_seconds=2.0))
+    first, second = (stage.vm(name, processes=1, drain_seconds=5) for name in ("vm-a", "vm-b"))
+    stage.start(first)
+    feeder = Feeder(stage, 40)
+    feeder.feed()
+    until(lambda: stage.in_flight() > 10, "calls in flight")
+    had = first.all_parts()
+
+    second.daemon.start()
+    until(lambda: " revoked " in first.said(), "the first to give something away")
+    (worker,) = first.workers().values()
+    os.kill(worker, signal.SIGKILL)
+    stage.simulator.latency(Latency(median_seconds=0.01))
+    until(lambda: " join_anew " in first.said() + second.said(), "somebody to join anew")
+    until(lambda: had == first.all_parts() | second.all_parts(), "every partition to be read")
+
     until(stage.all_ended, "every request to end")
     for vm in (first, second):
         stopped(vm)

@@ -397,7 +397,7 @@ def test_reload_with_another_number_of_workers(daemon: Daemon) -> None:
     daemon.signal(signal.SIGHUP)
     until(lambda: "reload_done" in daemon.log(), "the reload")
 
-    assert len(daemon.lives("worker-2")) == 1
+    until(lambda: len(daemon.lives("worker-2")) == 1, "the new one")
     assert not is_alive(daemon.lives("worker-1")[0]["pid"])
 
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from reportd import metrics
 from reportd.metrics import ALL, COUNTED, MAX_SERIES, Declared, Metrics
+from reportd.observer.render import rendered
 
 SUFFIXES = {"counter": "_total", "histogram": "_seconds"}
 
@@ -104,13 +105,34 @@ def test_every_counted_metric_is_counted() -> None:
     assert [name for name in made if not re.search(rf"\.{name}\.(inc|observe)\(", text)] == []
 
 
-def test_every_metric_is_documented() -> None:
-    """docs/processes.rst has each metric with its labels and its very words, and no other."""
-    page = Path(metrics.__file__).parents[1] / "docs" / "processes.rst"
-    text = " ".join(page.read_text().split())
-    named = set(re.findall(r"``(reportd_[a-z_]+)", text))
+def test_expected_series_begin_at_zero() -> None:
+    """A series that is expected is shown before it counts, and counts on."""
+    book = Metrics.in_memory()
+    book.calls.expect("acme", "ok")
+    shown = book.registry.get_sample_value(
+        "reportd_calls_total", {"partner": "acme", "outcome": "ok"}
+    )
+    book.calls.inc("acme", "ok")
+    book.calls.expect("acme", "ok")
 
-    assert named == {declared.name for declared in ALL}
-    for declared in ALL:
-        labels = f"{{{','.join(declared.labels)}}}" if declared.labels else ""
-        assert f"``{declared.name}{labels}`` {declared.help}" in text
+    assert shown == 0
+    assert book.value("reportd_calls_total", partner="acme", outcome="ok") == 1
+
+
+UNITS_NOT_BASE = re.compile(r"(milli|micro|_ms_|_minutes|_hours|_kb|_mb)")
+
+
+@pytest.mark.parametrize("declared", ALL, ids=lambda declared: declared.name)
+def test_units_are_base_units(declared: Declared) -> None:
+    """Seconds and bytes; an instant says that it is one."""
+    assert not UNITS_NOT_BASE.search(declared.name)
+    if "epoch" in declared.help:
+        assert declared.name.endswith("_timestamp_seconds")
+    if "Bytes" in declared.help:
+        assert declared.name.endswith(("_bytes", "_bytes_total"))
+
+
+@pytest.mark.parametrize("path", sorted(rendered()))
+def test_rendered_files_are_current(path: Path) -> None:
+    """``python -m reportd.observer.render`` was run after the last change."""
+    assert (Path(metrics.__file__).parents[1] / path).read_text() == rendered()[path]

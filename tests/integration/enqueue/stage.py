@@ -28,7 +28,7 @@ from reportd.enqueue.spark_engine import SparkEngine
 from reportd.enqueue.spark_requests import Kafka
 from reportd.errors import BrokerError
 from reportd.model.request import Request
-from reportd.model.run import Claim, Manifest
+from reportd.model.run import Manifest, RunRecord
 from reportd.partners.load import load_partners
 
 PLAIN = Order()
@@ -68,7 +68,7 @@ class = "backfill"
 class DyingCluster(BrokerCluster):
     """Its process is gone when it should write the manifest, as after kill -9."""
 
-    def write(self, key: str, record: Claim | Manifest) -> None:
+    def write(self, key: str, record: RunRecord) -> None:
         if isinstance(record, Manifest):
             raise BrokerError("killed")
         super().write(key, record)

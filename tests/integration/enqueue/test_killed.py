@@ -16,10 +16,9 @@ from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics, topic_plans
 from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
-from reportd.enqueue.runs_topic import parse_run_record
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
 from reportd.model.request import Request
-from reportd.model.run import Claim, Manifest
+from reportd.model.run import Claim, Manifest, parse_run_record
 from tests.integration.enqueue.stage import ids_hash
 
 ACCOUNTS = 5000

@@ -14,12 +14,11 @@ from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.config.accounts import AccountsSource
 from reportd.enqueue.job import Order, Outcome
-from reportd.enqueue.runs_topic import parse_run_record
 from reportd.enqueue.spark_accounts import read_accounts
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError
 from reportd.model.account import Account
 from reportd.model.request import Request, canonical_params, request_id
-from reportd.model.run import Manifest
+from reportd.model.run import Manifest, parse_run_record
 from reportd.partners.load import load_partners
 from tests.integration.enqueue.stage import PARTITIONS, DyingCluster, Stage, ids_hash
 

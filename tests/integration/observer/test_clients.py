@@ -8,7 +8,7 @@ from reportd.broker.admin import Admin
 from reportd.broker.producer import Producer
 from reportd.broker.settings import ClientSettings, client_settings
 from reportd.broker.topics import Topics, topic_plans
-from reportd.clock import SystemClock
+from reportd.clock import Clock, SystemClock
 from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.model.vm import Vm
@@ -60,6 +60,13 @@ def test_records_travel_once(make: Connect) -> None:
     assert [Vm.from_json(found.value).at for found in there.vms.new()] == [2.0]
 
 
+def watch_of(
+    make: Connect, topics: Topics, me: Vm, neighbours: Neighbours, clock: Clock
+) -> BrokerWatch:
+    """Return a watch of acme's topics."""
+    return BrokerWatch(make, topics, me, neighbours, clock, partners={"acme"}, drain_seconds=20.0)
+
+
 def test_watch_sees_lag_and_neighbours(
     make: Connect, settings: ClientSettings, topics: Topics
 ) -> None:
@@ -74,7 +81,8 @@ def test_watch_sees_lag_and_neighbours(
     other.outbox.flush(10)
     me = Vm(machine="a", incarnation="i", shared=True)
     clients = make()
-    watch = BrokerWatch(make, topics, me, Neighbours(me, lambda _pid, _at: False), clock)
+    neighbours = Neighbours(me, lambda _pid, _at: False)
+    watch = watch_of(make, topics, me, neighbours, clock)
     watch.turn(clients)
 
     sight = watch.sight()
@@ -93,7 +101,7 @@ def test_thread_says_goodbye(make: Connect, topics: Topics) -> None:
     """The thread writes this VM's record, and at its stop that it is gone."""
     me = Vm(machine="a", incarnation="i", shared=True)
     neighbours = Neighbours(me, lambda _pid, _at: False)
-    watch = BrokerWatch(make, topics, me, neighbours, SystemClock())
+    watch = watch_of(make, topics, me, neighbours, SystemClock())
     watch.start()
     watch.stop()
     watch.sight()

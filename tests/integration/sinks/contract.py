@@ -497,3 +497,23 @@ class SinkContract:
         two.remove("chain.1.link")
         two.remove("chain.1.link")
         assert one.read("chain.1.link") is None
+
+    def test_marks_are_made_once_or_replaced(self, place: Place) -> None:
+        """Of two that create one, the first one's stays; a replaced one is whole; gone is gone."""
+        one, two = place.open().marks, place.open().marks
+        name = "runs/daily/2026-11-22T04%3A00Z%231.json"
+
+        assert one.read(name) is None
+        assert one.create(name, b"first" * 50_000)
+        assert not two.create(name, b"second")
+        assert two.read(name) == b"first" * 50_000
+
+        two.replace("days/acme/stats/2026-11-21/_SUCCESS", b"old")
+        one.replace("days/acme/stats/2026-11-21/_SUCCESS", b"new")
+        assert two.read("days/acme/stats/2026-11-21/_SUCCESS") == b"new"
+        one.remove("days/acme/stats/2026-11-21/_SUCCESS")
+        one.remove("days/acme/stats/2026-11-21/_SUCCESS")
+        one.remove("days/acme/other/2026-11-21/_SUCCESS")
+        assert two.read("days/acme/stats/2026-11-21/_SUCCESS") is None
+        left = [path for path in place.root.rglob("*.tmp") if path.is_file()]
+        assert left == []

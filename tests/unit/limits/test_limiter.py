@@ -75,7 +75,7 @@ def test_a_late_call_moves_its_window() -> None:
     """A call that left late occupies the sliding window until a window after it left."""
     limiter = rested()
     grant = limiter.take((PARTNER, ACCOUNT), at(0.0))
-    limiter.sent(grant, 0.5)
+    limiter.answered(grant, sent_at=0.5)
 
     assert limiter.blocked((ACCOUNT,), at(60.0)) == Blocked(0.5, ACCOUNT)
 
@@ -231,9 +231,38 @@ def test_sending_late_moves_no_error() -> None:
     """Only meters of calls count from when a call left."""
     limiter = errors()
     grant = limiter.take((ACCOUNT,), at(0.0))
-    limiter.sent(grant, 5.0)
-    limiter.answered(grant, is_error=False)
+    limiter.answered(grant, sent_at=5.0, is_error=False)
     for _ in range(9):
         limiter.take((ACCOUNT,), at(6.0))
 
     assert limiter.blocked((ACCOUNT,), at(6.0)) is None
+
+
+@pytest.mark.parametrize("end", ["answered", "given back"])
+def test_a_place_is_free_when_its_call_is_over(end: str) -> None:
+    """Whatever becomes of a call: its place goes to the next."""
+    limiter = Limiter([LimitRule(per="account", calls=1, seconds=30.0, meter="concurrent")])
+    limiter.start(at(-1_000.0))
+    grant = limiter.take((ACCOUNT,), at(0.0))
+    assert limiter.blocked((ACCOUNT,), at(5.0)) == Blocked(float("inf"), ACCOUNT)
+
+    if end == "answered":
+        limiter.answered(grant, sent_at=0.1, is_error=True)
+    else:
+        limiter.give_back(grant)
+    assert limiter.blocked((ACCOUNT,), at(5.0)) is None
+
+
+def test_an_answer_says_what_its_call_cost() -> None:
+    """Only the limit that the answer names is corrected."""
+    tokens = LimitRule(per="account", calls=100, seconds=60.0, meter="sliding", cost=40, number=0)
+    calls = LimitRule(per="account", calls=4, seconds=60.0, meter="sliding", number=1)
+    limiter = Limiter([tokens, calls])
+    limiter.start(at(-1_000.0))
+    grants = [limiter.take((ACCOUNT,), at(0.0)) for _ in range(2)]
+    assert limiter.blocked((ACCOUNT,), at(1.0)) is not None
+
+    limiter.answered(grants[0], costs=[(0, 3.0)])
+    assert limiter.blocked((ACCOUNT,), at(1.0)) is None
+    limiter.answered(grants[1], costs=[(0, 90.0)])
+    assert limiter.blocked((ACCOUNT,), at(1.0)) is not None

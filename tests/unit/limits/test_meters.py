@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reportd.limits.meters import Bucket, FixedWindow, Meter, SlidingWindow
+from reportd.limits.meters import AtOnce, Bucket, FixedWindow, Meter, SlidingWindow
 
 START = 1_000_000.0
 
@@ -122,7 +122,7 @@ def test_a_call_counts_from_when_it_left() -> None:
     """A sliding window frees a call's place counted from its sending, not from its grant."""
     meter = SlidingWindow(1, 10.0, 0.0, START)
     meter.take(START + 10.0)
-    meter.sent(START + 10.0, START + 10.9)
+    meter.settle(START + 10.0, 1.0, START + 10.9, 1.0)
 
     assert meter.wait_seconds(START + 20.0) == pytest.approx(0.9)
 
@@ -159,3 +159,83 @@ def test_the_share_in_use_is_between_nothing_and_all(kind: str) -> None:
 
     assert meter.share(START) == 1.0
     assert meter.share(START + 1_000.0) == 0.0
+
+
+COSTLY: dict[str, Callable[[float], Meter]] = {
+    "bucket": lambda now: Bucket(100, 10.0, 40.0, now),
+    "sliding": lambda now: SlidingWindow(50, 10.0, 0.0, now),
+    "fixed": lambda now: FixedWindow(50, 10.0, 0.25, now),
+}
+priced = st.lists(
+    st.tuples(st.floats(0.0, 12.0), st.integers(1, 30), st.integers(0, 30)), min_size=1, max_size=40
+)
+
+
+@given(priced)
+@example([(11.0, 10, 1)] * 12)
+@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("kind", ["sliding", "fixed"])
+def test_what_calls_really_cost_never_exceeds_a_window(
+    kind: str, calls: list[tuple[float, int, int]]
+) -> None:
+    """Charged with the most they may cost, corrected when they are over: no window is too full."""
+    meter, now, spent = COSTLY[kind](START), START, []
+    for pause, most, share in calls:
+        now += pause
+        while (wait := meter.wait_seconds(now, most)) > 0.0:
+            now += max(wait, 1e-6)
+        meter.take(now, most)
+        actual = min(most, share)
+        meter.settle(now, most, now, actual)
+        spent.append((now, actual))
+
+    for at, _ in spent:
+        start = at if kind == "sliding" else at // 10.0 * 10.0
+        assert sum(cost for t, cost in spent if start <= t < start + 10.0 - 1e-6) <= 50
+
+
+@pytest.mark.parametrize("kind", COSTLY)
+def test_a_call_that_cost_more_keeps_others_waiting(kind: str) -> None:
+    """What the answer says beyond the estimate is charged, too."""
+    now = START + 100.5
+    waits = []
+    for actual in (10.0, 45.0):
+        meter = COSTLY[kind](START)
+        meter.take(now, 10.0)
+        meter.settle(now, 10.0, now, actual)
+        waits.append(meter.wait_seconds(now, 20.0))
+
+    assert waits[0] == 0.0 < waits[1]
+
+
+@pytest.mark.parametrize("kind", COSTLY)
+def test_a_call_that_cost_less_makes_room(kind: str) -> None:
+    """What the answer says below the estimate can be taken by others."""
+    now = START + 100.5
+    meter = COSTLY[kind](START)
+    meter.take(now, 30.0)
+    assert meter.wait_seconds(now, 30.0) > 0.0
+
+    meter.settle(now, 30.0, now, 1.0)
+    assert meter.wait_seconds(now, 30.0) == 0.0
+
+
+def test_so_many_calls_are_under_way_at_once() -> None:
+    """The next starts when one is over; nobody knows when that will be."""
+    meter = AtOnce(2, 30.0, START)
+    now = START + 30.0
+    for _ in range(2):
+        assert meter.wait_seconds(now) == 0.0
+        meter.take(now)
+    assert meter.wait_seconds(now) == float("inf")
+
+    meter.settle(now, 1.0, now, 1.0)
+    assert meter.wait_seconds(now) == 0.0
+
+
+def test_calls_of_an_earlier_owner_may_still_be_under_way() -> None:
+    """Its process died, the partner works on: places count as taken for a call's longest time."""
+    meter = AtOnce(2, 30.0, START)
+
+    assert meter.wait_seconds(START + 10.0) == 20.0
+    assert meter.share(START + 10.0) == 1.0

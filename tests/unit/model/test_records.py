@@ -1,6 +1,7 @@
 """Records of every released version stay readable, and say what they said."""
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -10,7 +11,7 @@ from reportd.model.account import Account
 from reportd.model.base import Record
 from reportd.model.ledger import End, Grant, PublishedFile, Step, parse_ledger_record
 from reportd.model.request import Request
-from reportd.model.run import Claim, Manifest
+from reportd.model.run import Claim, Finished, Manifest, Mending
 from reportd.model.vm import Vm
 
 RECORDS = Path(__file__).parents[2] / "data/records"
@@ -21,6 +22,8 @@ TYPES: dict[str, type[Record]] = {
     "grant": Grant,
     "claim": Claim,
     "manifest": Manifest,
+    "finished": Finished,
+    "mending": Mending,
     "account": Account,
     "vm": Vm,
 }
@@ -32,13 +35,22 @@ def golden(name: str) -> bytes:
     return (RECORDS / f"{name}.json").read_bytes()
 
 
+def is_in(old: Any, new: Any) -> bool:
+    """Say whether all of an old document stands in a new one; fields may have come to it."""
+    if isinstance(old, dict):
+        return all(name in new and is_in(old[name], new[name]) for name in old)
+    if isinstance(old, list):
+        return len(old) == len(new) and all(is_in(*pair) for pair in zip(old, new, strict=True))
+    return bool(old == new)
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_golden_record_loses_nothing(name: str) -> None:
     """What an earlier version wrote is read, and every field of it is understood."""
     data = golden(name)
     record = TYPES[name.partition("-")[0]].from_json(data)
 
-    assert orjson.loads(data).items() <= orjson.loads(record.to_json()).items()
+    assert is_in(orjson.loads(data), orjson.loads(record.to_json()))
 
 
 @pytest.mark.parametrize("kind", TYPES)

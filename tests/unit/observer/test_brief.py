@@ -9,7 +9,7 @@ from reportd.observer.brief import summary
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.status import document
-from tests.unit.observer.test_status import WALL, daemon, sight, worker
+from tests.unit.observer.test_status import WALL, daemon, over, sight, worker
 
 
 def progress(rate: float = 2.0) -> Progress:
@@ -106,6 +106,10 @@ def test_phase_is_the_supervisors_to_say() -> None:
         (
             {"wall": WALL + 4000},
             "run daily/2026-11-22T04:00Z#1 is late: at most 40 open",
+        ),
+        (
+            {"finished": over(daily=3)},
+            "run daily/2026-11-21T04:00Z#1 is over but partial: 3 account-days missing",
         ),
         (
             {"vms": (Vm(machine="vm-2", incarnation="j", config="c2"),), "agree": False},

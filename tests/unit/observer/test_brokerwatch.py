@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from reportd.broker.group import Group
 from reportd.broker.message import Message, Part
 from reportd.broker.reader import Committed
 from reportd.broker.topics import Topics
@@ -41,10 +42,21 @@ class FakeBroker:
         self.written: list[Vm] = []
         self.vms_waiting: list[Vm] = []
         self.closed = False
+        self.members = {"me-0": frozenset({("p.requests.acme", 0)})}
 
     def clients(self) -> Clients:
         """Return the clients; all of them are this object."""
-        return Clients(cluster=self, vms=self, runs=Nothing(), outbox=self, close=self._close)
+        return Clients(
+            cluster=self,
+            membership=self,
+            vms=self,
+            runs=Nothing(),
+            outbox=self,
+            close=self._close,
+        )
+
+    def group(self, group: str) -> Group:
+        return Group(settled=True, members=self.members)
 
     def topics(self) -> dict[str, int]:
         if self.away:
@@ -85,7 +97,9 @@ def watch(broker: FakeBroker, clock: Hands) -> BrokerWatch:
     """Return a watch whose thread is never started."""
     me = Vm(machine="me", incarnation="i", started_at=WALL, shared=False)
     neighbours = Neighbours(me, lambda _pid, _started: False)
-    return BrokerWatch(broker.clients, TOPICS, me, neighbours, clock)
+    return BrokerWatch(
+        broker.clients, TOPICS, me, neighbours, clock, partners={"acme"}, drain_seconds=20.0
+    )
 
 
 def test_last_answer_stays_while_the_broker_is_away() -> None:
@@ -141,3 +155,22 @@ def test_later_of_two_goes(*, started_before: bool) -> None:
 
     assert halted.value.status == 78
     assert "VM other is alive" in halted.value.reason
+
+
+def test_worker_of_this_vm_joins_anew_when_nobody_has_a_partition() -> None:
+    """Told with the time of the wish, and kept: the supervisor may look later."""
+    broker, clock = FakeBroker(), Hands()
+    watched = watch(broker, clock)
+    broker.members = {"me-0": frozenset()}
+    for second in range(0, 40, 3):
+        clock.now = 100.0 + second
+        watched.turn(broker.clients())
+
+    assert watched.sight().unowned == {("p.requests.acme", 0)}
+    assert watched.sight().joins_anew == ("worker-0", 130.0)
+
+    broker.members = {"other-0": frozenset()}
+    for second in range(40, 200, 3):
+        clock.now = 100.0 + second
+        watched.turn(broker.clients())
+    assert watched.sight().joins_anew == ("worker-0", 130.0)

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from reportd import metrics
-from reportd.model.run import Manifest, TopicSpan
+from reportd.model.run import Covered, Finished, Manifest, TopicSpan
 from reportd.model.vm import Vm
 from reportd.observer.exposition import Gauges
 from reportd.observer.offsets import Lag, Offsets
@@ -87,6 +87,24 @@ def sight(**more: Any) -> Sight:
     return Sight(**(given | more))
 
 
+def over(**missing: int) -> dict[str, Finished]:
+    """Return runs that are over, partial: by schedule, how much is missing."""
+    return {schedule: finished(schedule, count) for schedule, count in missing.items()}
+
+
+def finished(schedule: str, missing: int) -> Finished:
+    """Return a run that is over, partial."""
+    return Finished(
+        run=f"{schedule}/2026-11-21T04:00Z#1",
+        state="partial",
+        ids_hash="0",
+        requests=3,
+        reports={"acme.stats": Covered(expected=21, missing=missing)},
+        file="",
+        finished_at=WALL - 7200,
+    )
+
+
 def made(found: Sight) -> dict[str, Any]:
     """Return the document."""
     return document(found, {"acme": 33.0}, Progress())
@@ -113,6 +131,17 @@ def test_partition_without_a_broker() -> None:
     assert parts[0]["states"]["ready"] == 5
 
 
+def test_the_quota_with_the_least_left_is_shown() -> None:
+    """Of all scopes and workers one a partner: the next that has to wait."""
+
+    def left(calls: float) -> dict[str, Any]:
+        return {"partner": "acme", "per": "account", "value": "1", "calls": calls, "resets_at": 5.0}
+
+    both = {"worker-0": worker(quotas=[left(9.0)]), "worker-1": worker(quotas=[left(2.0)])}
+
+    assert made(sight(workers=both))["quotas"] == [left(2.0)]
+
+
 def test_limits_are_joined() -> None:
     """The busiest scope speaks for a limit."""
     assert made(sight())["limits"] == [
@@ -120,11 +149,55 @@ def test_limits_are_joined() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("allowed", "rate"),
+    [
+        ({"account": 5.0}, 25.0),
+        ({"account": 5.0, "partner": 20.0}, 25.0),
+        ({"partner": 20.0}, None),
+        ({}, None),
+    ],
+)
+def test_allowed_rate(allowed: dict[str, float], rate: float | None) -> None:
+    """As many calls as the scopes in use may make together; nothing is known of unused ones."""
+    acme = made(sight(allowed={"acme": allowed}))["partners"]["acme"]
+
+    assert acme["allowed_calls_per_second"] == rate
+
+
+def test_the_eta_waits_for_the_largest_account() -> None:
+    """600 of one account at 5 a second take two minutes, however fast the others end."""
+    progress = Progress()
+    for second in range(60):
+        progress.note("acme", "here", float(second * 100))
+        progress.tick("acme", float(second), remaining=58)
+    view = worker()
+    parts = [part.model_copy(update={"most_open": 600}) for part in view.partitions]
+    full = view.model_copy(update={"partitions": parts})
+    known = sight(workers={"worker-0": full}, allowed={"acme": {"account": 5.0}})
+
+    assert document(known, {}, progress)["partners"]["acme"]["eta_seconds"] == 120.0
+
+
 def test_runs_are_shown() -> None:
     """A run shows what is open of it at most."""
     run = made(sight())["runs"][0]
 
     assert (run["run"], run["open_at_most"]) == ("daily/2026-11-22T04:00Z#1", 40)
+
+
+def test_what_is_missing_of_runs_is_summed() -> None:
+    """Each schedule's last run that is over says what is missing; a report's are added up."""
+    gauges = Gauges()
+    gauges.show(made(sight(finished=over(daily=2, weekly=1))))
+    registry = CollectorRegistry()
+    registry.register(gauges)
+
+    labels = {"partner": "acme", "report": "stats"}
+    assert registry.get_sample_value("reportd_missing_account_days", labels) == 3
+    daily = {"schedule": "daily"}
+    assert registry.get_sample_value("reportd_run_partial", daily) == 1
+    assert registry.get_sample_value("reportd_run_complete_timestamp_seconds", daily) == WALL - 7200
 
 
 @pytest.mark.parametrize(
@@ -151,14 +224,22 @@ def test_readiness(more: dict[str, Any], words: str | None) -> None:
 def test_every_gauge_is_exposed() -> None:
     """Each declared gauge has a value in a full document, under its own name and labels."""
     circuit = {"partner": "acme", "kind": "outage", "reason": "503 for everyone"}
-    full = worker(circuits=[circuit])
+    quota = {"partner": "acme", "per": "account", "value": "1", "calls": 7.0, "resets_at": WALL}
+    full = worker(circuits=[circuit], quotas=[quota])
     progress = Progress()
     for second in range(10):
         progress.note("acme", "here", float(second))
         progress.tick("acme", float(second), remaining=58)
     gauges = Gauges()
     ends = {"acme": WALL + 10 * 86400}
-    gauges.show(document(sight(workers={"worker-0": full}, sunsets=ends), {}, progress))
+    known = sight(
+        workers={"worker-0": full},
+        sunsets=ends,
+        finished=over(daily=1),
+        slots={"daily": WALL - 600},
+        allowed={"acme": {"account": 5.0, "partner": 100.0}},
+    )
+    gauges.show(document(known, {}, progress))
     registry = CollectorRegistry()
     registry.register(gauges)
 
@@ -170,7 +251,9 @@ def test_every_gauge_is_exposed() -> None:
     assert 'reportd_offset_lag{partition="1",topic="p.requests.acme"} 30.0' in text
     assert 'reportd_worker_restarts_total{slot="worker-0"} 2.0' in text
     assert "reportd_config_last_reload_successful 1.0" in text
-    assert 'reportd_partner_api_sunset_days{partner="acme"} 10.0' in text
+    sunset = registry.get_sample_value(metrics.SUNSET.name, {"partner": "acme"})
+    assert sunset == ends["acme"]
+    assert 'reportd_allowed_calls_per_second{partner="acme"} 25.0' in text
 
 
 def test_gauges_of_the_dead_vanish() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
-from reportd.partners.partner import sunsets
+from reportd.partners.partner import allowed_rates, sunsets
 from tests.unit.partners.making import AUTH, REPORT, flow, partner, request
 
 
@@ -40,7 +40,36 @@ def test_scopes_of_a_request() -> None:
         "[reports.other]\nget = 'https://api.acme.com/'\ncolumns = { a = 'string' }\n",
     )
 
-    assert found.scopes(request()) == ((0, "acme"), (1, "acc-1"), (3, "stats"))
+    assert found.scopes(request()) == {
+        ("partner", ()): "acme",
+        ("account", ()): "acc-1",
+        ("report", ("stats",)): "stats",
+    }
+
+
+@pytest.mark.parametrize(
+    ("per", "key", "value"),
+    [
+        ("{{ account.business }}", "partner", "b-7"),
+        ("{{ account.id }}/{{ request.report }}", "account", "acc-1 acc-1/stats"),
+        ("{{ account.credential }}-{{ request.class }}", "credential", "main main-daily"),
+    ],
+)
+def test_a_template_says_what_is_counted_together(per: str, key: str, value: str) -> None:
+    """Whatever may come to the same for any accounts makes the partner the key."""
+    found = partner(f"limits = [{{ per = '{per}', calls = 9 }}]\n")
+    asked = request(attributes={"business": "b-7"}, credential="main")
+
+    assert found.key_scope == key
+    assert found.scopes(asked) == {(per, ()): value}
+
+
+def test_a_request_without_what_a_limit_counts_by_is_refused() -> None:
+    """It could be counted nowhere: a message like that ends as poison."""
+    found = partner("limits = [{ per = '{{ account.business }}', calls = 9 }]\n")
+
+    with pytest.raises(InvalidMessageError):
+        found.check_request(request())
 
 
 def test_partitions() -> None:
@@ -187,3 +216,20 @@ def test_the_model_does_not_let_control_characters_pass() -> None:
     """The record's own check comes first; this one is for what it does not look at."""
     with pytest.raises(InvalidMessageError):
         Request.from_json(request().to_json().replace(b"acc-1", b"acc\\u0000"))
+
+
+def test_allowed_rates_are_those_of_all_calls() -> None:
+    """The tightest of a kind of scope; quotas of a day and limits of errors are no rates."""
+    limited = partner(
+        """
+limits = [
+  { per = "account", calls = 5, seconds = 1 },
+  { per = "account", calls = 60, seconds = 60 },
+  { per = "partner", calls = 10, seconds = 1, margin_seconds = 1 },
+  { per = "partner", calls = 1, seconds = 1, counts = "errors" },
+  { per = "partner", calls = 10, seconds = 86400, meter = "fixed" },
+]
+"""
+    )
+
+    assert allowed_rates({"acme": limited}) == {"acme": {"account": 1.0, "partner": 5.0}}

@@ -1,9 +1,12 @@
 """A seat's lives, without any process."""
 
+import os
+
 import pytest
 
 from reportd.board import Board
 from reportd.supervisor.child import ChildContext, ChildSpec
+from reportd.supervisor.inbox import LEAVE
 from reportd.supervisor.respawn import RespawnPolicy
 from reportd.supervisor.seat import ABORT_SECONDS, Seat, SeatState
 
@@ -80,3 +83,24 @@ def test_overdue_only_after_its_time(seat: Seat) -> None:
     assert not seat.overdue(120.0 + ABORT_SECONDS - 0.1)
     assert seat.overdue(120.0 + ABORT_SECONDS)
     assert not seat.given_up_on
+
+
+def test_renewed_child_comes_back(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves for good and another takes its place, unless a stop was asked meanwhile."""
+    sent: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda _pid, number: sent.append(number))
+    seat.slot.beat(1101.0)
+    seat.look()
+
+    assert [seat.is_of_before(at) for at in (1100.0, 1100.1)] == [False, True]
+    seat.renew(200.0)
+    assert not seat.is_of_before(1e9)
+    seat.died(150.0, "exit status 0")
+    assert (seat.state, seat.restarts) == (SeatState.WAITING, 0)
+
+    seat.started(pid=2**22 + 2, now=150.0, boottime=1150.0, wall=0.0)
+    seat.renew(200.0)
+    seat.ask_to_stop(210.0)
+    seat.died(160.0, "exit status 0")
+    assert seat.state is SeatState.EMPTY
+    assert sent == [LEAVE, LEAVE]

@@ -93,14 +93,15 @@ def test_a_missing_secret_is_the_credentials_trouble() -> None:
 
 
 def test_a_request_that_cannot_be_rendered_is_permanent() -> None:
-    """A template lacks what it needs: the request can never work."""
+    """A template lacks what it needs: the request can never work, and costs no limit."""
     one = entry()
     one.cursor = {"url": "https://api.acme.com/next"}
     broken = partner('auth = { bearer = { secret = "{{ account.credential }}" } }\n')
     one.request = one.request.model_copy(update={"credential": "../x"})
     caller = PartnerCaller({"acme": broken}, Sent([]), Credentials(Secret), lambda: WALL)
 
-    assert caller.call(one)[1].outcome is Outcome.PERMANENT
+    verdict = caller.call(one)[1]
+    assert (verdict.outcome, verdict.unsent) == (Outcome.PERMANENT, True)
 
 
 def test_a_step_is_called_with_what_was_picked() -> None:
@@ -123,7 +124,8 @@ def test_a_cursor_that_the_file_knows_no_more_starts_over() -> None:
     client = Sent([])
     caller = PartnerCaller({"acme": partner(base=ADS)}, client, Credentials(Secret), lambda: WALL)
 
-    assert caller.call(one)[1].outcome is Outcome.FAILED
+    verdict = caller.call(one)[1]
+    assert (verdict.outcome, verdict.unsent, client.calls) == (Outcome.FAILED, True, [])
 
 
 def test_limits_stay_a_bit_inside_what_the_partner_allows() -> None:
@@ -145,9 +147,9 @@ def test_a_limit_of_some_reports_counts_only_those() -> None:
     """It has a scope of its own, which other reports are not in."""
     rules = Rules(partner('limits = [{ per = "account", calls = 1, reports = ["stats"] }]\n'))
 
-    assert rules.limits[0].per == "account#0"
-    assert Scope("account#0", "a") in rules.scopes_of(request())
-    assert Scope("account#0", "a") not in rules.scopes_of(request(report="ads"))
+    assert rules.limits[0].per == "account#stats"
+    assert Scope("account#stats", "a") in rules.scopes_of(request())
+    assert Scope("account#stats", "a") not in rules.scopes_of(request(report="ads"))
     assert Scope("account", "a") in rules.scopes_of(request(report="ads"))
 
 

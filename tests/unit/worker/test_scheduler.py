@@ -207,3 +207,74 @@ def test_lines_are_forgotten_when_they_are_empty() -> None:
     one.next(at(0.0), MANY)
 
     assert (one.lines_count(), one.ready_count) == (0, 0)
+
+
+def test_a_call_that_ends_lets_the_next_go() -> None:
+    """Nothing says when a place will be free: whoever ends frees it, and who waits goes first."""
+    one, limiter = scheduler(
+        LimitRule(per="credential", calls=1, seconds=1.0, meter="concurrent"),
+    )
+    for name in ("a", "b", "c"):
+        one.add(entry(name))
+    first = one.next(at(0.0), MANY)
+    assert first is not None
+    assert first.grant is not None
+    assert one.next(at(0.0), MANY) is None
+    assert one.next_turn() == float("inf")
+
+    limiter.answered(first.grant)
+    one.call_over(first)
+    one.freed(first.scopes)
+    second = one.next(at(0.0), MANY)
+    assert second is not None
+    assert second.request.account == "b"
+
+
+def test_who_waits_for_a_shared_limit_is_not_looked_at_for_every_call() -> None:
+    """A thousand accounts behind one credential's limit: each call looks at a few of them."""
+    one, limiter = scheduler(LimitRule(per="credential", calls=10, seconds=1.0))
+    looks = Counter[str]()
+    asked = limiter.blocked
+
+    def counting(scopes, now):  # type: ignore[no-untyped-def]
+        looks["all"] += 1
+        return asked(scopes, now)
+
+    limiter.blocked = counting  # type: ignore[method-assign]
+    for number in range(1_000):
+        for _ in range(3):
+            one.add(entry(f"a{number}"))
+    taken = []
+    for tenth in range(1_500):
+        taken += accounts(take(one, 5, seconds=tenth * 0.1001))
+
+    assert len(taken) == 1_500
+    assert set(Counter(taken).values()) == {1, 2}
+    assert looks["all"] < 5 * 1_500
+
+
+def test_a_blocked_line_of_one_class_keeps_its_turn_before_those_behind_it() -> None:
+    """Accounts that wait for a shared limit go in the order in which they came."""
+    one, _ = scheduler(LimitRule(per="credential", calls=1, seconds=1.0))
+    for name in ("a", "b", "c", "d"):
+        one.add(entry(name))
+        one.add(entry(name))
+    order = []
+    for second in range(8):
+        order += accounts(take(one, 1, seconds=float(second)))
+        take(one, 1, seconds=second + 0.5)
+
+    assert order == ["a", "b", "c", "d"] * 2
+
+
+def test_a_line_that_was_emptied_keeps_nobody_behind_it() -> None:
+    """What a scope with room again lets out is a line with work: others' was taken away."""
+    one, _ = scheduler(LimitRule(per="credential", calls=1, seconds=10.0))
+    for account in ("a", "b", "c", "d"):
+        one.add(entry(account))
+    assert accounts(take(one, 4)) == ["a"]
+
+    rest = one.take_all()
+    assert (accounts(rest), one.ready_count) == (["b", "c", "d"], 0)
+    one.add(rest[-1])
+    assert (accounts(take(one, 4, seconds=10.0)), one.lines_count()) == (["d"], 0)

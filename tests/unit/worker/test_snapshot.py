@@ -36,10 +36,22 @@ def test_open_requests_are_counted_by_state() -> None:
 
     assert found["partitions"][0] == {
         "topic": REQUESTS, "partition": 0, "partner": "acme", "position": 8,
-        "committed": 0, "open": 3, "oldest_open": WALL,
+        "committed": 0, "open": 3, "most_open": 0, "oldest_open": WALL,
         "states": {"backoff": 1, "in_flight": 1, "scheduled": 1},
     }  # fmt: skip
     assert (found["in_flight"], found["fence_open"], found["output_away"]) == (1, True, "")
+
+
+def test_the_account_with_the_most_to_do_is_shown() -> None:
+    """In memory or parked: when everything is done is when that account is."""
+    hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=1e6)], window_requests=20)
+    hands.own(high=40)
+    names = ["b", *"a" * 30]
+    hands.put(*(message(request(n, params={"n": str(o)}), o) for o, n in enumerate(names)))
+    (part, _) = shown(hands)["partitions"]
+
+    assert part["states"]["parked"] > 0
+    assert part["most_open"] == 30
 
 
 def test_the_last_commits_age_is_shown() -> None:
@@ -126,6 +138,21 @@ def test_a_result_without_a_call_was_found_by_its_receipt() -> None:
     Tally(metrics).ended(entry(), end(files=(FILE,), calls=0))
 
     assert metrics.value("reportd_receipts_found_total", partner="acme") == 1
+
+
+def test_what_alerts_look_at_begins_at_zero() -> None:
+    """The first dead letter is an increase, for which Prometheus has to have seen a 0."""
+    metrics = Metrics.in_memory()
+    Tally(metrics, ["acme"])
+
+    shown = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+    assert shown["reportd_requests_ended_total", "acme", "dead"] == 0
+    assert shown["reportd_calls_total", "acme", "ok"] == 0
 
 
 def test_calls_commits_and_rebalances_are_counted() -> None:
