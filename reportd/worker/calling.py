@@ -1,6 +1,5 @@
 """What the engine and the executor need of a partner's file: rules, limits, one call."""
 
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -134,15 +133,15 @@ def _burst(limit: LimitSpec) -> int:
 
 
 def _margin_seconds(limit: LimitSpec, seconds: float) -> float:
+    if limit.margin_seconds:
+        return limit.margin_seconds
     if limit.meter in RECORDED:
-        return limit.margin_seconds or RESET_MARGIN_SECONDS
-    return limit.margin_seconds or min(seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+        return RESET_MARGIN_SECONDS
+    return min(seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
 
 
 def slack_seconds(limit: LimitSpec) -> float:
     """Return how late a call that is granted may leave: what is kept inside the limit for that."""
-    if limit.meter == "concurrent":
-        return math.inf
     if limit.meter == "bucket":
         return ((limit.burst or 1) - _burst(limit)) * limit.seconds / limit.calls
     return _margin_seconds(limit, limit.window_seconds)

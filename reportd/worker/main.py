@@ -39,6 +39,7 @@ from reportd.worker.events import Events
 from reportd.worker.executor import Executor
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Finishing, Looking
+from reportd.worker.inquiry import Inquiry
 from reportd.worker.loop import Loop
 from reportd.worker.opening import open_output
 from reportd.worker.records import Records
@@ -65,6 +66,7 @@ def run(
     config: Config,
     partners: Mapping[str, Partner],
     slot: Slot,
+    observer_slot: Slot,
     instance_id: str,
     strikes: Mapping[str, int],
     stop_requested: Callable[[], bool],
@@ -76,6 +78,7 @@ def run(
 ) -> int:
     """Work as one member of the group until asked to stop; return the exit status.
 
+    ``observer_slot`` is where the observer asks what is open.
     ``leaves`` says then whether this member is to leave the group: no other takes its place.
 
     ``tokens_folder`` is where the workers of this VM share access tokens; None: this one alone has
@@ -120,6 +123,7 @@ def run(
         drain_seconds=workers.drain_seconds,
         stop_requested=stop_requested,
         leaves=leaves,
+        inquiry=Inquiry(observer_slot, slot),
     )
     producer = Producer(client)
     spool = Spool(store)

@@ -149,7 +149,8 @@ class Partition:
         """Return how many requests the account has that has the most waiting for their turn."""
         counts = Counter(self.scheduler.lengths())
         for book in self.books.values():
-            counts.update(book.parked_counts())
+            parked = book.parked_counts().items()
+            counts.update({key: count for key, count in parked if isinstance(key, str)})
         return max(counts.values(), default=0)
 
     def alive(self) -> bool:
