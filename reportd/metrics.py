@@ -140,8 +140,9 @@ OPEN_REQUESTS = Declared(
     "reportd_open_requests",
     "gauge",
     "Requests on this VM's partitions that have not ended, by state: ready, in_flight, limit, "
-    "backoff, quota, pending, scheduled, held, parked, unread. Pending: the partner is at it; "
-    "held: it refuses; parked: read again later; unread: still in Kafka.",
+    "backoff, quota, pending, scheduled, held, paused, parked, unread. Pending: the partner is at "
+    "it; held: it refuses; paused: somebody wants it so; parked: read again later; unread: still "
+    "in Kafka.",
     ("partner", "state"),
 )
 OLDEST_OPEN = Declared(
@@ -174,6 +175,22 @@ LIMIT_SHARE = Declared(
     "Share of the busiest scope's limit in use, 0 to 1. At 1: the limit is the bottleneck, not "
     "reportd. Low with many ready: more threads or workers.",
     ("partner", "per"),
+    across="max",
+)
+QUOTA_REMAINING = Declared(
+    "reportd_quota_remaining_calls",
+    "gauge",
+    "Calls (or what their cost counts) left of the quota of a partner's scope that has the least. "
+    "0: its requests wait as quota until the reset, others go on.",
+    ("partner",),
+    across="min",
+)
+QUOTA_RESET = Declared(
+    "reportd_quota_reset_timestamp_seconds",
+    "gauge",
+    "When there is more again of that scope's quota (epoch); of a rolling one, when its first "
+    "grants fall out of it.",
+    ("partner",),
     across="max",
 )
 ETA = Declared(
@@ -335,21 +352,6 @@ MISSING_ACCOUNT_DAYS = Declared(
     ("partner", "report"),
     across="max",
 )
-QUOTA_LEFT = Declared(
-    "reportd_quota_remaining_calls",
-    "gauge",
-    "Calls that are left of a partner's daily quota. Fewer than the open requests need: the rest "
-    "waits for the reset.",
-    ("partner",),
-)
-QUOTA_RESET = Declared(
-    "reportd_quota_reset_timestamp_seconds",
-    "gauge",
-    "When a partner's daily quota is whole again (epoch). Later than the deadline: what waits for "
-    "it comes too late.",
-    ("partner",),
-    across="max",
-)
 VMS_LIVE = Declared(
     "reportd_vms_live",
     "gauge",
@@ -363,10 +365,11 @@ COUNTED: tuple[Declared, ...] = (
     FILES, FILE_BYTES, COMMITS, FORWARDED, RECEIPTS, REBALANCES,
 )  # fmt: skip
 OBSERVED: tuple[Declared, ...] = (
-    OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
+    OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, QUOTA_REMAINING,
+    QUOTA_RESET, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
     BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, RUN_COMPLETE, RUN_PARTIAL,
-    MISSING_ACCOUNT_DAYS, LAST_RUN, SCHEDULE_SLOT, QUOTA_LEFT, QUOTA_RESET, ALLOWED_RATE, SUNSET,
+    MISSING_ACCOUNT_DAYS, LAST_RUN, SCHEDULE_SLOT, ALLOWED_RATE, SUNSET,
     VMS_LIVE,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED

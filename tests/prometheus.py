@@ -21,6 +21,8 @@ from tests.loopback import free_port
 
 ETC = Path(__file__).parents[1] / "etc" / "prometheus"
 RULES = ETC / "reportd.rules.yml"
+HISTORIES = sorted((Path(__file__).parent / "data" / "rules").glob("*.yml"))
+"""Promtool's tests, one night a file."""
 Labels = frozenset[tuple[str, str]]
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,8 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+CONTROL_WORDS = {"pause": "paused", "slow": "slowed down", "cancel": "cancelled"}
 
 PIPE_COLUMNS = 200
 """A pipe has no width: wide enough for a line a row."""
@@ -25,6 +27,25 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     for row in found:
         table.add_row(*(Text(_cell(value)) for value in row))
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+
+
+def show_controls(controls: Iterable[Mapping[str, Any]]) -> None:
+    """Print what people have asked for: records of the topic ``control``."""
+    show_table(
+        ("scope", "", "to", "since", "until", "who", "reason"),
+        (
+            (
+                one["scope"],
+                CONTROL_WORDS.get(one["action"], one["action"]),
+                f"{one['rate']:.0%}" if one["action"] == "slow" else "",
+                instant(one["at"]),
+                instant(one["until"]),
+                one["who"],
+                one["reason"],
+            )
+            for one in controls
+        ),
+    )
 
 
 def show_json(document: Any) -> None:

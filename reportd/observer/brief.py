@@ -6,7 +6,7 @@ Most urgent first: a terminal cuts the line.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-WAITING_FOR_THE_WORLD = frozenset({"scheduled", "quota", "pending", "held"})
+WAITING_FOR_THE_WORLD = frozenset({"scheduled", "quota", "pending", "held", "paused"})
 """States that no amount of work ends: they do not count for the ETA."""
 WAITING = {
     "limit": "for a limit",
@@ -15,6 +15,7 @@ WAITING = {
     "backoff": "to try again",
     "pending": "for partners' reports",
     "held": "held",
+    "paused": "paused",
 }
 """What requests wait for, by state, in words."""
 MOST_SAID = 3

@@ -15,7 +15,7 @@ from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warning
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.runs import open_at_most
-from reportd.observer.views import DaemonView, LimitView, PartitionView, WorkerView
+from reportd.observer.views import DaemonView, LimitView, PartitionView, QuotaView, WorkerView
 
 BROKER_PATIENCE_SECONDS = 30.0
 DAY_SECONDS = 86400.0
@@ -154,6 +154,16 @@ def limits(sight: Sight) -> list[dict[str, Any]]:
     return [limit.model_dump() for _, limit in sorted(found.items())]
 
 
+def quotas(sight: Sight) -> list[dict[str, Any]]:
+    """Return of each partner the scope whose quota has the least left."""
+    found: dict[str, QuotaView] = {}
+    for worker in sight.workers.values():
+        for quota in worker.quotas:
+            known = found.setdefault(quota.partner, quota)
+            found[quota.partner] = min(known, quota, key=lambda one: one.calls)
+    return [quota.model_dump() for _, quota in sorted(found.items())]
+
+
 def runs(sight: Sight) -> list[dict[str, Any]]:
     """Return each schedule's newest run."""
     return [
@@ -194,6 +204,12 @@ def sunsets(sight: Sight) -> list[dict[str, Any]]:
     ]
 
 
+def controls(sight: Sight) -> list[dict[str, Any]]:
+    """Return what people have asked for, as the workers have heard it."""
+    found = {one.scope: one for worker in sight.workers.values() for one in worker.controls}
+    return [one.model_dump() for _, one in sorted(found.items())]
+
+
 def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> dict[str, Any]:
     """Return /status."""
     parts = partitions(sight)
@@ -210,8 +226,10 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "partitions": parts,
         "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
         "limits": limits(sight),
+        "quotas": quotas(sight),
         "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
         "held": [held.model_dump() for one in workers.values() for held in one.held],
+        "controls": controls(sight),
         "runs": runs(sight),
         "finished": finished(sight),
         "slots": dict(sorted(sight.slots.items())),

@@ -43,6 +43,17 @@ class LimitView(_View):
     share: float = 0.0
 
 
+class QuotaView(_View):
+    """The scope of a partner's quotas with the least left."""
+
+    partner: str
+    per: str = ""
+    value: str = ""
+    calls: float = 0.0
+    resets_at: float = 0.0
+    """Epoch seconds."""
+
+
 class CircuitView(_View):
     """A circuit that is open: calls are held back."""
 
@@ -62,6 +73,18 @@ class HeldView(_View):
     requests: int = 0
 
 
+class ControlView(_View):
+    """What somebody asked for: a pause, a slow down, a cancelled run."""
+
+    scope: str
+    action: str
+    rate: float = 1.0
+    until: float | None = None
+    at: float = 0.0
+    who: str = ""
+    reason: str = ""
+
+
 class WorkerView(_View):
     """One worker's snapshot."""
 
@@ -74,8 +97,10 @@ class WorkerView(_View):
     in_flight: int = 0
     partitions: tuple[PartitionView, ...] = ()
     limits: tuple[LimitView, ...] = ()
+    quotas: tuple[QuotaView, ...] = ()
     circuits: tuple[CircuitView, ...] = ()
     held: tuple[HeldView, ...] = ()
+    controls: tuple[ControlView, ...] = ()
 
 
 class ChildView(_View):

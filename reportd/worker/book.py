@@ -4,7 +4,20 @@ Used by the engine in the worker's loop, one book for ``requests.P[i]`` and one 
 ``backfill.P[i]``. Pure; not thread-safe.
 """
 
+import bisect
 from collections import deque
+from typing import NamedTuple, TypeAlias
+
+
+class Paused(NamedTuple):
+    """Why an offset is parked: somebody paused this scope; and of which run its request is."""
+
+    scope: str
+    run: str
+
+
+ParkKey: TypeAlias = str | Paused
+"""What parked offsets wait for: room for the account of that name, or the end of a pause."""
 
 
 class OffsetBook:
@@ -24,8 +37,8 @@ class OffsetBook:
         """The last offset whose commit was accepted."""
         self._open: set[int] = set()
         self._order: deque[int] = deque()
-        self._parked: dict[str, deque[int]] = {}
-        self._parked_offsets: set[int] = set()
+        self._parked: dict[ParkKey, deque[int]] = {}
+        self._parked_offsets: dict[int, ParkKey] = {}
 
     def deliver(self, offset: int) -> bool:
         """Take note of a message; True if it is new, or a parked one that is read again."""
@@ -63,30 +76,41 @@ class OffsetBook:
         """How many offsets are parked: known to be open, their messages forgotten."""
         return len(self._parked_offsets)
 
-    def park(self, offset: int, account: str) -> None:
-        """Forget a message but not its offset: it is read again when its account has room."""
-        if offset not in self._parked_offsets:
-            self._parked_offsets.add(offset)
-            self._parked.setdefault(account, deque()).append(offset)
+    @property
+    def paused_count(self) -> int:
+        """How many of the parked ones are because of a pause."""
+        return sum(len(found) for key, found in self._parked.items() if isinstance(key, Paused))
 
-    def unpark(self, offset: int, account: str) -> bool:
+    def park(self, offset: int, key: ParkKey) -> None:
+        """Forget a message but not its offset: it is read again when there is room for it."""
+        if self._parked_offsets.get(offset) == key:
+            return
+        self.unpark(offset)
+        self._parked_offsets[offset] = key
+        queue = self._parked.setdefault(key, deque())
+        if queue and offset < queue[-1]:
+            bisect.insort(queue, offset)
+        else:
+            queue.append(offset)
+
+    def unpark(self, offset: int) -> bool:
         """Take a parked offset that is read again; False if it was not parked."""
-        if offset not in self._parked_offsets:
+        key = self._parked_offsets.pop(offset, None)
+        if key is None:
             return False
-        self._parked_offsets.discard(offset)
-        queue = self._parked[account]
+        queue = self._parked[key]
         if queue[0] == offset:
             queue.popleft()
         else:
             queue.remove(offset)
         if not queue:
-            del self._parked[account]
+            del self._parked[key]
         return True
 
     def is_parked(self, offset: int) -> bool:
         """Say whether an offset is parked."""
         return offset in self._parked_offsets
 
-    def parked_accounts(self) -> dict[str, int]:
-        """Return each account's first parked offset."""
-        return {account: queue[0] for account, queue in self._parked.items()}
+    def parked_first(self) -> dict[ParkKey, int]:
+        """Return the first parked offset of each kind."""
+        return {key: queue[0] for key, queue in self._parked.items()}

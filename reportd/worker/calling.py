@@ -12,13 +12,14 @@ from reportd.errors import (
     ReportdError,
     UnavailableError,
 )
-from reportd.limits.limiter import LimitRule, Scope
+from reportd.limits.limiter import RECORDED, LimitRule, Scope
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.rule_spec import GrowingSpec
 from reportd.partners.spec import LimitSpec
 from reportd.partners.verdict import Growing, Outcome, Verdict
+from reportd.partners.waits import RESET_MARGIN_SECONDS
 from reportd.partners.way import StaleCursorError
 from reportd.transport.credentials import Auth, Credentials
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
@@ -107,14 +108,16 @@ def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitR
     A bucket: half of the partner's burst, the other half absorbs what the network bunches up. A
     sliding window: a margin for what lies between sending here and counting there. A fixed one:
     a margin at its edges, for clocks that differ. Of calls at once, all of them: they are counted
-    until their answers are here, which is longer than the partner does.
+    until their answers are here, which is longer than the partner does. Of a quota: a minute, for
+    clocks that differ.
     """
-    seconds = limit.seconds
-    if limit.meter == "concurrent" and "seconds" not in limit.model_fields_set:
-        seconds = longest_seconds
+    seconds = limit.window_seconds
+    if limit.meter == "concurrent":
+        seconds = limit.seconds if "seconds" in limit.model_fields_set else longest_seconds
     margin = limit.margin_seconds
     if not margin:
-        margin = min(limit.seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+        margin = min(seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+        margin = RESET_MARGIN_SECONDS if limit.meter in RECORDED else margin
     return LimitRule(
         per=_kind(limit),
         calls=limit.calls,
@@ -125,6 +128,7 @@ def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitR
         counts=limit.counts,
         cost=limit.cost,
         number=number,
+        zone=limit.zone,
     )
 
 

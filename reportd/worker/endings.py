@@ -42,6 +42,7 @@ class Endings:
         entry.ended = True
         entry.state = State.ENDING
         partition.held.pop(entry, None)
+        partition.paused.pop(entry, None)
         partition.busy[entry] = None
         request = entry.request
         end = End(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from reportd.broker.message import Message
-from reportd.limits.limiter import Grant, Now
+from reportd.limits.limiter import Grant, Now, ToRecord
 from reportd.model.content import Content
 from reportd.model.ledger import End, PublishedFile, Step
 from reportd.partners.parts import cut
@@ -20,15 +20,18 @@ from reportd.worker.actions import (
     Commit,
     Finish,
     LookAt,
+    Read,
     Release,
     Restore,
     Spool,
     StartCall,
     TopicPartition,
+    WriteGrant,
     WriteStep,
 )
 from reportd.worker.circuits import Circuits
 from reportd.worker.commits import Commits
+from reportd.worker.controls import Controls
 from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
 from reportd.worker.fence import Fence
@@ -37,6 +40,7 @@ from reportd.worker.judge import DeadError, Judge, scope_of
 from reportd.worker.ledger import KnownEnd, LedgerImage
 from reportd.worker.partition import Looked, Misfit, Partition, PartnerRules, RestoredTopic
 from reportd.worker.reading import Reading
+from reportd.worker.restraint import Restraint
 from reportd.worker.settings import EngineSettings
 from reportd.worker.suspects import Suspects
 
@@ -76,9 +80,13 @@ class Engine:
         self._suspects = Suspects(strikes, settings.alone_seconds)
         self._commits = Commits(settings, fence)
         self._out: deque[Action] = deque()
-        self._reading = Reading(settings, self._out)
+        self.controls = Controls()
+        self._reading = Reading(settings, self.controls, self._out)
         self._endings = Endings(self._out, self._waits)
-        self._intake = Intake(self._out, self._reading, self._suspects, self._endings)
+        self._intake = Intake(
+            self._out, self._reading, self._suspects, self._endings, self.controls
+        )
+        self._restraint = Restraint(self.controls, self._endings, self._suspects, self._ready)
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._by_topic: dict[TopicPartition, Partition] = {}
         self._circuits: dict[str, Circuits] = {}
@@ -129,6 +137,7 @@ class Engine:
             return
         self._counts[partner] = partition_count
         partition.restored(topics, image, now)
+        self._restraint.look(partition, now)
         for topic in topics:
             self._by_topic[(topic.topic, index)] = partition
         self._turn.append(partition)
@@ -181,12 +190,33 @@ class Engine:
             partition.is_active and not partition.entries for partition in self.partitions()
         )
 
+    # --- what people ask for ---------------------------------------------------------------
+
+    def controlled(
+        self, part: TopicPartition, messages: Sequence[Message], end: int, now: Now
+    ) -> None:
+        """Take all that stands in the topic of controls before ``end``; read on from there."""
+        self.controls.part = part
+        self._out.append(Read(part, end))
+        self._hear(messages, now)
+
+    def _hear(self, messages: Sequence[Message], now: Now) -> None:
+        if self.controls.hear(messages, now):
+            self._obey(now)
+
+    def _obey(self, now: Now) -> None:
+        for partition in self._turn:
+            self._restraint.look(partition, now)
+        self._steer_at = 0.0
+
     # --- messages --------------------------------------------------------------------------
 
     def message(self, message: Message, now: Now) -> None:
         """Take one message of a topic, whatever it holds."""
         partition = self._by_topic.get(message.part)
         if partition is None:
+            if message.part == self.controls.part:
+                self._hear([message], now)
             return
         book = partition.books[message.topic]
         if not book.deliver(message.offset):
@@ -224,12 +254,15 @@ class Engine:
                 entry.calls = entry.steps[-1].calls
                 for step in entry.steps:
                     entry.picked.update(step.picked)
-            self._ready(partition, entry)
+            self._ready(partition, entry, now)
 
     # --- calls -----------------------------------------------------------------------------
 
     def step(self, now: Now) -> None:
         """Do what time asks for: ends of waits, commits, reading, and the next calls."""
+        if now.wall >= self.controls.ends_at:
+            self.controls.look(now)
+            self._obey(now)
         for partition in self._turn:
             for entry in partition.scheduler.due(now):
                 self._wake(partition, entry, now)
@@ -238,6 +271,7 @@ class Engine:
             for partition in self._turn:
                 stopped = self.is_stopping or partition.is_closing or bool(self.stall_reason)
                 self._reading.steer(partition, stopped=stopped)
+                partition.image.windows_over(now.wall)
         if self._stalled and now.mono >= self._stalled_until:
             self._resume_stalled(now)
         commit = self._commits.due(self._partitions.values(), now)
@@ -245,6 +279,7 @@ class Engine:
             self._out.append(commit)
         if self._may_start(now):
             self._start_calls(now)
+            self._ask_for_grants(now)
 
     def take_actions(self) -> list[Action]:
         """Return what is to be done, in order, and forget it."""
@@ -255,6 +290,7 @@ class Engine:
     def next_wake(self, now: Now) -> float:
         """Return the monotonic time at which `step` has something to do by itself."""
         wake = self._commits.next_wake()
+        wake = min(wake, now.mono + max(0.0, self.controls.ends_at - now.wall))
         if self._stalled:
             wake = min(wake, self._stalled_until)
         may_start = self._may_start(now) and self.in_flight < self._settings.threads
@@ -305,6 +341,23 @@ class Engine:
                 idle = 0
                 self._start(partition, entry, now)
 
+    def _ask_for_grants(self, now: Now) -> None:
+        """Record the grants that calls wait for; a closed fence lets none be asked for."""
+        for partition in self._turn:
+            if partition.limiter.wants_grants and not partition.is_closing:
+                self._out.extend(
+                    WriteGrant(partition, grant) for grant in partition.limiter.to_record(now)
+                )
+
+    def granted(self, partition: Partition, grant: ToRecord, position: int, now: Now) -> None:
+        """Use a grant: it stands in the ledger."""
+        if not partition.is_alive:
+            return
+        partition.image.confirmed(position)
+        partition.image.counts(position, grant.asked.counts_until)
+        grant.quota.granted(grant.asked)
+        partition.scheduler.freed([grant.scope])
+
     def _share_threads(self) -> None:
         """Set how many calls one partner may have under way: a slow one leaves some threads."""
         alone = len({partition.partner for partition in self._turn}) <= 1
@@ -345,7 +398,7 @@ class Engine:
         partition.circuits.abandoned(entry.request)
         self._give_back(partition, entry)
         self._waits(partition, entry)
-        self._ready(partition, entry, first=True)
+        self._ready(partition, entry, now, first=True)
 
     def answered(
         self, entry: Entry, verdict: Verdict, body: Content, sent_at: float, now: Now
@@ -374,7 +427,7 @@ class Engine:
                 self._judge.refused(partition, entry, verdict, now)
             except DeadError as dead:
                 self._dead(partition, entry, dead, now)
-            self._wake_early(partition, entry, now)
+            self._wait_on(partition, entry, now)
             return
         if verdict.volatile:
             entry.volatile, entry.volatile_at = verdict.volatile, now.mono
@@ -399,13 +452,14 @@ class Engine:
             self._heard(partition, entry)
             entry.cursor = dict(verdict.next_cursor or {})
             self._waits(partition, entry)
-            self._ready(partition, entry, first=True)
+            self._ready(partition, entry, now, first=True)
             return
         self._answered_well(partition, entry)
         if verdict.outcome is Outcome.PENDING:
             entry.cursor = dict(verdict.next_cursor or {})
             self._waits(partition, entry)
             self._judge.pending(partition, entry, verdict, now)
+            self._wait_on(partition, entry, now)
             return
         if verdict.outcome is Outcome.TOO_BIG:
             of = (entry.request.report, entry.request.account)
@@ -487,8 +541,9 @@ class Engine:
         self._waits(partition, entry)
         if following is not None and following.outcome is Outcome.OK and following.wait_seconds:
             self._judge.pending(partition, entry, following, now)
+            self._wait_on(partition, entry, now)
         else:
-            self._ready(partition, entry, first=True)
+            self._ready(partition, entry, now, first=True)
 
     def published(
         self, entry: Entry, files: tuple[PublishedFile, ...], newer_run: str, now: Now
@@ -522,7 +577,7 @@ class Engine:
             self._judge.unexpected(partition, entry, misfit.reason, now)
         except DeadError as dead:
             self._dead(partition, entry, dead, now)
-        self._wake_early(partition, entry, now)
+        self._wait_on(partition, entry, now)
 
     def not_stored(self, entry: Entry, action: Action, reason: str, now: Now) -> None:
         """Keep what the output did not take, or did not show; nothing new starts until it does."""
@@ -640,7 +695,9 @@ class Engine:
         if partition.limiter.frees_at_end:
             partition.scheduler.freed(entry.scopes)
 
-    def _ready(self, partition: Partition, entry: Entry, *, first: bool = False) -> None:
+    def _ready(self, partition: Partition, entry: Entry, now: Now, *, first: bool = False) -> None:
+        if self._restraint.keeps(partition, entry, now):
+            return
         if entry.strikes:
             entry.state = State.READY
             self._suspects.add(partition, entry)
@@ -651,16 +708,18 @@ class Engine:
         partition.held.pop(entry, None)
         if entry.state is not State.SCHEDULED:
             first = entry.state in (State.LIMIT, State.PENDING)
-            self._ready(partition, entry, first=first)
+            self._ready(partition, entry, now, first=first)
         elif (entry.request.not_before or 0.0) > now.wall:
             self._intake.schedule(partition, entry, now)
         else:
             entry.state = State.LOOKING
             self._out.append(LookAt(entry))
 
-    def _wake_early(self, partition: Partition, entry: Entry, now: Now) -> None:
+    def _wait_on(self, partition: Partition, entry: Entry, now: Now) -> None:
+        """Take note of what waits from here on: others' successes wake what is held."""
         if entry.state is State.HELD:
             partition.held[entry] = None
+        self._restraint.settle(partition, entry, now)
 
     def _waits(self, partition: Partition, entry: Entry) -> None:
         partition.busy.pop(entry, None)

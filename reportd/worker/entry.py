@@ -27,6 +27,7 @@ class State(StrEnum):
     HELD = "held"
     PENDING = "pending"
     ENDING = "ending"
+    PAUSED = "paused"
     PARKED = "parked"
 
 

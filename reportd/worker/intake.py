@@ -13,6 +13,7 @@ from reportd.limits.limiter import Now
 from reportd.model.request import Request
 from reportd.model.run import order_of
 from reportd.worker.actions import Action, Forward, LookAt
+from reportd.worker.controls import Controls
 from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
 from reportd.worker.ledger import POISON
@@ -33,13 +34,19 @@ class Intake:
     """Takes messages, whatever they hold; everything in a topic is hostile."""
 
     def __init__(
-        self, out: deque[Action], reading: Reading, suspects: Suspects, endings: Endings
+        self,
+        out: deque[Action],
+        reading: Reading,
+        suspects: Suspects,
+        endings: Endings,
+        controls: Controls,
     ) -> None:
         """Share the engine's outbox and parts."""
         self._out = out
         self._reading = reading
         self._suspects = suspects
         self._endings = endings
+        self._controls = controls
 
     def take(self, partition: Partition, message: Message, partition_count: int, now: Now) -> None:
         """Take one message that the partition's book has not seen, or had parked."""
@@ -69,7 +76,7 @@ class Intake:
         identity = (request.id, replay)
         known = partition.image.end_of(identity)
         if known is not None:
-            book.unpark(message.offset, request.account)
+            book.unpark(message.offset)
             if known.state == "result":
                 partition.circuits.evidence(request).had_succeeded(request.account)
             same = (known.topic, known.offset) == (message.topic, message.offset)
@@ -83,13 +90,18 @@ class Intake:
         twin = partition.entries.get(identity)
         if twin is not None:
             if twin.message.offset != message.offset or twin.message.topic != message.topic:
-                book.unpark(message.offset, request.account)
+                book.unpark(message.offset)
                 twin.copies.append(replace(message, key=None, value=b"", headers=()))
+            return
+        is_cancelled = self._controls.cancels(request, replay, message.timestamp) is not None
+        paused = None if is_cancelled else self._controls.pauses(request)
+        if paused is not None:
+            book.park(message.offset, paused)
             return
         if not self._reading.admits(partition, request.account):
             book.park(message.offset, request.account)
             return
-        book.unpark(message.offset, request.account)
+        book.unpark(message.offset)
         entry = self._entry(partition, message, request, replay)
         if entry.strikes >= STRIKES_MOST:
             reason = f"{entry.strikes} workers died with it in hand"
@@ -97,7 +109,8 @@ class Intake:
             return
         entry.steps = [step for _, step in partition.image.steps_of(identity)]
         entry.generation = partition.image.attempt_of(identity)
-        if request.not_before is not None and request.not_before > now.wall:
+        early = request.not_before is not None and request.not_before > now.wall
+        if early and not is_cancelled:
             self.schedule(partition, entry, now)
         else:
             self._out.append(LookAt(entry))
@@ -110,7 +123,7 @@ class Intake:
             request=request,
             replay=replay,
             alive=partition.alive,
-            scopes=partition.rules.scopes_of(request),
+            scopes=self._controls.scopes_of(request, partition.rules.scopes_of(request)),
             strikes=self._suspects.strikes_of(request.id),
         )
         partition.entries[entry.identity] = entry

@@ -158,7 +158,8 @@ class Judge:
         if wait is None:
             wait = (verdict.growing or usual).after(times)
         if scope is not None:
-            partition.limiter.block(scope, wait, now)
+            is_quota = verdict.outcome is Outcome.QUOTA
+            partition.limiter.block(scope, wait, now, is_quota=is_quota)
         return wait
 
     def _transient(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:

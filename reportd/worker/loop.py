@@ -29,6 +29,7 @@ from reportd.worker.actions import (
     Sweep,
     WriteDead,
     WriteEnd,
+    WriteGrant,
     WriteStep,
 )
 from reportd.worker.complaints import Complaints
@@ -169,6 +170,7 @@ class Loop:
             self._consumer.assign_also([(self._topics.backfill(partner), index)])
             self._engine.assigned(partner, index)
         if parts:
+            self._consumer.assign_also([(self._topics.control, 0)])
             self._tally.rebalanced("assigned")
             logger.info("assigned %s", _names(parts), extra={"action": "assigned"})
 
@@ -307,7 +309,7 @@ class Loop:
             self._finishing.add(action)
         elif isinstance(action, LookAt):
             self._looking.add(action)
-        elif isinstance(action, WriteEnd | WriteStep | WriteDead | Forward):
+        elif isinstance(action, WriteEnd | WriteStep | WriteGrant | WriteDead | Forward):
             self._records.write(action)
         elif isinstance(action, Release):
             self._board.release(action.request_id)

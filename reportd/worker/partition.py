@@ -141,6 +141,8 @@ class Partition:
         """Requests under way: called, stored or ending; a drain waits for them."""
         self.held: dict[Entry, None] = {}
         """Requests held as possibly part of an outage."""
+        self.paused: dict[Entry, None] = {}
+        """Requests that somebody paused when something was done for them already."""
 
     def alive(self) -> bool:
         """Say whether this worker still owns the partition; asked from every thread."""
@@ -154,6 +156,11 @@ class Partition:
         ends = {topic.topic: topic.end for topic in topics}
         image.need_restored(self.books, ends)
         self.limiter.start(now)
+        for position, grant in image.grants:
+            until = self.limiter.recorded(grant)
+            if until is not None:
+                image.counts(position, until)
+        image.grants.clear()
         self.is_active = True
 
     def offsets(self, store_id: str) -> dict[str, tuple[int, str]]:

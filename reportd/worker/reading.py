@@ -8,7 +8,8 @@ gets short. Used by the engine; pure.
 from collections import deque
 
 from reportd.worker.actions import Action, Pause, Read
-from reportd.worker.book import OffsetBook
+from reportd.worker.book import OffsetBook, ParkKey, Paused
+from reportd.worker.controls import Controls
 from reportd.worker.partition import Partition
 from reportd.worker.settings import EngineSettings
 
@@ -22,14 +23,15 @@ REREAD_BELOW = 4
 class Reading:
     """Admission and the position of each book's reader."""
 
-    def __init__(self, settings: EngineSettings, out: deque[Action]) -> None:
-        """Share the engine's outbox."""
+    def __init__(self, settings: EngineSettings, controls: Controls, out: deque[Action]) -> None:
+        """Share the engine's outbox, and what people ask for."""
         self._settings = settings
+        self._controls = controls
         self._out = out
 
     def admits(self, partition: Partition, account: str) -> bool:
         """Say whether a message of this account may be kept in memory."""
-        total = len(partition.entries)
+        total = len(partition.entries) - len(partition.paused)
         if total < self._settings.window_requests // 2:
             return partition.window_bytes < self._settings.window_bytes
         lines = max(1, partition.scheduler.lines_count())
@@ -63,7 +65,7 @@ class Reading:
 
     def _wants_more(self, partition: Partition, book: OffsetBook) -> bool:
         settings = self._settings
-        total = len(partition.entries)
+        total = len(partition.entries) - len(partition.paused)
         if partition.window_bytes >= settings.window_bytes:
             return False
         if total < settings.window_requests // 2:
@@ -77,9 +79,8 @@ class Reading:
 
     def _wants_parked(self, partition: Partition, book: OffsetBook) -> bool:
         return any(
-            partition.scheduler.length_of(account) < LINE_LEAST and self.admits(partition, account)
-            for account, first in book.parked_accounts().items()
-            if first >= book.cursor
+            first >= book.cursor and self._has_room(partition, key, LINE_LEAST)
+            for key, first in book.parked_first().items()
         )
 
     def _parked_target(self, partition: Partition, book: OffsetBook) -> int | None:
@@ -87,8 +88,13 @@ class Reading:
             return None
         targets = [
             first
-            for account, first in book.parked_accounts().items()
-            if partition.scheduler.length_of(account) < REREAD_BELOW
-            and self.admits(partition, account)
+            for key, first in book.parked_first().items()
+            if self._has_room(partition, key, REREAD_BELOW)
         ]
         return min(targets, default=None)
+
+    def _has_room(self, partition: Partition, key: ParkKey, below: int) -> bool:
+        """Say whether what is parked may be read again; after a pause, to see whose it is."""
+        if isinstance(key, Paused):
+            return not self._controls.keeps(key)
+        return partition.scheduler.length_of(key) < below and self.admits(partition, key)

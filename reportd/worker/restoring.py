@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from reportd.broker.message import Message, Part
 from reportd.broker.reader import PartitionReader
 from reportd.broker.topics import Topics
 from reportd.errors import EXIT_CONFIG, BrokerError, Halt, InvalidMessageError
@@ -28,12 +29,22 @@ RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class ControlsRead:
+    """The topic of controls, read to its end."""
+
+    part: Part
+    messages: tuple[Message, ...]
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """All there is to know before the first call."""
 
     topics: tuple[RestoredTopic, ...]
     image: LedgerImage
     partition_count: int
+    controls: ControlsRead
 
 
 def read_partition(
@@ -74,7 +85,13 @@ def read_partition(
         elif start < high or commit.offset is not None:
             first_needed.append(0)
     image = _read_ledger(reader, topics.ledger(partner), index, min(first_needed, default=None))
-    return Restored(tuple(found), image, reader.partitions(names[0]))
+    count = reader.partitions(names[0])
+    return Restored(tuple(found), image, count, _read_controls(reader, (topics.control, 0)))
+
+
+def _read_controls(reader: PartitionReader, part: Part) -> ControlsRead:
+    low, high = reader.watermarks(part)
+    return ControlsRead(part, tuple(reader.read(part, low, high)), high)
 
 
 def _read_ledger(reader: PartitionReader, topic: str, index: int, first: int | None) -> LedgerImage:
@@ -170,6 +187,8 @@ class Restorer:
             return
 
     def _restored(self, partner: str, index: int, found: Restored, now: Now) -> None:
+        controls = found.controls
+        self._engine.controlled(controls.part, controls.messages, controls.end, now)
         self._engine.restored(
             partner,
             index,

@@ -6,14 +6,15 @@ from typing import Any
 import orjson
 
 from reportd.limits.limiter import Now
-from reportd.model.request import RequestClass
 from reportd.worker.complaints import held_in
+from reportd.worker.controls import SLOWED, Controls
 from reportd.worker.engine import Engine
-from reportd.worker.entry import State
+from reportd.worker.entry import Entry, State
 from reportd.worker.fence import Fence
 from reportd.worker.partition import Partition
 
 MOST_BYTES = 250_000
+PAUSED = State.PAUSED.value
 
 
 def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
@@ -25,29 +26,34 @@ def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
         "commit_age_seconds": fence.commit_age_seconds(now.boot),
         "output_away": engine.output_trouble(now),
         "in_flight": engine.in_flight,
-        "partitions": [one for part in partitions for one in _topics(part, now)],
+        "partitions": [one for part in partitions for one in _topics(part, engine.controls, now)],
         "limits": [one for part in partitions for one in _limits(part, now)],
+        "quotas": [one for part in partitions for one in _quotas(part, now)],
         "circuits": [one for part in partitions for one in _circuits(part)],
         "held": [asdict(one) for one in held_in(partitions).values()],
+        "controls": [one.model_dump() for one in engine.controls.in_force(now)],
     }
     data = orjson.dumps(shown)
     if len(data) > MOST_BYTES:
-        data = orjson.dumps({**shown, "limits": [], "circuits": [], "held": []})
+        data = orjson.dumps({**shown, "limits": [], "circuits": [], "held": [], "controls": []})
     return data
 
 
-def _topics(partition: Partition, now: Now) -> list[dict[str, Any]]:
+def _topics(partition: Partition, controls: Controls, now: Now) -> list[dict[str, Any]]:
     states: dict[str, dict[str, int]] = {topic: {} for topic in partition.books}
     oldest: dict[str, float] = {}
     for entry in partition.entries.values():
         topic = entry.message.topic
-        name = _state(partition, entry.state, entry.request.class_, entry.request.account, now)
+        name = state_of(partition, entry, controls, now)
         states[topic][name] = states[topic].get(name, 0) + 1
         oldest[topic] = min(oldest.get(topic, entry.message.timestamp), entry.message.timestamp)
     shown = []
     for topic, book in partition.books.items():
-        if book.parked_count:
-            states[topic]["parked"] = book.parked_count
+        counts = states[topic]
+        if paused := book.paused_count:
+            counts[PAUSED] = counts.get(PAUSED, 0) + paused
+        if parked := book.parked_count - paused:
+            counts["parked"] = parked
         shown.append(
             {
                 "topic": topic,
@@ -56,18 +62,22 @@ def _topics(partition: Partition, now: Now) -> list[dict[str, Any]]:
                 "position": book.position,
                 "committed": book.committed,
                 "open": book.open_count,
-                "states": states[topic],
+                "states": counts,
                 "oldest_open": oldest.get(topic),
             }
         )
     return shown
 
 
-def _state(partition: Partition, state: State, class_: RequestClass, account: str, now: Now) -> str:
-    if state is State.READY and partition.scheduler.is_blocked(class_, account, now):
-        return State.LIMIT.value
-    if state in (State.FINISHING, State.ENDING):
+def state_of(partition: Partition, entry: Entry, controls: Controls, now: Now) -> str:
+    """Return the state of an open request as people see it."""
+    state, request = entry.state, entry.request
+    if state in (State.FINISHING, State.ENDING, State.IN_FLIGHT):
         return State.IN_FLIGHT.value
+    if controls.pauses(request) is not None:
+        return PAUSED
+    if state is State.READY:
+        return partition.scheduler.state_of(request.class_, request.account, now).value
     return State.READY.value if state is State.LOOKING else state.value
 
 
@@ -75,7 +85,17 @@ def _limits(partition: Partition, now: Now) -> list[dict[str, Any]]:
     return [
         {"partner": partition.partner, "per": per, "scopes": scopes, "share": round(share, 4)}
         for per, (scopes, share) in partition.limiter.shares(now).items()
+        if not per.startswith(SLOWED)
     ]
+
+
+def _quotas(partition: Partition, now: Now) -> list[dict[str, Any]]:
+    """Return the scope with the least left, and when that is reset."""
+    left = min(partition.limiter.quotas_left(now), key=lambda one: one.calls, default=None)
+    if left is None:
+        return []
+    found = {"partner": partition.partner, "calls": left.calls, "resets_at": left.resets_at}
+    return [{**found, "per": left.scope.per, "value": left.scope.value}]
 
 
 def _circuits(partition: Partition) -> list[dict[str, Any]]:

@@ -76,6 +76,12 @@ class Suspects:
         """Return those that wait for their turn."""
         return [entry for _, entry in self._waiting]
 
+    def take_all(self, partition: Partition) -> list[Entry]:
+        """Take those of a partition that wait for their turn."""
+        found = [entry for of, entry in self._waiting if of is partition]
+        self._waiting = [pair for pair in self._waiting if pair[0] is not partition]
+        return found
+
     def _first(self, now: Now) -> int | None:
         for index, (partition, entry) in enumerate(self._waiting):
             if (

@@ -167,6 +167,30 @@ MUTANTS = (
         "        return None\n",
     ),
     Mutant(
+        "pause-forgotten-after-a-restart",
+        "worker/engine.py",
+        "        self._out.append(Read(part, end))\n        self._hear(messages, now)\n",
+        "        self._out.append(Read(part, end))\n",
+    ),
+    Mutant(
+        "paused-request-is-called",
+        "worker/restraint.py",
+        "        return paused is not None\n",
+        "        return False\n",
+    ),
+    Mutant(
+        "cancelled-request-is-called",
+        "worker/restraint.py",
+        "        cancelled = self._cancels(entry)\n        if cancelled is not None:\n",
+        "        cancelled = self._cancels(entry)\n        if cancelled is not None and False:\n",
+    ),
+    Mutant(
+        "pause-without-end",
+        "worker/reading.py",
+        "            return not self._controls.keeps(key)\n",
+        "            return False\n",
+    ),
+    Mutant(
         "grant-given-back-though-sent",
         "worker/engine.py",
         "        if verdict.unsent and partition is not None:\n",

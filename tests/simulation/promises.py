@@ -2,7 +2,9 @@
 
 from collections import Counter, defaultdict
 
+from reportd.model.control import Control, targets_of
 from reportd.model.ledger import End, Step, parse_ledger_record
+from reportd.model.request import Request
 from reportd.model.run import RunId
 from reportd.sinks.formats import encode
 from tests.simulation.making import FILES, MakingPartner
@@ -11,6 +13,9 @@ from tests.simulation.scenario import Story
 from tests.simulation.worker import TEMPLATE
 
 Identity = tuple[str, int]
+
+HEARD_SECONDS = 2.0
+"""After so long everybody has heard what people ask for, but for who has just been stopped."""
 
 MOST_TURNS = 1500
 """A loop that turns more often in a second waits for nothing: it burns a core."""
@@ -28,6 +33,7 @@ def broken(story: Story) -> list[str]:
         found += [f"limit exceeded: {one}" for one in partner.exceeded()]
     found += _wrong_data(story, ends)
     found += _wrong_flows(story)
+    found += _disobeyed(story, ends)
     for worker in story.workers:
         second, turns = max(worker.turns.items(), key=lambda item: item[1], default=(0, 0))
         if turns > MOST_TURNS:
@@ -149,6 +155,33 @@ def _repeated(story: Story, ends: dict[Identity, End]) -> list[str]:
                     f"by {call.worker} at {call.at:.3f}"
                 )
     return found
+
+
+def _disobeyed(story: Story, ends: dict[Identity, End]) -> list[str]:
+    """Look for calls that somebody had forbidden, and for ends that nobody had asked for."""
+    thawed = {worker.name: worker.thawed for worker in story.workers}
+    found = []
+    for partner in story.partners.values():
+        for call in partner.calls:
+            for control, since, until in story.controls:
+                if control.action == "slow" or not _covers(control, call.request):
+                    continue
+                woke = any(0.0 <= call.at - at < HEARD_SECONDS for at in thawed[call.worker])
+                if since + HEARD_SECONDS < call.at < until and not woke:
+                    found.append(
+                        f"called in spite of {control.action} {control.scope}: {call.request.id}"
+                        f" by {call.worker} at {call.at:.3f}"
+                    )
+    cancelled = {asked.control.target.value for asked in story.controls}
+    for (name, _), end in ends.items():
+        if end.state == "cancelled" and end.run not in cancelled:
+            found.append(f"cancelled by nobody: {name} of {end.run}")
+    return found
+
+
+def _covers(control: Control, request: Request) -> bool:
+    target = control.target
+    return target in targets_of(request) or (target.kind, target.value) == ("run", request.run)
 
 
 def _wrong_flows(story: Story) -> list[str]:

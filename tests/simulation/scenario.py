@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from random import Random
+from typing import NamedTuple
 
 from reportd.broker.keys import partition_of
 from reportd.limits.limiter import LimitRule
+from reportd.model.control import RUN, Control
 from reportd.model.request import Request, request_id
 from reportd.partners.verdict import Outcome
 from reportd.worker.settings import EngineSettings
@@ -13,7 +15,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.making import KINDS, make_partner, making_plan
 from tests.simulation.partner import Partner, PartnerPlan
 from tests.simulation.store import MemoryStore
-from tests.simulation.worker import Worker
+from tests.simulation.worker import CONTROL, Worker
 from tests.simulation.world import WALL_AT_START, World
 
 TROUBLE_SECONDS = 60.0
@@ -21,6 +23,14 @@ HORIZON_SECONDS = 2500.0
 SESSION_SECONDS = 10.0
 FIRST_DAY = date(2025, 11, 15)
 RUNS = ("daily/2025-11-22T04:00Z#1", "daily/2025-11-22T04:00Z#2", "daily/2025-11-23T04:00Z#1")
+
+
+class Asked(NamedTuple):
+    """Something that people ask for, and from when to when it is in force."""
+
+    control: Control
+    since: float
+    until: float
 
 
 @dataclass
@@ -34,6 +44,7 @@ class Story:
     partners: dict[str, Partner]
     workers: list[Worker]
     asked: dict[str, Request] = field(default_factory=dict)
+    controls: list[Asked] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     finished: bool = False
 
@@ -138,6 +149,7 @@ def tell(seed: int) -> Story:
     ]
     _ask(story, random, plans)
     _trouble(story, random)
+    _control(story, Random(seed * 7919 + 2))
     _watch(story)
     return story
 
@@ -223,6 +235,42 @@ def _trouble(story: Story, random: Random) -> None:
             worker.crash_share = 0.0
 
     world.plan(TROUBLE_SECONDS * 1.5, calm)
+
+
+def _control(story: Story, random: Random) -> None:
+    """Have people pause, slow down and cancel; but for cancelled runs all of it ends."""
+    scopes = ["acme", "acme/a1", "acme/a2", "acme.daily", "class:backfill", "bolt"]
+    for scope in random.sample(scopes, random.choice((0, 0, 1, 2, 3))):
+        since = random.choice((0.0, random.uniform(0, 50)))
+        until = since + random.uniform(5, 30)
+        control = Control(
+            scope=scope,
+            action=random.choice(("pause", "pause", "slow")),
+            rate=0.5,
+            until=random.choice((None, WALL_AT_START + until)),
+            at=WALL_AT_START + since,
+        )
+        _say(story, Asked(control, since, until))
+        if control.until is None:
+            _plan_control(story, until, scope, b"")
+    if random.random() < 0.2:
+        since = random.uniform(0, 80)
+        control = Control(
+            scope=f"{RUN}{random.choice(RUNS)}", action="cancel", at=WALL_AT_START + since
+        )
+        _say(story, Asked(control, since, HORIZON_SECONDS))
+
+
+def _say(story: Story, asked: Asked) -> None:
+    story.controls.append(asked)
+    _plan_control(story, asked.since, asked.control.scope, asked.control.to_json())
+
+
+def _plan_control(story: Story, at: float, scope: str, value: bytes) -> None:
+    def write() -> None:
+        story.broker.append(CONTROL, scope.encode(), value)
+
+    story.world.plan(at, write)
 
 
 def _restarting(story: Story, worker: Worker, random: Random):  # type: ignore[no-untyped-def]

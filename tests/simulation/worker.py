@@ -46,6 +46,7 @@ from tests.simulation.world import World
 HEARTBEAT_SECONDS = 0.5
 DRAIN_SECONDS = 5.0
 FETCH = 20
+CONTROL: Part = ("control", 0)
 TEMPLATE = PathTemplate("{partner}/{report}/date={date}/{account}.{ext}")
 
 
@@ -73,6 +74,8 @@ class Worker:
         self.crash_share = crash_share
         self._log = log
         self.strikes: dict[str, int] = {}
+        self.thawed: list[float] = []
+        """When it went on after a stop."""
         self.turns = Counter[int]()
         """How often its loop turned, by virtual second."""
         self.process: Process | None = None
@@ -182,6 +185,7 @@ class Process:
         if not self.is_alive:
             return
         self.is_frozen = False
+        self._worker.thawed.append(self._world.time)
         while self._deferred and self.responds:
             self._happen(self._deferred.popleft())
         if self.responds and not self._broker.is_member(self._worker.name, self):
@@ -527,6 +531,9 @@ class Process:
             if message is not None:
                 image.apply(message.offset, parse_ledger_record(message.value))
         image.next_position = len(log)
+        controls = self._broker.log(CONTROL)
+        told = [message for message in controls if message is not None]
+        self.engine.controlled(CONTROL, told, len(controls), self._world.now())
         self.engine.restored(
             partner,
             index,

@@ -13,7 +13,7 @@ from reportd.broker.growth import offset_lag
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.options import add_config_option
-from reportd.cli.showing import duration, harmless, instant, show_json, show_table
+from reportd.cli.showing import duration, harmless, instant, show_controls, show_json, show_table
 from reportd.config.load import Config, load
 from reportd.config.settings import MetricsSettings
 from reportd.partners.load import load_partners
@@ -33,6 +33,7 @@ STATES = (
     "pending",
     "scheduled",
     "held",
+    "paused",
     "parked",
 )
 
@@ -170,6 +171,8 @@ def _show(found: Mapping[str, Any]) -> None:
                 for one in found["held"]
             ),
         )
+    if found.get("controls"):
+        show_controls(found["controls"])
     if found.get("runs"):
         show_table(
             ("run", "requests", "open at most", "deadline"),

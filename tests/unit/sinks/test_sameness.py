@@ -18,7 +18,7 @@ COLUMNS: dict[str, Any] = {
     "at": {"request": "downloaded_at"},
     "account": {"request": "account"},
 }
-ROWS = [{"name": "a", "clicks": 1}, {"name": None, "clicks": 2}]
+ROWS: list[dict[str, Any]] = [{"name": "a", "clicks": 1}, {"name": None, "clicks": 2}]
 
 
 def rows(records: list[dict[str, Any]], at: float = 1.0, **request: Any) -> Table:

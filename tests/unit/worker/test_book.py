@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportd.worker.book import OffsetBook
+from reportd.worker.book import OffsetBook, Paused
 
 
 def book(*offsets: int, start: int = 0) -> OffsetBook:
@@ -82,8 +82,8 @@ def test_a_parked_message_is_taken_when_it_is_read_again() -> None:
     assert (one.commit_position(), one.parked_count, one.open_count) == (1, 1, 1)
 
     assert one.deliver(1)
-    assert one.unpark(1, "a")
-    assert not one.unpark(1, "a")
+    assert one.unpark(1)
+    assert not one.unpark(1)
     assert (one.parked_count, one.is_open(1)) == (0, True)
 
 
@@ -92,7 +92,29 @@ def test_each_accounts_first_parked_offset_is_known() -> None:
     one = book(1, 2, 3, 4)
     for offset, account in ((1, "a"), (2, "b"), (3, "a"), (4, "a")):
         one.park(offset, account)
-    one.unpark(3, "a")
-    one.unpark(1, "a")
+    one.unpark(3)
+    one.unpark(1)
 
-    assert one.parked_accounts() == {"a": 4, "b": 2}
+    assert one.parked_first() == {"a": 4, "b": 2}
+
+
+def test_what_is_parked_later_and_lies_before_is_read_first() -> None:
+    """A request that a pause has put out of memory lies before what was parked meanwhile."""
+    one = book(*range(4))
+    paused = Paused("acme/a", "daily/2026-11-22T04:00Z#1")
+    one.park(3, paused)
+    one.park(1, paused)
+    one.park(1, paused)
+
+    assert one.parked_first() == {paused: 1}
+    assert one.paused_count == 2
+
+
+def test_another_reason_to_be_parked_takes_the_place_of_the_first() -> None:
+    """After a pause there may be no room for its account."""
+    one = book(*range(2))
+    one.park(1, Paused("acme", "daily/2026-11-22T04:00Z#1"))
+    one.park(1, "a")
+
+    assert one.parked_first() == {"a": 1}
+    assert (one.parked_count, one.paused_count) == (1, 0)

@@ -10,10 +10,11 @@ from reportd.broker.message import Message, Part
 from reportd.broker.reader import Committed, PartitionReader
 from reportd.broker.topics import Topics
 from reportd.errors import EXIT_CONFIG, Halt
-from reportd.worker.restoring import Restored, read_partition
+from reportd.worker.restoring import ControlsRead, Restored, read_partition
 from tests.unit.worker.making import end, step
 
 REQUESTS, BACKFILL, LEDGER = (f"reportd.{name}.acme" for name in ("requests", "backfill", "ledger"))
+CONTROL = "reportd.control"
 
 
 class Reader:
@@ -24,6 +25,7 @@ class Reader:
         self.marks: dict[str, tuple[int, int]] = {}
         self.ledger: dict[int, bytes] = {}
         self.read_from: list[int] = []
+        self.controls: list[Message] = []
 
     def committed(self, parts: Iterable[Part]) -> dict[Part, Committed]:
         return {part: self.commits.get(part[0], Committed(None, "")) for part in parts}
@@ -31,9 +33,14 @@ class Reader:
     def watermarks(self, part: Part) -> tuple[int, int]:
         if part[0] == LEDGER:
             return self.marks.get(LEDGER, (0, max(self.ledger, default=-1) + 1))
+        if part[0] == CONTROL:
+            return (0, len(self.controls))
         return self.marks.get(part[0], (0, 0))
 
     def read(self, part: Part, start: int, stop: int) -> Iterator[Message]:
+        if part[0] == CONTROL:
+            yield from self.controls[start:stop]
+            return
         self.read_from.append(start)
         for offset, value in self.ledger.items():
             if start <= offset < stop:
@@ -116,3 +123,12 @@ def test_what_is_no_ledger_record_is_passed_over(caplog: pytest.LogCaptureFixtur
 
     assert len(found.image.steps_of(("x", 0))) == 1
     assert "is not a ledger record" in caplog.text
+
+
+def test_all_that_people_asked_for_is_read_to_its_end() -> None:
+    """Nobody is called for what was paused before this worker was born."""
+    reader = Reader()
+    reader.controls = [Message(CONTROL, 0, n, b"acme", b"") for n in range(2)]
+    found = reader.restore().controls
+
+    assert found == ControlsRead((CONTROL, 0), tuple(reader.controls), 2)

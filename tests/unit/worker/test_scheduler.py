@@ -265,3 +265,16 @@ def test_a_blocked_line_of_one_class_keeps_its_turn_before_those_behind_it() -> 
         take(one, 1, seconds=second + 0.5)
 
     assert order == ["a", "b", "c", "d"] * 2
+
+
+def test_a_line_that_was_emptied_keeps_nobody_behind_it() -> None:
+    """What a scope with room again lets out is a line with work: others' was taken away."""
+    one, _ = scheduler(LimitRule(per="credential", calls=1, seconds=10.0))
+    for account in ("a", "b", "c", "d"):
+        one.add(entry(account))
+    assert accounts(take(one, 4)) == ["a"]
+
+    rest = one.take_all()
+    assert (accounts(rest), one.ready_count) == (["b", "c", "d"], 0)
+    one.add(rest[-1])
+    assert (accounts(take(one, 4, seconds=10.0)), one.lines_count()) == (["d"], 0)

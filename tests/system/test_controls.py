@@ -1,0 +1,125 @@
+"""Pause, slow down, cancel: a real daemon, a real broker, the real command line."""
+
+import time
+
+import pytest
+
+from reportd.cli import reportctl
+from reportd.cli.commands.status import ask_observer
+from reportd.config.load import load
+from reportd.model.run import Manifest
+from tests.system.stage import RUN, Feeder, Stage, Vm, accounts_of, stopped, until
+
+ACCOUNTS = 4
+STRAGGLER_SECONDS = 2.0
+"""A call that was handed to a thread before its worker heard of the pause has left by then."""
+
+
+def reportctl_of(vm: Vm, *command: str) -> None:
+    """Run a command with a VM's configuration; it must succeed."""
+    assert reportctl.main([*command, "--config", str(vm.config)]) == 0
+
+
+def heard(vm: Vm, words: str) -> int:
+    """Return how many processes have said that something is in force."""
+    return vm.said().count(f"controls_heard in force: {words}")
+
+
+def shown(vm: Vm, state: str) -> int:
+    """Return how many requests of acme the VM's observer shows in a state."""
+    partners = ask_observer(load(vm.config).settings.metrics)["partners"]
+    return int(partners["acme"]["states"].get(state, 0)) if partners else -1
+
+
+def called_after(stage: Stage, account: str, since: float) -> int:
+    """Return how many calls of an account came later than the stragglers may."""
+    return sum(
+        call.account == account and call.at > since + STRAGGLER_SECONDS
+        for call in stage.simulator.calls()
+    )
+
+
+def open_now(stage: Stage) -> set[str]:
+    """Return what is open as the ledgers have it now."""
+    stage.follow()
+    return stage.open_ids()
+
+
+def open_of(stage: Stage, account: str) -> set[str]:
+    """Return the open requests of an account."""
+    return {name for name in stage.open_ids() if stage.requests[name].account == account}
+
+
+def concluded(stage: Stage, vm: Vm) -> None:
+    """Stop, and see that every promise was kept."""
+    stopped(vm)
+    broken = stage.broken()
+    assert not broken, "\n".join(map(str, broken))
+
+
+def test_a_paused_account_waits_also_after_a_restart(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Others go on, nothing fails; not even a new daemon calls for it; then it goes on."""
+    stage.simulator.hold()
+    vm = stage.vm("vm-a")
+    Feeder(stage, 60 * ACCOUNTS).feed()
+    account = next(iter(stage.requests.values())).account
+    stage.start(vm)
+    until(lambda: stage.in_flight() >= ACCOUNTS, "calls in flight")
+
+    scope = f"acme/{account}"
+    reportctl_of(vm, "pause", scope, "--reason", "a new login", "--who", "ada")
+    words = f"pause {scope}"
+    until(lambda: heard(vm, words) >= len(vm.workers()), "the workers to hear of it")
+    since = time.monotonic()
+    stage.simulator.release()
+    until(lambda: open_now(stage) == open_of(stage, account), "the others to end")
+    waiting = len(stage.open_ids())
+    assert waiting
+    until(lambda: shown(vm, "paused") == waiting, "the pause to be shown")
+    vm.daemon.kill_all()
+    stage.start(vm)
+    until(lambda: shown(vm, "paused") == waiting, "the new daemon to show it")
+    assert called_after(stage, account, since) == 0
+    reportctl_of(vm, "status")
+    said = capsys.readouterr().out
+    assert "ada" in said
+    assert "a new login" in said
+
+    reportctl_of(vm, "resume", scope)
+    until(stage.all_ended, "every request to end")
+    until(lambda: shown(vm, "paused") == 0, "nothing to be paused")
+    concluded(stage, vm)
+
+
+def test_a_cancelled_run_ends_and_what_is_finished_stays(stage: Stage) -> None:
+    """Calls under way end as they end; nothing is called later, also by a new daemon."""
+    stage.simulator.hold()
+    vm = stage.vm("vm-a")
+    Feeder(stage, 60 * ACCOUNTS).feed()
+    manifest = Manifest(
+        run=RUN, requests=len(stage.requests), ids_hash="", topics=[], enqueued_at=0.0
+    )
+    stage.producer.send(stage.topics.runs, manifest.to_json(), key=RUN.encode())
+    stage.confirm()
+    stage.start(vm)
+    until(lambda: stage.in_flight() >= ACCOUNTS, "calls in flight")
+
+    reportctl_of(vm, "cancel", RUN, "--reason", "wrong accounts")
+    words = f"cancel run:{RUN}"
+    until(lambda: heard(vm, words) >= len(vm.workers()), "the workers to hear of it")
+    stage.simulator.release()
+    until(stage.all_ended, "every request to end")
+
+    calls = len(stage.simulator.calls())
+    counts = stage.ledgers.counts("result"), stage.ledgers.counts("cancelled")
+    assert counts == (calls, len(stage.requests) - calls)
+    stopped(vm)
+    account, role = next(accounts_of(stage.scene))
+    stage.ask(account, role, 1000)
+    stage.confirm()
+    stage.start(vm)
+    until(stage.all_ended, "the late one to end")
+    assert len(stage.simulator.calls()) == calls
+    concluded(stage, vm)
