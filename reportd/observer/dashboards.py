@@ -139,6 +139,19 @@ PARTNER = Dashboard(
             unit="reqps",
         ),
         Panel(
+            title="Quota that is left",
+            description="Calls of the day's quota, of the scope that has the least left.",
+            query=over_vms(metrics.QUOTA_REMAINING, "partner", chosen=_ONE),
+            legend="{{partner}}",
+        ),
+        Panel(
+            title="Until the quota is whole",
+            description="How long it takes until the quota starts over.",
+            query=f"{over_vms(metrics.QUOTA_RESET, 'partner', chosen=_ONE)} - time()",
+            legend="{{partner}}",
+            unit="s",
+        ),
+        Panel(
             title="Duration of calls",
             description="95 % take less. Slow with the limit hardly used: more threads.",
             query=quantile(metrics.CALL_SECONDS, 0.95, "partner", chosen=_ONE),

@@ -5,6 +5,7 @@ accepts askers, one sees to runs that are over. None of them decides anything ab
 """
 
 import select
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from reportd.broker.topics import Topics
 from reportd.clock import Clock
 from reportd.config.load import Config
 from reportd.model.vm import Vm
+from reportd.observer.asking import Asking
 from reportd.observer.brief import summary
 from reportd.observer.brokerwatch import BrokerSight, BrokerWatch, Clients
 from reportd.observer.clients import connect, connect_finisher
@@ -28,7 +30,9 @@ from reportd.observer.exposition import Counted, Gauges
 from reportd.observer.finisher import Finisher, FinisherClients
 from reportd.observer.machine import is_running, private_bytes
 from reportd.observer.neighbours import Neighbours
+from reportd.observer.page import page
 from reportd.observer.progress import Progress
+from reportd.observer.screen import screen
 from reportd.observer.slots import Slots
 from reportd.observer.status import Sight, document
 from reportd.observer.telling import Telling
@@ -110,6 +114,10 @@ class Observer:
         """Return the document as JSON."""
         return orjson.dumps(self._document)
 
+    def page(self) -> bytes:
+        """Return the document as a page for people."""
+        return page(screen(self._document)).encode()
+
     def summary(self) -> bytes:
         """Return the observer's own snapshot for the board: what the supervisor needs of it.
 
@@ -117,6 +125,16 @@ class Observer:
         """
         name, since = self._broker().joins_anew
         return orjson.dumps({"summary": summary(self._document), "joins_anew": [name, since]})
+
+    def workers(self) -> dict[str, Slot]:
+        """Return the slots of the workers that live."""
+        board = self._watched.board
+        daemon = daemon_view(board.slot(self._watched.supervisor_slot).read())
+        return {
+            child.name: board.slot(child.slot)
+            for child in daemon.children
+            if child.pid and child.name.startswith("worker")
+        }
 
     def ill(self) -> str:
         """Return why the daemon is not alive; empty: it is."""
@@ -133,11 +151,7 @@ class Observer:
     def _look(self, now: float) -> Sight:
         board = self._watched.board
         daemon = daemon_view(board.slot(self._watched.supervisor_slot).read())
-        views = {
-            child.name: worker_view(board.slot(child.slot).read())
-            for child in daemon.children
-            if child.pid and child.name.startswith("worker")
-        }
+        views = {name: worker_view(slot.read()) for name, slot in self.workers().items()}
         broker = self._broker()
         return Sight(
             wall=self._clock.wall(),
@@ -226,14 +240,17 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     counters = metrics.read_files(watched.metrics_folder)
     observer = Observer(watched, broker.sight, counters, clock)
     observer.turn()
+    asking = Asking(slot, observer.workers, clock, threading.Event().wait)
     registry = CollectorRegistry()
     registry.register(observer.counted)
     registry.register(observer.gauges)
     pages = Pages(
         registry=registry,
         status=observer.status,
+        page=observer.page,
         ill=observer.ill,
         not_ready=observer.not_ready,
+        requests=lambda question: orjson.dumps(asking.ask(question)),
     )
     web = Web(settings.metrics, pages)
     web.start()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
-from reportd.partners.partner import allowed_rates, sunsets
+from reportd.partners.partner import allowed_rates, division_problems, sunsets
 from tests.unit.partners.making import AUTH, REPORT, flow, partner, request
 
 
@@ -29,6 +29,28 @@ def test_the_widest_limit_is_the_key(limits: list[str], scope: str, key: str) ->
 
     assert found.key_scope == scope
     assert found.key_of(request()) == key
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted"),
+    [
+        ("{ per = 'partner', calls = 5_000, divide = true }", []),
+        ("{ per = 'partner', calls = 100, divide = true }",
+         ["limits[1].divide: calls = 100 cannot be divided into 12 partitions: at least 120, or "
+          "fewer partitions"]),
+        ("{ per = 'partner', calls = 5_000, meter = 'bucket', burst = 23, divide = true }",
+         ["limits[1].divide: burst = 23 cannot be divided into 12 partitions: at least 24, or "
+          "fewer partitions"]),
+        ("{ per = 'account', calls = 5_000, divide = true }",
+         ["limits[1].divide: not needed: the key is account, so one worker has all of it"]),
+    ],
+)  # fmt: skip
+def test_what_is_divided_is_no_key_and_not_too_small(limits: str, wanted: list[str]) -> None:
+    """Shares need a limit that is worth dividing."""
+    found = partner(f"limits = [{limits}, {{ per = 'account', calls = 9 }}]\n")
+
+    assert found.key_scope == "account"
+    assert list(division_problems(found)) == wanted
 
 
 def test_scopes_of_a_request() -> None:
@@ -219,7 +241,7 @@ def test_the_model_does_not_let_control_characters_pass() -> None:
 
 
 def test_allowed_rates_are_those_of_all_calls() -> None:
-    """The tightest of a kind of scope; quotas of a day and limits of errors are no rates."""
+    """The tightest of a kind of scope; quotas, places and limits of errors are no rates."""
     limited = partner(
         """
 limits = [
@@ -228,8 +250,13 @@ limits = [
   { per = "partner", calls = 10, seconds = 1, margin_seconds = 1 },
   { per = "partner", calls = 1, seconds = 1, counts = "errors" },
   { per = "partner", calls = 10, seconds = 86400, meter = "fixed" },
+  { per = "partner", calls = 20, meter = "day" },
+  { per = "partner", calls = 2, meter = "concurrent" },
+  { per = "credential", calls = 30, cost = 10 },
 ]
 """
     )
 
-    assert allowed_rates({"acme": limited}) == {"acme": {"account": 1.0, "partner": 5.0}}
+    assert allowed_rates({"acme": limited}) == {
+        "acme": {"account": 1.0, "partner": 5.0, "credential": 3.0}
+    }
