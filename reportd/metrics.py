@@ -177,6 +177,22 @@ LIMIT_SHARE = Declared(
     ("partner", "per"),
     across="max",
 )
+QUOTA_REMAINING = Declared(
+    "reportd_quota_remaining_calls",
+    "gauge",
+    "Calls (or what their cost counts) left of the quota of a partner's scope that has the least. "
+    "0: its requests wait as quota until the reset, others go on.",
+    ("partner",),
+    across="min",
+)
+QUOTA_RESET = Declared(
+    "reportd_quota_reset_timestamp_seconds",
+    "gauge",
+    "When there is more again of that scope's quota (epoch); of a rolling one, when its first "
+    "grants fall out of it.",
+    ("partner",),
+    across="max",
+)
 ETA = Declared(
     "reportd_eta_seconds",
     "gauge",
@@ -336,21 +352,6 @@ MISSING_ACCOUNT_DAYS = Declared(
     ("partner", "report"),
     across="max",
 )
-QUOTA_LEFT = Declared(
-    "reportd_quota_remaining_calls",
-    "gauge",
-    "Calls that are left of a partner's daily quota. Fewer than the open requests need: the rest "
-    "waits for the reset.",
-    ("partner",),
-)
-QUOTA_RESET = Declared(
-    "reportd_quota_reset_timestamp_seconds",
-    "gauge",
-    "When a partner's daily quota is whole again (epoch). Later than the deadline: what waits for "
-    "it comes too late.",
-    ("partner",),
-    across="max",
-)
 VMS_LIVE = Declared(
     "reportd_vms_live",
     "gauge",
@@ -364,10 +365,11 @@ COUNTED: tuple[Declared, ...] = (
     FILES, FILE_BYTES, COMMITS, FORWARDED, RECEIPTS, REBALANCES,
 )  # fmt: skip
 OBSERVED: tuple[Declared, ...] = (
-    OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, ETA, ENDED_RATE, CIRCUIT_OPEN,
+    OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, QUOTA_REMAINING,
+    QUOTA_RESET, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
     BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, RUN_COMPLETE, RUN_PARTIAL,
-    MISSING_ACCOUNT_DAYS, LAST_RUN, SCHEDULE_SLOT, QUOTA_LEFT, QUOTA_RESET, ALLOWED_RATE, SUNSET,
+    MISSING_ACCOUNT_DAYS, LAST_RUN, SCHEDULE_SLOT, ALLOWED_RATE, SUNSET,
     VMS_LIVE,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED

@@ -21,7 +21,11 @@ from tests.loopback import free_port
 
 ETC = Path(__file__).parents[1] / "etc" / "prometheus"
 RULES = ETC / "reportd.rules.yml"
+HISTORIES = sorted((Path(__file__).parent / "data" / "rules").glob("*.yml"))
+"""Promtool's tests, one night a file."""
 Labels = frozenset[tuple[str, str]]
+Points = list[tuple[float, float]]
+"""Instants (epoch) and values."""
 
 
 def program(name: str) -> str:
@@ -99,6 +103,16 @@ class Prometheus:
         if len(found) > 1:
             raise AssertionError(f"{query}: {len(found)} series, not one: {found}")
         return next(iter(found.values()), None)
+
+    def range(self, query: str, since: float, step: float) -> dict[Labels, Points]:
+        """Return what a query has given since an instant (epoch), every ``step`` seconds."""
+        fields = {"start": str(since), "end": str(time.time()), "step": str(step)}
+        return {
+            frozenset((k, v) for k, v in one["metric"].items() if k != "__name__"): [
+                (at, float(value)) for at, value in one["values"]
+            ]
+            for one in self._api("query_range", query=query, **fields)["result"]
+        }
 
     def firing(self) -> set[str]:
         """Return the names of the alerts that fire."""

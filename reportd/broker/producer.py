@@ -92,6 +92,16 @@ class Producer:
             else:
                 return
 
+    def write(self, topic: str, value: bytes, *, key: bytes, timeout_seconds: float) -> None:
+        """Send one record and wait until it is confirmed; raises `BrokerError`."""
+        outcome: list[int | BrokerError] = []
+        self.send(topic, value, key=key, on_done=outcome.append)
+        self.flush(timeout_seconds)
+        if not outcome:
+            raise BrokerError(f"{topic}: no answer in {timeout_seconds:.0f} s")
+        if isinstance(outcome[0], BrokerError):
+            raise outcome[0]
+
     def poll(self, timeout_seconds: float = 0.0) -> None:
         """Run the callbacks that are due; raises what they raised, and `BrokerFatalError`."""
         self._producer.poll(timeout_seconds)

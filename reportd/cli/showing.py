@@ -3,18 +3,20 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, TypeVar
 
 import rich.box
-from rich.console import Console
+import rich.table
+from rich.console import Console, Group, JustifyMethod
 from rich.progress import track
-from rich.table import Table
 from rich.text import Text
 
-T = TypeVar("T")
+from reportd.observer.screen import Screen, Table, controls_table
+from reportd.observer.words import cell
+from reportd.observer.words import duration as duration
+from reportd.observer.words import instant as instant
 
-CONTROL_WORDS = {"pause": "paused", "slow": "slowed down", "cancel": "cancelled"}
+T = TypeVar("T")
 
 WORTH_A_BAR = 5_000
 """Fewer records are read before a bar is seen."""
@@ -25,33 +27,43 @@ PIPE_COLUMNS = 200
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; numbers stand right, texts from outside are made harmless."""
-    table = Table(box=rich.box.SIMPLE_HEAD)
-    found = [list(row) for row in rows]
-    for index, name in enumerate(columns):
-        numbers = all(isinstance(row[index], int | float | None) for row in found)
-        table.add_column(name, justify="right" if found and numbers else "left", overflow="fold")
-    for row in found:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+    console().print(_drawn(Table(tuple(columns), tuple(tuple(row) for row in rows))))
 
 
 def show_controls(controls: Iterable[Mapping[str, Any]]) -> None:
     """Print what people have asked for: records of the topic ``control``."""
-    show_table(
-        ("scope", "", "to", "since", "until", "who", "reason"),
-        (
-            (
-                one["scope"],
-                CONTROL_WORDS.get(one["action"], one["action"]),
-                f"{one['rate']:.0%}" if one["action"] == "slow" else "",
-                instant(one["at"]),
-                instant(one["until"]),
-                one["who"],
-                one["reason"],
-            )
-            for one in controls
-        ),
+    console().print(_drawn(controls_table(controls)))
+
+
+def show_screen(found: Screen) -> None:
+    """Print a screen."""
+    console().print(drawn(found))
+
+
+def console() -> Console:
+    """Return where tables are printed."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+
+
+def drawn(found: Screen) -> Group:
+    """Return a screen as rich draws it."""
+    style = "" if found.is_ready else "bold red"
+    return Group(
+        Text(harmless(found.headline), style=style),
+        *(Text(f"  {harmless(line)}", style="yellow", overflow="fold") for line in found.needed),
+        *map(_drawn, found.tables),
     )
+
+
+def _drawn(found: Table) -> rich.table.Table:
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+    for index, name in enumerate(found.columns):
+        numbers = all(isinstance(row[index], int | float | None) for row in found.rows)
+        justify: JustifyMethod = "right" if found.rows and numbers else "left"
+        table.add_column(name, justify=justify, overflow="fold")
+    for row in found.rows:
+        table.add_row(*(Text(harmless(cell(value))) for value in row))
+    return table
 
 
 def show_json(document: Any) -> None:
@@ -72,31 +84,3 @@ def harmless(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
-
-
-def instant(seconds: float | None) -> str:
-    """Return an instant (epoch seconds) in local time."""
-    if not seconds:
-        return ""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def duration(seconds: float | None) -> str:
-    """Return a duration as people say it: ``3 d 4 h``, ``2 h 5 min``, ``40 s``."""
-    if seconds is None:
-        return ""
-    left = round(seconds)
-    parts = []
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.1f}" if isinstance(value, float) else harmless(str(value))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from reportd.config.base import FilePath, Origin, SecretValue, Section, matching
+from reportd.config.base import FilePath, Origin, SecretValue, Section, as_tuple, matching
 from reportd.config.kafka import REFUSED, SECRET, WITHOUT_DOT, flatten
 from reportd.config.passed import plain
 from reportd.config.problems import FieldProblems, Location, did_you_mean
@@ -28,6 +28,9 @@ _FOLDER_MODE = re.compile(r"^[02]?[0-7]{3}$")
 _GROUP = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$")
 _REGION = re.compile(r"^[a-z0-9-]{1,64}$")
 _ENDPOINT = re.compile(r"^https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?$")
+_WEBHOOK = re.compile(
+    r"^https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?(?:[/?][^\s\\#]*)?$"
+)
 _BUCKET_AND_PREFIX = re.compile(
     r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[A-Za-z0-9=+-][A-Za-z0-9=._+-]{0,99}){0,10}$"
 )
@@ -330,6 +333,39 @@ class OutputSettings(Section):
         return None if self.folder_mode is None else int(self.folder_mode, 8)
 
 
+class RunsSettings(Section):
+    """Who is told when a run is over."""
+
+    webhook: str | None = Field(None, examples=["https://airflow.example.com/hooks/reportd"])
+    """A URL that the run's record is posted to, as JSON, with its ``Idempotency-Key``. Any 2xx will
+    do; otherwise it is tried again, for a day."""
+    webhook_token: SecretValue | None = Field(None, examples=[{"secret": "webhook"}])
+    """Sent to it as a bearer token."""
+    command: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
+        (), examples=[["/usr/local/bin/after-reportd", "daily"]]
+    )
+    """A program and its arguments, run without a shell and as the daemon's user: the record on its
+    standard input, ``REPORTD_EVENT`` (the key), ``REPORTD_RUN`` and ``REPORTD_STATE`` in its
+    environment. Status 0 will do; otherwise it is tried again, for a day."""
+    timeout_seconds: float = Field(30.0, ge=1, le=600)
+    """How long either may take."""
+
+    @field_validator("webhook")
+    @classmethod
+    def _webhook(cls, webhook: str | None) -> str | None:
+        if webhook is not None and not _WEBHOOK.fullmatch(webhook):
+            raise ValueError("must be http(s)://host/path, without blanks, user and password")
+        return webhook
+
+    @model_validator(mode="after")
+    def _token_is_kept(self) -> Self:
+        if self.webhook_token is not None and not (self.webhook or "").startswith("https://"):
+            raise FieldProblems(
+                {"webhook_token": "would be read on the way; webhook must be an https:// URL"}
+            )
+        return self
+
+
 class LogSettings(Section):
     """What is said on standard error (the journal)."""
 
@@ -344,6 +380,7 @@ class Settings(Section):
     output: OutputSettings
     workers: WorkerSettings = WorkerSettings()
     metrics: MetricsSettings = MetricsSettings()
+    runs: RunsSettings = RunsSettings()
     log: LogSettings = LogSettings()
     secrets_folder: FilePath = Field(Path("secrets"), validate_default=True)
     """Each secret is a file of this folder; ``{ secret = "name" }`` reads it. Credentials that

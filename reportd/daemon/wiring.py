@@ -41,6 +41,7 @@ from reportd.supervisor.probe import Report
 from reportd.supervisor.reload_file import ReloadFile, runtime_folder
 from reportd.transport.connection import tls_context
 from reportd.worker import main as worker_main
+from reportd.worker.opening import open_output
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +167,7 @@ class DaemonSource:
             supervisor_slot=SUPERVISOR_SLOT,
             metrics_folder=self._metrics_folder,
             partners=frozenset(loaded.partners),
+            open_marks=lambda: open_output(loaded.config.settings.output).marks,
             sunsets=sunsets(loaded.partners),
             allowed=allowed_rates(loaded.partners),
         )

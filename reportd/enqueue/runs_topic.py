@@ -14,7 +14,7 @@ from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import ClientSettings
 from reportd.broker.topics import Topics
 from reportd.enqueue.runs import RunState, fold
-from reportd.errors import BrokerError, InvalidMessageError
+from reportd.errors import InvalidMessageError
 from reportd.model.run import Claim, Manifest, RunId, RunRecord, parse_run_record
 
 logger = logging.getLogger(__name__)
@@ -98,16 +98,13 @@ class BrokerCluster:
 
     def write(self, key: str, record: RunRecord) -> None:
         """Write a record and wait until it is confirmed."""
-        outcome: list[int | BrokerError] = []
         with self._writing:
-            self._producer.send(
-                self._topics.runs, record.to_json(), key=key.encode(), on_done=outcome.append
+            self._producer.write(
+                self._topics.runs,
+                record.to_json(),
+                key=key.encode(),
+                timeout_seconds=CONFIRM_SECONDS,
             )
-            self._producer.flush(CONFIRM_SECONDS)
-        if not outcome:
-            raise BrokerError(f"{self._topics.runs}: no answer in {CONFIRM_SECONDS:.0f} s")
-        if isinstance(outcome[0], BrokerError):
-            raise outcome[0]
 
     def begins(self, topics: Iterable[str]) -> dict[str, dict[int, int]]:
         """Return the first offset kept of each partition."""

@@ -4,17 +4,21 @@ Owned by one partition of one worker; made anew when the partition is assigned, 
 starts spent. Not thread-safe: the worker's loop alone uses it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from reportd.limits.meters import AtOnce, Bucket, FixedWindow, Meter, SlidingWindow
+from reportd.limits.quotas import Asked, Days, Quota, Rolling, Span
+from reportd.model import ledger
 
 METERS_MOST = 10_000
 """With more it is looked which of them are at rest."""
 REST_SECONDS = 60.0
 
-MeterName = Literal["bucket", "fixed", "sliding", "concurrent"]
+MeterName = Literal["bucket", "fixed", "sliding", "concurrent", "day", "rolling"]
+RECORDED = ("day", "rolling")
+"""Meters whose use is recorded in the ledger, in grants, and survives a restart."""
 Costs = Sequence[tuple[int, float]]
 """What a call cost by the number of the limit in its file, where its answer says so."""
 
@@ -42,6 +46,8 @@ class LimitRule:
     """What a call is charged before its answer says more."""
     number: int = -1
     """Its place in the file, by which an answer's costs name it."""
+    zone: str = "UTC"
+    """Whose days are counted, by the meter ``day``."""
 
     def meter_at(self, now: Now) -> Meter:
         """Return a new meter, spent; one of errors half: what came before is not known.
@@ -52,6 +58,12 @@ class LimitRule:
         if self.counts == "errors":
             meter.give_back(now.wall if meter.wall else now.mono, self.calls - self.calls // 2)
         return meter
+
+    def span(self) -> Span | None:
+        """Return how a quota cuts time into windows; None: it is no quota."""
+        if self.meter == "day":
+            return Days(self.zone, self.margin_seconds)
+        return Rolling(self.seconds, self.margin_seconds) if self.meter == "rolling" else None
 
     def _spent_at(self, now: Now) -> Meter:
         match self.meter:
@@ -77,6 +89,25 @@ class Blocked(NamedTuple):
     wait_seconds: float
     """inf: until a call of that scope is over."""
     scope: Scope
+    is_quota: bool = False
+    """Whether it waits for a reset: of a day's quota, or of what the partner calls one."""
+
+
+class ToRecord(NamedTuple):
+    """A grant to be recorded in the ledger before it is used."""
+
+    quota: Quota
+    asked: Asked
+    scope: Scope
+    record: ledger.Grant
+
+
+class QuotaLeft(NamedTuple):
+    """What is left of one scope's quota, and when (epoch seconds) there is more."""
+
+    scope: Scope
+    calls: float
+    resets_at: float
 
 
 class Charge(NamedTuple):
@@ -101,7 +132,11 @@ class Limiter:
         self._own = tuple(rules)
         self._rules = _by_kind(rules)
         self._charges: dict[Scope, tuple[Charge, ...]] = {}
-        self._blocked_until: dict[Scope, float] = {}
+        self._blocked_until: dict[Scope, tuple[float, bool]] = {}
+        self._spans = {rule: rule.span() for rule in rules}
+        self._quotas: dict[Quota, tuple[Scope, str]] = {}
+        self._asking: list[Quota] = []
+        self._recorded: dict[Scope, list[ledger.Grant]] = {}
         self._born: Now | None = None
         self._forget_at = METERS_MOST
         self.frees_at_end = any(rule.meter == "concurrent" for rule in rules)
@@ -117,19 +152,81 @@ class Limiter:
         Their kinds of scopes are none of the partner's, and another rule has another kind.
         """
         self._rules = _by_kind([*self._own, *rules])
+        self._spans |= {rule: rule.span() for rule in rules}
         self._charges = {key: one for key, one in self._charges.items() if key.per in self._rules}
+
+    def recorded(self, record: ledger.Grant) -> float | None:
+        """Take a grant that stands in the ledger; return until when (epoch) it counts.
+
+        None: of no quota that there is now. Before any call.
+        """
+        per, _, value = record.scope.partition(" ")
+        until = self._counts_until(per, record)
+        if until is not None:
+            self._recorded.setdefault(Scope(per, value), []).append(record)
+        return until
+
+    def _counts_until(self, per: str, record: ledger.Grant) -> float | None:
+        label, _, number = record.window.rpartition(" ")
+        for rule in self._rules.get(per, ()):
+            span = self._spans[rule]
+            if span is not None and span.label == label and number.isdigit():
+                return span.numbered(int(number)).counts_until
+        return None
+
+    def to_record(self, now: Now) -> Iterator[ToRecord]:
+        """Yield the grants that are wanted; each is used once `granted` says that it stands."""
+        asking = self._asking[:]
+        self._asking.clear()
+        wall = self._sound(now).wall
+        for quota in asking:
+            scope, label = self._quotas[quota]
+            for asked in quota.ask(wall):
+                record = ledger.Grant(
+                    scope=f"{scope.per} {scope.value}",
+                    window=f"{label} {asked.number}",
+                    units=asked.units,
+                    at=now.wall,
+                )
+                yield ToRecord(quota, asked, scope, record)
+
+    @property
+    def wants_grants(self) -> bool:
+        """Whether `to_record` has something."""
+        return bool(self._asking)
+
+    def quotas_left(self, now: Now) -> Iterator[QuotaLeft]:
+        """Yield what is left of every quota that was met, and those that partners call spent."""
+        wall = self._sound(now).wall
+        for quota, (scope, _) in self._quotas.items():
+            yield QuotaLeft(scope, quota.remaining(wall), quota.resets_at(wall))
+        for scope, (until, is_quota) in self._blocked_until.items():
+            if is_quota and until > now.mono:
+                yield QuotaLeft(scope, 0.0, now.wall + until - now.mono)
 
     def blocked(self, scopes: Iterable[Scope], now: Now) -> Blocked | None:
         """Return what keeps a call of these scopes from starting now: the longest wait."""
         worst: Blocked | None = None
+        now = self._sound(now)
         for scope in scopes:
-            wait = self._wait_seconds(scope, now)
+            wait, is_quota = self._wait(scope, now)
             if wait > 0.0 and (worst is None or wait > worst.wait_seconds):
-                worst = Blocked(wait, scope)
+                worst = Blocked(wait, scope, is_quota)
         return worst
+
+    def _sound(self, now: Now) -> Now:
+        """Return the instant with a wall clock that was not set forward since the start.
+
+        Whether it was right before or is now, nobody knows: no window may open too early.
+        """
+        born = self._born
+        if born is None or now.wall - born.wall <= now.boot - born.boot:
+            return now
+        return now._replace(wall=born.wall + now.boot - born.boot)
 
     def take(self, scopes: Collection[Scope], now: Now) -> Grant:
         """Charge one call; only after `blocked` returned None for the same ``now``."""
+        now = self._sound(now)
         charges = tuple(charge for scope in scopes for charge in self._charges_of(scope, now))
         for meter, rule in charges:
             meter.take(now.wall if meter.wall else now.mono, rule.cost)
@@ -162,14 +259,15 @@ class Limiter:
             elif not is_error:
                 meter.give_back(taken_at)
 
-    def block(self, scope: Scope, seconds: float, now: Now) -> None:
+    def block(self, scope: Scope, seconds: float, now: Now, *, is_quota: bool = False) -> None:
         """Let a scope wait as its partner said; a shorter wait never shortens a longer one."""
-        until = now.mono + seconds
-        self._blocked_until[scope] = max(until, self._blocked_until.get(scope, until))
+        told = (now.mono + seconds, is_quota)
+        self._blocked_until[scope] = max(told, self._blocked_until.get(scope, told))
 
     def shares(self, now: Now) -> dict[str, tuple[int, float]]:
         """Return, per kind of scope, how many are in use and the largest used share."""
         found: dict[str, tuple[int, float]] = {}
+        now = self._sound(now)
         for scope, charges in self._charges.items():
             count, share = found.get(scope.per, (0, 0.0))
             for meter, _ in charges:
@@ -177,17 +275,20 @@ class Limiter:
             found[scope.per] = (count + 1, share)
         return found
 
-    def _wait_seconds(self, scope: Scope, now: Now) -> float:
-        wait = 0.0
+    def _wait(self, scope: Scope, now: Now) -> tuple[float, bool]:
+        """Return how long a scope must wait, and whether for the reset of a quota."""
+        wait, is_quota = 0.0, False
         for meter, rule in self._charges_of(scope, now):
-            wait = max(wait, meter.wait_seconds(now.wall if meter.wall else now.mono, rule.cost))
-        until = self._blocked_until.get(scope)
-        if until is not None:
-            if until > now.mono:
-                wait = max(wait, until - now.mono)
+            this = meter.wait_seconds(now.wall if meter.wall else now.mono, rule.cost)
+            if this > wait:
+                wait, is_quota = this, isinstance(meter, Quota) and meter.is_spent
+        told = self._blocked_until.get(scope)
+        if told is not None:
+            if told[0] > now.mono:
+                wait, is_quota = max((wait, is_quota), (told[0] - now.mono, told[1]))
             else:
                 del self._blocked_until[scope]
-        return wait
+        return wait, is_quota
 
     def _charges_of(self, scope: Scope, now: Now) -> tuple[Charge, ...]:
         charges = self._charges.get(scope)
@@ -198,9 +299,21 @@ class Limiter:
             if len(self._charges) >= self._forget_at:
                 self._forget_rested(now)
             born = self._born or now
-            charges = tuple(Charge(rule.meter_at(born), rule) for rule in rules)
+            charges = tuple(Charge(self._meter(rule, scope, born), rule) for rule in rules)
             self._charges[scope] = charges
         return charges
+
+    def _meter(self, rule: LimitRule, scope: Scope, born: Now) -> Meter:
+        span = self._spans[rule]
+        if span is None:
+            return rule.meter_at(born)
+        quota = Quota(rule.calls, span, rule.cost, self._asking.append)
+        self._quotas[quota] = (scope, span.label)
+        for record in self._recorded.get(scope, ()):
+            label, _, number = record.window.rpartition(" ")
+            if label == span.label:
+                quota.recorded(int(number), record.units)
+        return quota
 
     def _forget_rested(self, now: Now) -> None:
         """Forget meters that are as new ones would be: accounts may come without end.
@@ -213,7 +326,9 @@ class Limiter:
         def rested(meters: Iterable[Meter]) -> bool:
             return all(meter.share(wall if meter.wall else mono) == 0.0 for meter in meters)
 
-        if rested(rule.meter_at(born) for rules in self._rules.values() for rule in rules):
+        made = [rule for rules in self._rules.values() for rule in rules]
+        recorded = any(rule.meter in RECORDED for rule in made)  # their meters alone know it
+        if not recorded and rested(rule.meter_at(born) for rule in made):
             self._charges = {
                 scope: charges
                 for scope, charges in self._charges.items()

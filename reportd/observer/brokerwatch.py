@@ -131,6 +131,10 @@ class BrokerWatch:
             raise self._failure
         return self._sight
 
+    def known(self) -> BrokerSight:
+        """Return what is known, whatever became of the thread."""
+        return self._sight
+
     def stop(self) -> None:
         """Say goodbye to the other VMs; waits a few seconds at most."""
         self._stop.set()

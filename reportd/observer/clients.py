@@ -9,11 +9,18 @@ from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import ClientSettings
 from reportd.broker.topics import Topics
+from reportd.model.run import Finished, finished_key
 from reportd.model.vm import Vm
 from reportd.observer.brokerwatch import Clients
+from reportd.observer.finisher import FinisherClients
+from reportd.observer.run_reader import RunReader
+from reportd.sinks.store import Marks
 
 ANSWER_SECONDS = 10.0
 """How long one question to the broker may take."""
+CONFIRM_SECONDS = 30.0
+LEDGER_BYTES = 4 * 1024 * 1024
+"""What is read ahead of a ledger: it is read once a run."""
 
 
 class TopicMailbox:
@@ -68,5 +75,32 @@ def connect(settings: ClientSettings, topics: Topics) -> Clients:
         vms=TopicMailbox(reader, topics.vms),
         runs=TopicMailbox(reader, topics.runs),
         outbox=VmOutbox(Producer(settings), topics.vms),
+        close=reader.close,
+    )
+
+
+def connect_finisher(settings: ClientSettings, topics: Topics, marks: Marks) -> FinisherClients:
+    """Make the clients of the thread that sees to runs; nothing is asked yet."""
+    reader = PartitionReader(
+        settings,
+        group=topics.prefix,
+        timeout_seconds=ANSWER_SECONDS,
+        prefetch_bytes=LEDGER_BYTES,
+    )
+    producer = Producer(settings)
+
+    def write(record: Finished) -> None:
+        producer.write(
+            topics.runs,
+            record.to_json(),
+            key=finished_key(record.run).encode(),
+            timeout_seconds=CONFIRM_SECONDS,
+        )
+
+    admin = Admin(settings, timeout_seconds=ANSWER_SECONDS)
+    return FinisherClients(
+        ledgers=RunReader(reader, admin, topics),
+        write=write,
+        marks=marks,
         close=reader.close,
     )

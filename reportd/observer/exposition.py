@@ -67,6 +67,9 @@ def samples(document: Mapping[str, Any]) -> Samples:
         _put(found, metrics.OFFSET_LAG, labels, part["lag"])
     for limit in document["limits"]:
         found[metrics.LIMIT_SHARE][limit["partner"], limit["per"]] = limit["share"]
+    for quota in document["quotas"]:
+        found[metrics.QUOTA_REMAINING][quota["partner"],] = quota["calls"]
+        found[metrics.QUOTA_RESET][quota["partner"],] = quota["resets_at"]
     for circuit in document["circuits"]:
         found[metrics.CIRCUIT_OPEN][circuit["partner"], circuit["kind"]] = 1
     for child in document["children"]:

@@ -1,7 +1,7 @@
 """The observer's process: looks at the board and the broker, answers over HTTP. One a VM.
 
-Three threads: the main one puts the document together and beats, one talks to the broker, one
-accepts askers. None of them decides anything about the work.
+Four threads: the main one puts the document together and beats, one talks to the broker, one
+accepts askers, one sees to runs that are over. None of them decides anything about the work.
 """
 
 import select
@@ -25,15 +25,21 @@ from reportd.model.vm import Vm
 from reportd.observer.asking import Asking
 from reportd.observer.brief import summary
 from reportd.observer.brokerwatch import BrokerSight, BrokerWatch, Clients
-from reportd.observer.clients import connect
+from reportd.observer.clients import connect, connect_finisher
 from reportd.observer.exposition import Counted, Gauges
+from reportd.observer.finisher import Finisher, FinisherClients
 from reportd.observer.machine import is_running, private_bytes
 from reportd.observer.neighbours import Neighbours
+from reportd.observer.page import page
 from reportd.observer.progress import Progress
+from reportd.observer.screen import screen
 from reportd.observer.slots import Slots
 from reportd.observer.status import Sight, document
+from reportd.observer.telling import Telling
 from reportd.observer.views import DaemonView, daemon_view, worker_view
 from reportd.observer.web import Pages, Web
+from reportd.sinks.store import Marks
+from reportd.transport.client import Client
 
 TURN_SECONDS = 1.0
 COUNT_SECONDS = 3.0
@@ -62,6 +68,8 @@ class Watched:
     """The supervisor's slot of the board; its snapshot names the children's."""
     metrics_folder: Path
     partners: Collection[str]
+    open_marks: Callable[[], Marks]
+    """Opens the output for what is said of runs; raises `OutputError`."""
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
     allowed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -105,6 +113,10 @@ class Observer:
     def status(self) -> bytes:
         """Return the document as JSON."""
         return orjson.dumps(self._document)
+
+    def page(self) -> bytes:
+        """Return the document as a page for people."""
+        return page(screen(self._document)).encode()
 
     def summary(self) -> bytes:
         """Return the observer's own snapshot for the board: what the supervisor needs of it.
@@ -209,6 +221,9 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     def clients() -> Clients:
         return connect(client_settings(settings.kafka), topics)
 
+    def finisher_clients() -> FinisherClients:
+        return connect_finisher(client_settings(settings.kafka), topics, watched.open_marks())
+
     neighbours = Neighbours(watched.me, is_running)
     workers = settings.workers
     broker = BrokerWatch(
@@ -220,6 +235,8 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
         partners=watched.partners,
         drain_seconds=min(workers.drain_seconds, workers.session_timeout_seconds / 2),
     )
+    telling = Telling(settings.runs, lambda: Client(1).send)
+    finisher = Finisher(broker.known, finisher_clients, telling, watched.me.machine, clock)
     counters = metrics.read_files(watched.metrics_folder)
     observer = Observer(watched, broker.sight, counters, clock)
     observer.turn()
@@ -230,6 +247,7 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     pages = Pages(
         registry=registry,
         status=observer.status,
+        page=observer.page,
         ill=observer.ill,
         not_ready=observer.not_ready,
         requests=lambda question: orjson.dumps(asking.ask(question)),
@@ -237,11 +255,13 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     web = Web(settings.metrics, pages)
     web.start()
     broker.start()
+    finisher.start()
     while not stop.requested():
         observer.turn()
         slot.publish(observer.summary())
         slot.beat(clock.boottime())
         select.select([stop], [], [], TURN_SECONDS)
     web.stop()
+    finisher.stop()
     broker.stop()
     return 0

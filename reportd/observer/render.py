@@ -1,7 +1,7 @@
 """Write what people read and Grafana imports: ``python -m reportd.observer.render [ROOT]``.
 
-``docs/metrics.rst`` follows from the declarations in `reportd.metrics`; a test says when it is not
-current.
+``docs/metrics.rst`` follows from the declarations in `reportd.metrics`, ``etc/grafana/dashboards``
+from `reportd.observer.dashboards`; a test says when they are not current.
 """
 
 import sys
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reportd.metrics import COUNTED, MAX_SERIES, OBSERVED, OTHER, Declared
+from reportd.observer.dashboards import DASHBOARDS
+from reportd.observer.panels import as_json
 
 _HEAD = f"""\
 .. Rendered by ``python -m reportd.observer.render`` from reportd/metrics.py.
@@ -54,7 +56,11 @@ _OBSERVED = "Made anew every second: numbers of a worker that is gone vanish."
 
 def rendered() -> dict[Path, str]:
     """Return the files, by their path in the repository."""
-    return {Path("docs/metrics.rst"): page()}
+    folder = Path("etc/grafana/dashboards")
+    return {
+        Path("docs/metrics.rst"): page(),
+        **{folder / f"{one.uid}.json": as_json(one) for one in DASHBOARDS},
+    }
 
 
 def _section(title: str, words: str, declared: tuple[Declared, ...]) -> Iterator[str]:

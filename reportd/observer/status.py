@@ -15,7 +15,7 @@ from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warning
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.runs import open_at_most
-from reportd.observer.views import DaemonView, LimitView, PartitionView, WorkerView
+from reportd.observer.views import DaemonView, LimitView, PartitionView, QuotaView, WorkerView
 
 BROKER_PATIENCE_SECONDS = 30.0
 DAY_SECONDS = 86400.0
@@ -119,9 +119,18 @@ def partners(
     for partner, one in found.items():
         one["ended"] = ended.get(partner, 0.0)
         one["ended_per_second"] = progress.rate(partner)
-        one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"])
+        slowest_seconds = _slowest_seconds(sight, partner)
+        one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"], slowest_seconds)
         one["allowed_calls_per_second"] = _allowed(sight, partner)
     return found
+
+
+def _slowest_seconds(sight: Sight, partner: str) -> float:
+    """Return what the account with the most to do here takes at its limit; 0.0: not known."""
+    rate = sight.allowed.get(partner, {}).get("account")
+    views = [one for _, one in _owned(sight).values() if one.partner == partner]
+    most = max((one.most_open for one in views), default=0)
+    return most / rate if rate else 0.0
 
 
 def _allowed(sight: Sight, partner: str) -> float | None:
@@ -152,6 +161,16 @@ def limits(sight: Sight) -> list[dict[str, Any]]:
                 )
             found[limit.partner, limit.per] = limit
     return [limit.model_dump() for _, limit in sorted(found.items())]
+
+
+def quotas(sight: Sight) -> list[dict[str, Any]]:
+    """Return of each partner the scope whose quota has the least left."""
+    found: dict[str, QuotaView] = {}
+    for worker in sight.workers.values():
+        for quota in worker.quotas:
+            known = found.setdefault(quota.partner, quota)
+            found[quota.partner] = min(known, quota, key=lambda one: one.calls)
+    return [quota.model_dump() for _, quota in sorted(found.items())]
 
 
 def runs(sight: Sight) -> list[dict[str, Any]]:
@@ -216,6 +235,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "partitions": parts,
         "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
         "limits": limits(sight),
+        "quotas": quotas(sight),
         "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
         "held": [held.model_dump() for one in workers.values() for held in one.held],
         "controls": controls(sight),

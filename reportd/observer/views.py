@@ -29,6 +29,8 @@ class PartitionView(_View):
     """Where the worker reads next."""
     committed: int | None = None
     open: int = 0
+    most_open: int = 0
+    """The most requests that wait for their turn of one account, of all topics' partitions."""
     states: dict[str, int] = {}
     oldest_open: float | None = None
     """Epoch seconds."""
@@ -41,6 +43,17 @@ class LimitView(_View):
     per: str
     scopes: int = 0
     share: float = 0.0
+
+
+class QuotaView(_View):
+    """The scope of a partner's quotas with the least left."""
+
+    partner: str
+    per: str = ""
+    value: str = ""
+    calls: float = 0.0
+    resets_at: float = 0.0
+    """Epoch seconds."""
 
 
 class CircuitView(_View):
@@ -86,6 +99,7 @@ class WorkerView(_View):
     in_flight: int = 0
     partitions: tuple[PartitionView, ...] = ()
     limits: tuple[LimitView, ...] = ()
+    quotas: tuple[QuotaView, ...] = ()
     circuits: tuple[CircuitView, ...] = ()
     held: tuple[HeldView, ...] = ()
     controls: tuple[ControlView, ...] = ()

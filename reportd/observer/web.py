@@ -1,18 +1,20 @@
-"""The observer's HTTP: /metrics, /healthz, /readyz, /status, /requests. Threads of its process.
+"""The observer's HTTP: a page for people, /metrics, /healthz, /readyz, /status, /requests.
 
 It answers from what the observer last put together, so it answers while broker, output and workers
 are away. For ``/requests`` alone the workers are asked, and waited for, for seconds at most.
 """
 
+import base64
 import hmac
 import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,12 +25,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from reportd.config.settings import MetricsSettings
 from reportd.errors import ConfigError, InvalidMessageError
 from reportd.model.question import Question
+from reportd.observer.page import POLICY
 
 logger = logging.getLogger(__name__)
 
 CLIENT_SECONDS = 10.0
 """How long an asker may take to send its request or read the answer."""
 MAX_ASKERS = 32
+PAGE = "text/html; charset=utf-8"
+PAGE_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +47,8 @@ class Pages:
     registry: CollectorRegistry
     status: Callable[[], bytes]
     """The document as JSON."""
+    page: Callable[[], bytes]
+    """The same for people, as HTML."""
     ill: Callable[[], str]
     """Why the daemon is not alive; empty: it is."""
     not_ready: Callable[[], str]
@@ -177,6 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         path, _, query = self.path.partition("?")
         match path:
+            case "/":
+                self._answer(HTTPStatus.OK, self.answers.page(), PAGE, PAGE_HEADERS)
             case "/metrics":
                 body = generate_latest(self.answers.registry)
                 self._answer(HTTPStatus.OK, body, CONTENT_TYPE_LATEST)
@@ -189,7 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
             case "/readyz":
                 self._say(self.answers.not_ready())
             case _:
-                self._answer(HTTPStatus.NOT_FOUND, b"/metrics /healthz /readyz /status /requests\n")
+                self._answer(
+                    HTTPStatus.NOT_FOUND, b"/ /metrics /healthz /readyz /status /requests\n"
+                )
 
     do_HEAD = do_GET  # noqa: N815  # the library's name
 
@@ -200,7 +215,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.wanted_token is None:
             return True
         sent = self.headers.get("Authorization", "").encode("latin-1", "replace")
-        return hmac.compare_digest(sent, f"Bearer {self.wanted_token}".encode())
+        kind, _, credentials = sent.partition(b" ")
+        if kind == b"Basic":  # what a browser asks a person for: the token is the password
+            try:
+                _, _, token = base64.b64decode(credentials).partition(b":")
+            except ValueError:
+                return False
+        else:
+            token = credentials if kind == b"Bearer" else b""
+        return hmac.compare_digest(token, self.wanted_token.encode())
 
     def _find(self, query: str) -> None:
         asked = orjson.dumps(dict(parse_qsl(query)))
@@ -218,7 +241,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, b"ok\n")
 
     def _answer(
-        self, status: HTTPStatus, body: bytes, kind: str = "text/plain; charset=utf-8"
+        self,
+        status: HTTPStatus,
+        body: bytes,
+        kind: str = "text/plain; charset=utf-8",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -226,6 +253,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         if status is HTTPStatus.UNAUTHORIZED:
             self.send_header("WWW-Authenticate", "Bearer")
+            self.send_header("WWW-Authenticate", 'Basic realm="reportd", charset="UTF-8"')
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

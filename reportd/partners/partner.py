@@ -272,12 +272,9 @@ def allowed_rates(partners: Mapping[str, Partner]) -> dict[str, dict[str, float]
     for name, partner in partners.items():
         rates = found.setdefault(name, {})
         for limit in partner.spec.limits:
-            if (
-                limit.counts == "calls"
-                and not limit.reports
-                and limit.seconds <= LONGEST_RATE_SECONDS
-            ):
-                rate = limit.calls / (limit.seconds + limit.margin_seconds)
+            is_rate = 0 < limit.window_seconds <= LONGEST_RATE_SECONDS
+            if is_rate and limit.counts == "calls" and not limit.reports:
+                rate = limit.calls / limit.cost / (limit.window_seconds + limit.margin_seconds)
                 rates[limit.per] = min(rate, rates.get(limit.per, rate))
     return found
 

@@ -9,9 +9,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
 
-from reportd.config.base import Section, as_tuple
+from reportd.config.base import Section, as_tuple, known_zone
 from reportd.config.problems import FieldProblems, Location, did_you_mean
 from reportd.model.base import Name
 from reportd.partners.accounts_spec import accounts_problems
@@ -34,6 +41,8 @@ RULE_KINDS: Final = (
     "expired",
 )
 SLIDING_MOST = 100_000
+ROLLING_LEAST_SECONDS = 600.0
+DAY_SECONDS = 86_400.0
 
 
 class LimitSpec(Section):
@@ -46,15 +55,20 @@ class LimitSpec(Section):
     calls: Annotated[int, Field(ge=1, le=1_000_000_000)]
     """How many calls, or how much of what ``cost`` counts, ..."""
     seconds: Annotated[float, Field(gt=0, le=366 * 86400)] = 1.0
-    """... in how many seconds. concurrent: how long a call of a worker that died may go on: places
-    count as taken so long after a start; default: the longest ``timeout_seconds`` of the file."""
-    meter: Literal["bucket", "fixed", "sliding", "concurrent"] = "sliding"
+    """... in how many seconds; rolling: 86,400 by default. concurrent: how long a call of a worker
+    that died may go on: places count as taken so long after a start; default: the longest
+    ``timeout_seconds`` of the file."""
+    meter: Literal["bucket", "fixed", "sliding", "concurrent", "day", "rolling"] = "sliding"
     """bucket: evenly spaced, with ``burst``; fixed: windows by the clock; sliding: any window;
-    concurrent: calls under way at once."""
+    concurrent: calls under way at once. Of long windows, recorded, so that a restart does not begin
+    them spent: day: a calendar day of ``zone``; rolling: any window of ``seconds``."""
+    zone: Annotated[str, AfterValidator(known_zone)] = "UTC"
+    """day: whose midnight is the reset, as ``America/Los_Angeles``."""
     burst: Annotated[int | None, Field(ge=1)] = None
     """bucket: how many calls may come at once; default 1."""
     margin_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
-    """How much longer than ``seconds`` a window is taken, for clocks and networks that differ."""
+    """How much longer than ``seconds`` a window is taken, for clocks and networks that differ.
+    day: how long before and after the reset nothing is sent; default 60."""
     reports: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = ()
     """Only calls of these reports count; default: all."""
     counts: Literal["calls", "errors"] = "calls"
@@ -66,12 +80,34 @@ class LimitSpec(Section):
     """Where the answer says what the call did cost: ``body:propertyQuota.tokensPerHour.consumed``,
     ``header:X-Cost``; what was charged before is corrected."""
 
+    @property
+    def window_seconds(self) -> float:
+        """Return how long a window is; 0.0 where nothing comes back with time."""
+        if self.meter == "concurrent":
+            return 0.0
+        long = self.meter == "day" or "seconds" not in self.model_fields_set
+        return DAY_SECONDS if self.meter in ("day", "rolling") and long else self.seconds
+
+    def words(self) -> str:
+        """Return the limit for people: ``5 in 1 s per account``."""
+        if self.meter == "concurrent":
+            return f"{self.calls} at once per {self.per}"
+        what = " errors" if self.counts == "errors" else ""
+        window = f"a day ({self.zone})" if self.meter == "day" else f"{self.window_seconds:g} s"
+        return f"{self.calls}{what} in {window} per {self.per}"
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.burst is not None and self.meter != "bucket":
             raise FieldProblems({"burst": 'only with meter = "bucket"'})
-        if self.counts == "errors" and self.meter == "bucket":
-            raise FieldProblems({"counts": 'errors not with meter = "bucket"; use sliding'})
+        if self.counts == "errors" and self.meter in ("bucket", "day", "rolling"):
+            raise FieldProblems({"counts": f'errors not with meter = "{self.meter}"; use sliding'})
+        if self.meter == "day" and "seconds" in self.model_fields_set:
+            raise FieldProblems({"seconds": 'not with meter = "day": a day is as long as it is'})
+        if self.meter != "day" and "zone" in self.model_fields_set:
+            raise FieldProblems({"zone": 'only with meter = "day"'})
+        if self.meter == "rolling" and 0 < self.window_seconds < ROLLING_LEAST_SECONDS:
+            raise FieldProblems({"seconds": f"at least {ROLLING_LEAST_SECONDS:g}; use sliding"})
         if self.meter == "concurrent" and (self.counts == "errors" or self.cost_from):
             what = "counts" if self.counts == "errors" else "cost_from"
             raise FieldProblems({what: 'not with meter = "concurrent": places are given back'})

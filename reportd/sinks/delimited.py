@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -61,8 +61,7 @@ def from_csv(data: bytes, options: CsvOptions, schema: Schema, context: Context)
     body = _utf8(data, options.encoding)
     names, start = _header(body, options)
     end = _body_end(body, start, options.skip_footer_lines)
-    wanted = _wanted(schema, names)
-    return _rows(memoryview(body)[start:end], names, wanted, options, schema, context)
+    return _rows(memoryview(body)[start:end], _reader(names, options, schema), context)
 
 
 def csv_tables(
@@ -77,11 +76,11 @@ def csv_tables(
     while len(body) < _PREAMBLE_BYTES and (chunk := next(source, b"")):
         body += chunk
     names, start = _header(body, options)
-    wanted = _wanted(schema, names)
+    reader = _reader(names, options, schema)
     before = 0
     for piece in _pieces(body[start:], source, options):
         try:
-            table = _rows(memoryview(piece), names, wanted, options, schema, context)
+            table = _rows(memoryview(piece), reader, context)
         except UnexpectedAnswerError as error:
             raise behind(before, error) from error
         before += table.num_rows
@@ -135,23 +134,15 @@ def _whole_rows(delimiter: str, quote: str) -> re.Pattern[bytes]:
     return re.compile(rb"(?:%b(?:%b%b)*+\n)*+" % (value, d, value))
 
 
-def _rows(
-    part: memoryview,
-    names: list[str],
-    wanted: Mapping[str, list[ColumnSpec]],
-    options: CsvOptions,
-    schema: Schema,
-    context: Context,
-) -> pa.Table:
+def _rows(part: memoryview, reader: "_Reader", context: Context) -> pa.Table:
     if not bytes(part[:1024]).strip() and not bytes(part).strip():
-        return _table(None, 0, schema, context)
-    _refuse_open_quote(part, options)
-    reader = _Reader(part, names, options, wanted)
+        return reader.table(None, context)
+    _refuse_open_quote(part, reader.options)
     try:
-        found = reader.read_text() if _hexadecimal(part.obj) else reader.read()
+        found = reader.read_text(part) if _hexadecimal(part.obj) else reader.read(part)
     except _NotConvertedError:
-        found = reader.read_text()
-    return _table(found, found.num_rows, schema, context)
+        found = reader.read_text(part)
+    return reader.table(found, context)
 
 
 def _utf8(data: bytes, encoding: str) -> bytes:
@@ -167,7 +158,7 @@ def _utf8(data: bytes, encoding: str) -> bytes:
         raise UnexpectedAnswerError(f"not {encoding}: {type(error).__name__}") from error
 
 
-def _header(body: bytes, options: CsvOptions) -> tuple[list[str], int]:
+def _header(body: bytes, options: CsvOptions) -> tuple[tuple[str, ...], int]:
     """Return the columns' names and where the rows begin."""
     start = 0
     for _ in range(options.skip_lines):
@@ -177,11 +168,11 @@ def _header(body: bytes, options: CsvOptions) -> tuple[list[str], int]:
     if options.header_starts:
         start = _header_line(body, start, options)
     if options.header:
-        return list(options.header), start
+        return options.header, start
     end = body.find(b"\n", start, start + _HEADER_BYTES)
     line = body[start:end].decode("utf-8", "surrogateescape").removesuffix("\r")
     if end > 0 and line.strip() and "\r" not in line and (options.quote or "\r") not in line:
-        cells = [cell.strip() for cell in line.split(options.delimiter)]
+        cells = tuple(cell.strip() for cell in line.split(options.delimiter))
         if any(cells):
             return cells, end + 1
     text = body[start : start + _HEADER_BYTES].decode("utf-8", "surrogateescape")
@@ -199,7 +190,7 @@ def _header(body: bytes, options: CsvOptions) -> tuple[list[str], int]:
     if names is None:
         raise UnexpectedAnswerError("no header: the answer is empty")
     begins = start + len(text[: lines.tell()].encode("utf-8", "surrogateescape"))
-    return [name.strip() for name in names], min(begins, len(body))
+    return tuple(name.strip() for name in names), min(begins, len(body))
 
 
 def _header_line(body: bytes, start: int, options: CsvOptions) -> int:
@@ -226,7 +217,7 @@ def _hexadecimal(body: Any) -> bool:
     return any(letter in body and b"0" + letter in body for letter in (b"x", b"X"))
 
 
-def _wanted(schema: Schema, names: list[str]) -> dict[str, list[ColumnSpec]]:
+def _wanted(schema: Schema, names: Sequence[str]) -> dict[str, list[ColumnSpec]]:
     """Return the header's columns that are declared; raises when one is not there, or twice."""
     counts = Counter(names)
     wanted: dict[str, list[ColumnSpec]] = {}
@@ -265,76 +256,94 @@ class _NotConvertedError(Exception):
 
 
 class _Reader:
-    """Reads the rows of one answer, as texts or typed already where Arrow can."""
+    """Reads rows under one header, as texts or typed already where Arrow can; thread-safe."""
 
-    def __init__(
-        self,
-        part: memoryview,
-        names: list[str],
-        options: CsvOptions,
-        wanted: Mapping[str, list[ColumnSpec]],
-    ) -> None:
-        self._part = part
+    def __init__(self, names: Sequence[str], options: CsvOptions, schema: Schema) -> None:
+        self.options = options
+        self._schema = schema
+        self._wanted = _wanted(schema, names)
         # names that are not wanted may be empty or double: they get others
-        self._names = [name if name in wanted else f"\x00{at}" for at, name in enumerate(names)]
-        self._options = options
-        self._wanted = wanted
+        self._names = [
+            name if name in self._wanted else f"\x00{at}" for at, name in enumerate(names)
+        ]
+        quote = options.quote or False
+        self._form = pa_csv.ParseOptions(
+            delimiter=options.delimiter, quote_char=quote, newlines_in_values=bool(quote)
+        )
+        types = {header: _type_at_once(specs) for header, specs in self._wanted.items()}
+        self._typed = self._conversion({name: kind or pa.string() for name, kind in types.items()})
+        self._texts = self._conversion(dict.fromkeys(self._wanted, pa.string()))
 
-    def read(self) -> pa.Table:
+    def _conversion(self, types: Mapping[str, pa.DataType]) -> pa_csv.ConvertOptions:
+        return pa_csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(types) or self._names[:1],
+            null_values=list(UNSET_MARKERS),
+            strings_can_be_null=False,
+        )
+
+    def read(self, part: memoryview) -> pa.Table:
         """Read typed where possible; raises `_NotConvertedError`."""
-        types = {}
-        for header, specs in self._wanted.items():
-            typed = _type_at_once(specs)
-            types[header] = pa.string() if typed is None else typed
         try:
-            return self._read(types)
+            return self._read(part, self._typed)
         except pa.ArrowException as error:
             raise _NotConvertedError from error
 
-    def read_text(self) -> pa.Table:
+    def read_text(self, part: memoryview) -> pa.Table:
         """Read texts; raises `UnexpectedAnswerError` when it is not CSV."""
         try:
-            return self._read(dict.fromkeys(self._wanted, pa.string()))
+            return self._read(part, self._texts)
         except pa.ArrowException as error:
             raise UnexpectedAnswerError(f"not CSV: {str(error)[:120]!r}") from error
 
-    def _read(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        block = min(max(len(self._part) + 1, 1024), _BLOCK_BYTES)
-        longest = min(len(self._part) + 1, _LONGEST_ROW_BYTES)
-        for size in sorted({block, max(block, longest)}):
+    def _read(self, part: memoryview, conversion: pa_csv.ConvertOptions) -> pa.Table:
+        longest = min(len(part) + 1, _LONGEST_ROW_BYTES)
+        for size in sorted({_BLOCK_BYTES, max(_BLOCK_BYTES, longest)}):
             try:
-                return self._read_blocks(types, size)
+                return self._read_blocks(part, size, conversion)
             except pa.ArrowInvalid as error:
                 if "straddling" not in str(error):
                     raise
         raise UnexpectedAnswerError(f"a row is longer than {_LONGEST_ROW_BYTES} bytes")
 
-    def _read_blocks(self, types: Mapping[str, pa.DataType], block_bytes: int) -> pa.Table:
-        quote = self._options.quote or False
+    def _read_blocks(
+        self, part: memoryview, block_bytes: int, conversion: pa_csv.ConvertOptions
+    ) -> pa.Table:
+        blocks = pa_csv.ReadOptions(
+            use_threads=False, column_names=self._names, block_size=block_bytes
+        )
         try:
-            return pa_csv.read_csv(
-                pa.BufferReader(self._part),
-                pa_csv.ReadOptions(
-                    use_threads=False, column_names=self._names, block_size=block_bytes
-                ),
-                pa_csv.ParseOptions(
-                    delimiter=self._options.delimiter,
-                    quote_char=quote,
-                    newlines_in_values=bool(quote),
-                ),
-                pa_csv.ConvertOptions(
-                    column_types=types,
-                    include_columns=list(types) or self._names[:1],
-                    null_values=list(UNSET_MARKERS),
-                    strings_can_be_null=False,
-                ),
-            )
+            # Not `read_csv`: even without threads that starts and ends one, for every answer
+            with pa_csv.open_csv(pa.BufferReader(part), blocks, self._form, conversion) as reader:
+                return reader.read_all()
         except pa.ArrowInvalid as error:
             # a handler of invalid rows would be told the row, which need not be UTF-8
             row = _INVALID_ROW.search(str(error))
             if row is None:
                 raise
             raise UnexpectedAnswerError(f"row {row[1]}: {row[3]} values, not {row[2]}") from error
+
+    def table(self, found: pa.Table | None, context: Context) -> pa.Table:
+        """Return what was read as the declared columns; None: no rows."""
+        rows = 0 if found is None else found.num_rows
+        read = {} if found is None else dict(zip(self._wanted, found.columns, strict=False))
+        columns = []
+        for name, spec in self._schema.columns.items():
+            if spec.request is not None:
+                columns.append(context.column(name, spec, rows))
+                continue
+            column = read.get(spec.from_ or name)
+            if column is None:
+                columns.append(pa.nulls(rows, arrow_type(spec)))
+            else:
+                columns.append(_declared(column, name, spec, context.zone))
+        return pa.table(columns, schema=self._schema.arrow)
+
+
+@lru_cache(maxsize=64)
+def _reader(names: tuple[str, ...], options: CsvOptions, schema: Schema) -> _Reader:
+    """Return the reader of a header: the answers of one report have the same, so it is kept."""
+    return _Reader(names, options, schema)
 
 
 def _refuse_open_quote(part: memoryview, options: CsvOptions) -> None:
@@ -355,29 +364,18 @@ def _refuse_open_quote(part: memoryview, options: CsvOptions) -> None:
             raise UnexpectedAnswerError("ends within a quoted value") from error
 
 
-def _table(found: pa.Table | None, rows: int, schema: Schema, context: Context) -> pa.Table:
-    columns = []
-    for name, spec in schema.columns.items():
-        if spec.request is not None:
-            columns.append(context.column(name, spec, rows))
-            continue
-        header = spec.from_ or name
-        if found is None or header not in found.column_names:
-            columns.append(pa.nulls(rows, arrow_type(spec)))
-            continue
-        column = found.column(header)
-        if column.type == pa.string():
-            column = from_text(column, name, spec, context.zone)
-        elif column.type == pa.int64() and spec.kind == "decimal":
-            column = _decimals(column, name, spec, context.zone)
-        elif spec.kind == "float64":
-            try:
-                finite(column)
-            except ValueError:
-                texts = column.cast(pa.string())
-                column = from_text(texts, name, spec, context.zone)
-        columns.append(column)
-    return pa.table(columns, schema=schema.arrow)
+def _declared(column: pa.ChunkedArray, name: str, spec: ColumnSpec, zone: str) -> pa.ChunkedArray:
+    """Return a column that was read, as texts or typed already, as it is declared."""
+    if column.type == pa.string():
+        return from_text(column, name, spec, zone)
+    if column.type == pa.int64() and spec.kind == "decimal":
+        return _decimals(column, name, spec, zone)
+    if spec.kind == "float64":
+        try:
+            finite(column)
+        except ValueError:
+            return from_text(column.cast(pa.string()), name, spec, zone)
+    return column
 
 
 def _decimals(column: pa.ChunkedArray, name: str, spec: ColumnSpec, zone: str) -> pa.ChunkedArray:

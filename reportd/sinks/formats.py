@@ -79,9 +79,15 @@ class _Chunks(io.RawIOBase):
 
 
 def _parquet(rows: Rows, footer: bytes) -> Iterator[Chunk]:
-    if isinstance(rows, pa.Table) and rows.nbytes < LARGE_BYTES:
+    if isinstance(rows, pa.Table) and _is_small(rows):
         return _lean_parquet(rows, footer)
     return _large_parquet(rows, footer)
+
+
+def _is_small(table: pa.Table) -> bool:
+    """Say whether its rows are; counted where its buffers (columns share some) do not tell."""
+    at_most: int = table.get_total_buffer_size() * table.num_columns
+    return at_most < LARGE_BYTES or int(table.nbytes) < LARGE_BYTES
 
 
 def _lean_parquet(table: pa.Table, footer: bytes) -> Iterator[Chunk]:

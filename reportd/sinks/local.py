@@ -129,7 +129,7 @@ class LocalStore:
     def receipt_of(self, path: str, file_format: str) -> Receipt | None:
         """See `Store.receipt_of`: one open when there is no file."""
         with output_errors(path):
-            descriptor = open_to_read(self.root / path)
+            descriptor = open_to_read(f"{self.root}/{path}")
             if descriptor is None:
                 return None
             if file_format == "parquet":
@@ -150,7 +150,7 @@ class LocalStore:
     def verified(self, receipt: Receipt) -> Receipt | None:
         """See `Store.verified`: reads the file once."""
         with output_errors(receipt.path):
-            descriptor = open_to_read(self.root / receipt.path)
+            descriptor = open_to_read(f"{self.root}/{receipt.path}")
             if descriptor is None:
                 return None
             try:

@@ -56,6 +56,8 @@ class _Component:
     """One part of the template between slashes; ``pieces`` alternate literal and field."""
 
     pieces: tuple[str, ...]
+    fields: tuple[tuple[str, str], ...]
+    """Each with the literal behind it."""
     ends_with_ext: bool
     reserved: frozenset[int]
 
@@ -113,21 +115,19 @@ class PathTemplate:
     ) -> str:
         """Return the path relative to the root; a parameter that is not given is empty."""
         iso = day.isoformat()
-        values = {"partner": partner, "report": report, "account": account}
         dates = {"date": iso, "year": iso[:4], "month": iso[5:7], "day": iso[8:]}
-
-        def text(name: str, reserved: frozenset[int]) -> str:
-            if name in dates:
-                return dates[name]
-            value = values[name] if name in values else params.get(name.partition(".")[2], "")
-            return encode(value, reserved)
-
+        values = {"partner": partner, "report": report, "account": account}
         parts = []
         for part in self._components:
-            stem = "".join(
-                text(piece, part.reserved) if index % 2 else piece
-                for index, piece in enumerate(part.pieces)
-            )
+            stem = part.pieces[0]
+            for name, literal in part.fields:
+                text = dates.get(name)
+                if text is None:
+                    value = values.get(name)
+                    if value is None:
+                        value = params.get(name.partition(".")[2], "")
+                    text = encode(value, part.reserved)
+                stem += text + literal
             tail = f".{ext}" if part.ends_with_ext else ""
             parts.append(_shorten(stem, MAX_COMPONENT_BYTES - len(tail)) + tail)
         return "/".join(parts)
@@ -138,7 +138,8 @@ def _parse(part: str) -> _Component:
     ends = part.endswith(_EXT)
     pieces = tuple(_TOKEN.split(part.removesuffix(_EXT)))
     between = set("".join(pieces[2:-1:2])) & set(_SEPARATORS)
-    return _Component(pieces, ends, frozenset("".join(between).encode()))
+    fields = tuple(zip(pieces[1::2], pieces[2::2], strict=True))
+    return _Component(pieces, fields, ends, frozenset("".join(between).encode()))
 
 
 def _component_problems(part: str) -> list[str]:

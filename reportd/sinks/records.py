@@ -30,8 +30,9 @@ _AT_ONCE: Mapping[str, frozenset[type]] = {
     "float64": frozenset({int, float}),
     "bool": frozenset({bool}),
     "decimal": frozenset({int}),
+    "date": frozenset({str}),
 }
-"""Which Python types Arrow takes as they are, exactly."""
+"""Which Python types Arrow takes as they are, exactly; a date is tried, it may be a marker."""
 
 
 def from_records(records: Sequence[Any], schema: Schema, context: Context) -> pa.Table:
@@ -154,10 +155,13 @@ def _search(compiled: Any, record: Any, name: str, row: int) -> Any:
 
 def _array(values: list[Any], name: str, spec: ColumnSpec, zone: str) -> pa.ChunkedArray:
     kinds = set(map(type, values)) - {type(None)}
-    if kinds <= _AT_ONCE.get(spec.kind, frozenset()) and not (spec.null and str in kinds):
+    as_written = spec.format is None and not (spec.null and str in kinds)
+    if as_written and kinds <= _AT_ONCE.get(spec.kind, frozenset()):
         try:
             if spec.kind == "decimal":
                 return decimals(pa.chunked_array([pa.array(values, pa.int64())]), spec)
+            if spec.kind == "date":
+                return pa.chunked_array([pa.array(values, pa.string())]).cast(pa.date32())
             whole = pa.chunked_array([pa.array(values, arrow_type(spec))])
             return finite(whole) if float in kinds else whole
         except (pa.ArrowException, OverflowError, ValueError):

@@ -9,56 +9,32 @@ secrets, so nothing of their text leaves this module.
 import errno
 import logging
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-import urllib3
-from urllib3._collections import RecentlyUsedContainer
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    IncompleteRead,
-    InvalidChunkLength,
-    NameResolutionError,
-    NewConnectionError,
-    ProtocolError,
-    SSLError,
-)
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
 from urllib3.exceptions import TimeoutError as AnyTimeoutError
+from urllib3.util.url import _encode_target
 
 from reportd import __version__
 from reportd.model.content import IN_MEMORY_BYTES, Content, chunks_of, collected
-from reportd.transport.connection import (
-    GuardedHTTPConnection,
-    GuardedHTTPSConnection,
-    PrivateAddressError,
-    Resolver,
-    resolve,
-    tls_context,
-)
+from reportd.transport.connection import PrivateAddressError, Resolver, resolve, tls_context
 from reportd.transport.decoding import CutShortError, TooLargeError, without_encoding
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
-from reportd.transport.guard import DEFAULT_PORTS, refusal
+from reportd.transport.guard import refusal
+from reportd.transport.idle import Connection, IdleConnections, Server
 
 MAX_REDIRECTS = 3
-_MAX_HOSTS = 64
 _CHUNK_BYTES = 1024 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BODILESS = frozenset({204, 205, 304})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_BODIED = frozenset({"POST", "PUT", "PATCH"})
+_LEAST_SECONDS = 0.001
 _AGENT = f"reportd/{__version__}"
-
-
-class _PlainPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = GuardedHTTPConnection
-
-
-class _TLSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = GuardedHTTPSConnection
 
 
 class _Stop(Exception):  # noqa: N818 - carries a result, not an error
@@ -81,14 +57,8 @@ class Client:
         """Open nothing yet. ``allow_private`` is for all calls; a `Call` may allow it, too."""
         # urllib3 logs whole URLs, secrets included.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-        self._pool_size = pool_size
-        self._resolver = resolver
         self._allow_private = allow_private
-        self._context = context or tls_context()
-        self._lock = threading.Lock()
-        self._pools: RecentlyUsedContainer[
-            tuple[str, str, int, bool], urllib3.HTTPConnectionPool
-        ] = RecentlyUsedContainer(_MAX_HOSTS, dispose_func=lambda pool: pool.close())
+        self._idle = IdleConnections(pool_size, resolver, context or tls_context())
 
     def send(self, call: Call) -> Answer | Failure:
         """Send one call and read the whole answer; never raises for trouble on the network.
@@ -105,7 +75,7 @@ class Client:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._pools.clear()
+        self._idle.clear()
 
     def _follow(self, call: Call, deadline: float) -> tuple[int, dict[str, str], Content]:
         allow_private = call.allow_private or self._allow_private
@@ -127,30 +97,19 @@ class Client:
         left = deadline - time.monotonic()
         if left <= 0:
             raise _Stop(FailureKind.TIMEOUT, "the deadline of the call has passed")
-        host = parts.hostname or ""
-        pool = self._pool(parts.scheme, host, parts.port, allow_private)
+        server = Server(parts.scheme, parts.hostname or "", parts.port, allow_private)
+        connection = self._idle.take(server)
         try:
-            response = pool.urlopen(
-                call.method,
-                _target(parts.path, parts.query, call.secret_query),
-                body=call.body,
-                headers=_headers(call),
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                timeout=urllib3.Timeout(total=left),
-                preload_content=False,
-                decode_content=False,
-            )
-            try:
-                body = _read(response, call.max_answer_bytes)
-                headers = {name.lower(): value for name, value in response.headers.items()}
-            finally:
-                if not response.closed:
-                    response.close()
-                response.release_conn()
-        except (HTTPError, OSError, ValueError) as error:
-            raise _translated(error, host, deadline) from None
+            response = _asked(connection, call, _target(parts, call.secret_query), deadline)
+            headers = {name.lower(): _unfolded(value) for name, value in response.headers.items()}
+            body = _read(response, call.max_answer_bytes)
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            connection.close()
+            raise _translated(error, server.host, deadline) from None
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.give_back(server, connection)
         try:
             if encoding := headers.get("content-encoding", ""):
                 chunks = without_encoding(chunks_of(body), encoding, call.max_answer_bytes)
@@ -162,29 +121,29 @@ class Client:
         except ValueError as error:
             raise _Stop(FailureKind.BAD_ENCODING, str(error)) from None
         except OSError as error:
-            raise _translated(error, host, deadline) from None
+            raise _translated(error, server.host, deadline) from None
         return response.status, headers, body
 
-    def _pool(
-        self, scheme: str, host: str, port: int | None, allow_private: bool
-    ) -> urllib3.HTTPConnectionPool:
-        port = port or DEFAULT_PORTS[scheme]
-        key = (scheme, host, port, allow_private)
-        with self._lock:
-            pool = self._pools.get(key)
-            if pool is None:
-                options: dict[str, Any] = {
-                    "resolver": self._resolver,
-                    "allow_private": allow_private,
-                }
-                if scheme == "https":
-                    pool = _TLSPool(
-                        host, port, maxsize=self._pool_size, ssl_context=self._context, **options
-                    )
-                else:
-                    pool = _PlainPool(host, port, maxsize=self._pool_size, **options)
-                self._pools[key] = pool
-        return pool
+
+def _asked(connection: Connection, call: Call, target: str, deadline: float) -> HTTPResponse:
+    """Send a call and return the answer's head, its body unread."""
+    headers = _headers(call)
+    named = {name.lower() for name in headers}
+    connection.begin(max(deadline - time.monotonic(), _LEAST_SECONDS))
+    if connection.sock is None:
+        connection.connect()
+    try:
+        connection.putrequest(
+            call.method, target, skip_host="host" in named, skip_accept_encoding=True
+        )
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        if "content-length" not in named and (call.body is not None or call.method in _BODIED):
+            connection.putheader("Content-Length", str(len(call.body or b"")))
+        connection.endheaders(call.body)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # a server may answer and close before it has read everything: that answer counts
+    return connection.answer(max(deadline - time.monotonic(), _LEAST_SECONDS))
 
 
 def _headers(call: Call) -> dict[str, str]:
@@ -196,12 +155,18 @@ def _headers(call: Call) -> dict[str, str]:
     }
 
 
-def _target(path: str, query: str, secret_query: tuple[tuple[str, str], ...]) -> str:
+def _target(parts: SplitResult, secret_query: tuple[tuple[str, str], ...]) -> str:
     hidden = "&".join(
         f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in secret_query
     )
-    whole = "&".join(part for part in (query, hidden) if part)
-    return f"{path or '/'}?{whole}" if whole else path or "/"
+    whole = "&".join(part for part in (parts.query, hidden) if part)
+    path = parts.path or "/"
+    return str(_encode_target(f"{path}?{whole}" if whole else path))
+
+
+def _unfolded(value: str) -> str:
+    """Return a header's value in one line: that it may be continued is long obsolete."""
+    return " ".join(value.split()) if "\n" in value or "\r" in value else value
 
 
 def _redirected(call: Call, target: str) -> Call:
@@ -217,27 +182,31 @@ def _redirected(call: Call, target: str) -> Call:
     return replace(call, url=url, secret_headers=(), secret_query=())
 
 
-def _read(response: urllib3.BaseHTTPResponse, limit_bytes: int) -> Content:
-    announced = response.length_remaining
+def _read(response: HTTPResponse, limit_bytes: int) -> Content:
+    announced = response.length
+    if len(set(response.headers.get_all("content-length", ()))) > 1:
+        raise _Stop(FailureKind.RESET, "announces two lengths at once")
     if announced is not None and announced > limit_bytes:
         raise _Stop(FailureKind.TOO_LARGE, f"announces {announced} bytes, {limit_bytes} allowed")
     if announced is not None and announced <= IN_MEMORY_BYTES:
-        return response.read(decode_content=False)
+        return response.read()
     body = collected(_chunks(response, limit_bytes))
-    bodiless = response.status in _BODILESS or "transfer-encoding" in response.headers
+    bodiless = response.status in _BODILESS or response.chunked
     if not body and announced is None and not bodiless:
         # No length, no chunks, no body: the connection may have ended within the head.
         raise _Stop(FailureKind.SHORT_BODY, "the answer ends before its body")
     return body
 
 
-def _chunks(response: urllib3.BaseHTTPResponse, limit_bytes: int) -> Iterator[bytes]:
+def _chunks(response: HTTPResponse, limit_bytes: int) -> Iterator[bytes]:
     size = 0
-    while chunk := response.read(_CHUNK_BYTES, decode_content=False):
+    while chunk := response.read(_CHUNK_BYTES):
         size += len(chunk)
         if size > limit_bytes:
             raise _Stop(FailureKind.TOO_LARGE, f"more than {limit_bytes} bytes")
         yield chunk
+    if response.length:
+        raise IncompleteRead(b"", response.length)
 
 
 def _translated(error: Exception, host: str, deadline: float) -> _Stop:
@@ -248,23 +217,19 @@ def _translated(error: Exception, host: str, deadline: float) -> _Stop:
         return _Stop(FailureKind.CONNECT, f"{host} does not resolve")
     if isinstance(error, NewConnectionError):
         return _Stop(FailureKind.CONNECT, f"no connection to {host}: {_system(error)}")
-    if isinstance(error, (ConnectTimeoutError, AnyTimeoutError, TimeoutError)):
+    if isinstance(error, (AnyTimeoutError, TimeoutError)):
         return _Stop(FailureKind.TIMEOUT, f"no complete answer of {host} in time")
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return _Stop(FailureKind.RESET, f"no room in TMPDIR for the answer of {host}")
-    if isinstance(error, SSLError):
+    if isinstance(error, ssl.SSLError):
         return _Stop(FailureKind.CONNECT, f"TLS with {host}: {_tls(error)}")
     if time.monotonic() >= deadline:
         return _Stop(FailureKind.TIMEOUT, f"no complete answer of {host} in time")
-    if isinstance(error, (IncompleteRead, InvalidChunkLength)) or _cut_short(error):
+    if isinstance(error, IncompleteRead):
         return _Stop(FailureKind.SHORT_BODY, f"the answer of {host} is cut short")
-    if isinstance(error, ProtocolError):
+    if isinstance(error, (HTTPException, OSError)):
         return _Stop(FailureKind.RESET, f"{host} broke the connection: {_system(error)}")
     return _Stop(FailureKind.RESET, f"the exchange with {host} failed: {type(error).__name__}")
-
-
-def _cut_short(error: Exception) -> bool:
-    return any(type(one).__name__ == "IncompleteRead" for one in _causes(error))
 
 
 def _causes(error: BaseException) -> list[BaseException]:

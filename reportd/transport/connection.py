@@ -8,6 +8,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from http.client import HTTPConnection as PlainConnection
+from http.client import HTTPResponse
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -90,6 +92,9 @@ def tls_context() -> ssl.SSLContext:
 class _Guarded:
     """What both kinds of connections get: the address check, and the deadline."""
 
+    sock: Any
+    timeout: Any
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._resolver: Resolver = options.pop("resolver")
         self._allow_private: bool = options.pop("allow_private")
@@ -97,7 +102,7 @@ class _Guarded:
 
     def _new_conn(self) -> socket.socket:
         host: str = self._dns_host  # type: ignore[attr-defined]
-        deadline = time.monotonic() + float(self.timeout)  # type: ignore[attr-defined]
+        deadline = time.monotonic() + float(self.timeout)
         try:
             addresses = self._resolver(host, self.port)  # type: ignore[attr-defined]
         except (OSError, UnicodeError) as error:
@@ -119,18 +124,20 @@ class _Guarded:
             raise ConnectTimeoutError(self, "connecting timed out") from last
         raise NewConnectionError(self, str(last)) from last  # type: ignore[arg-type]
 
-    def getresponse(self) -> Any:
-        # What is left of the call's time, for the head and the whole body.
-        sock = self.sock  # type: ignore[attr-defined]
-        if sock is not None:
-            sock.expires = time.monotonic() + float(self.timeout)  # type: ignore[attr-defined]
-        return super().getresponse()  # type: ignore[misc]
+    def begin(self, seconds: float) -> None:
+        """Give the call that begins its time: for connecting, and for each part that is sent."""
+        self.timeout = seconds
+        if self.sock is not None:
+            self.sock.expires = float("inf")
+            self.sock.settimeout(seconds)
 
-    def request(self, *arguments: Any, **options: Any) -> None:
-        sock = self.sock  # type: ignore[attr-defined]
-        if sock is not None:
-            sock.expires = float("inf")
-        super().request(*arguments, **options)  # type: ignore[misc]
+    def answer(self, seconds: float) -> HTTPResponse:
+        """Return the head of the answer; it and the whole body may take so long."""
+        if self.sock is not None:
+            self.sock.expires = time.monotonic() + seconds
+            self.sock.settimeout(seconds)
+        # Not urllib3's own, which wraps it once more for each call
+        return PlainConnection.getresponse(self)  # type: ignore[arg-type]
 
 
 def _connected(family: int, address: tuple[Any, ...], timeout_seconds: float) -> socket.socket:

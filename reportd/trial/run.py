@@ -11,7 +11,7 @@ from typing import Protocol
 from reportd.broker.message import Message
 from reportd.clock import Clock
 from reportd.errors import ReportdError, UnavailableError
-from reportd.limits.limiter import Grant, Limiter, Now
+from reportd.limits.limiter import RECORDED, Grant, Limiter, Now
 from reportd.model.content import Content
 from reportd.model.ledger import answers_of
 from reportd.model.request import Request
@@ -107,8 +107,10 @@ class _Loop:
             alive=lambda: True,
             scopes=rules.scopes_of(self.request),
         )
-        self.limiter = Limiter(rules.limits)
-        longest = max((rule.seconds + rule.margin_seconds for rule in rules.limits), default=0.0)
+        # What is recorded in the ledger is not: a trial reads none, and makes few calls
+        limits = [rule for rule in rules.limits if rule.meter not in RECORDED]
+        self.limiter = Limiter(limits)
+        longest = max((rule.seconds + rule.margin_seconds for rule in limits), default=0.0)
         # Limits begin unused, but for this moment: a day's would keep the first call for a day
         before = max(0.0, longest - CLEAR_SECONDS)
         now = self._now()

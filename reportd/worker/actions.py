@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reportd.broker.message import Message
+from reportd.limits.limiter import ToRecord
 from reportd.model.content import Content
 from reportd.model.ledger import End, Step
 from reportd.worker.entry import Entry
+from reportd.worker.partition import Partition
 
 TopicPartition = tuple[str, int]
 
@@ -81,6 +83,14 @@ class WriteStep:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteGrant:
+    """Produce a grant of a quota; then ``granted``, and only then it is used."""
+
+    partition: Partition
+    grant: ToRecord
+
+
+@dataclass(frozen=True, slots=True)
 class WriteDead:
     """Produce the original bytes, with what happened in headers; then ``dead_confirmed``."""
 
@@ -128,6 +138,7 @@ Action = (
     | Finish
     | WriteEnd
     | WriteStep
+    | WriteGrant
     | WriteDead
     | Forward
     | Commit

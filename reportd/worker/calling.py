@@ -12,13 +12,14 @@ from reportd.errors import (
     ReportdError,
     UnavailableError,
 )
-from reportd.limits.limiter import LimitRule, Scope
+from reportd.limits.limiter import RECORDED, LimitRule, Scope
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.rule_spec import GrowingSpec
 from reportd.partners.spec import LimitSpec
 from reportd.partners.verdict import Growing, Outcome, Verdict
+from reportd.partners.waits import RESET_MARGIN_SECONDS
 from reportd.partners.way import StaleCursorError
 from reportd.transport.credentials import Auth, Credentials
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
@@ -107,25 +108,43 @@ def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitR
     A bucket: half of the partner's burst, the other half absorbs what the network bunches up. A
     sliding window: a margin for what lies between sending here and counting there. A fixed one:
     a margin at its edges, for clocks that differ. Of calls at once, all of them: they are counted
-    until their answers are here, which is longer than the partner does.
+    until their answers are here, which is longer than the partner does. Of a quota: a minute, for
+    clocks that differ.
     """
-    seconds = limit.seconds
-    if limit.meter == "concurrent" and "seconds" not in limit.model_fields_set:
-        seconds = longest_seconds
-    margin = limit.margin_seconds
-    if not margin:
-        margin = min(limit.seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+    seconds = limit.window_seconds
+    if limit.meter == "concurrent":
+        seconds = limit.seconds if "seconds" in limit.model_fields_set else longest_seconds
     return LimitRule(
         per=_kind(limit),
         calls=limit.calls,
         seconds=seconds,
         meter=limit.meter,
-        burst=max(1, (limit.burst or 1) // 2),
-        margin_seconds=margin,
+        burst=_burst(limit),
+        margin_seconds=_margin_seconds(limit, seconds),
         counts=limit.counts,
         cost=limit.cost,
         number=number,
+        zone=limit.zone,
     )
+
+
+def _burst(limit: LimitSpec) -> int:
+    return max(1, (limit.burst or 1) // 2)
+
+
+def _margin_seconds(limit: LimitSpec, seconds: float) -> float:
+    if limit.margin_seconds:
+        return limit.margin_seconds
+    if limit.meter in RECORDED:
+        return RESET_MARGIN_SECONDS
+    return min(seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+
+
+def slack_seconds(limit: LimitSpec) -> float:
+    """Return how late a call that is granted may leave: what is kept inside the limit for that."""
+    if limit.meter == "bucket":
+        return ((limit.burst or 1) - _burst(limit)) * limit.seconds / limit.calls
+    return _margin_seconds(limit, limit.window_seconds)
 
 
 class Sender(Protocol):

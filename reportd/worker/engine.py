@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from reportd.broker.message import Message
-from reportd.limits.limiter import Grant, Now
+from reportd.limits.limiter import Grant, Now, ToRecord
 from reportd.model.content import Content
 from reportd.model.ledger import End, PublishedFile, Step
 from reportd.partners.parts import cut
@@ -26,6 +26,7 @@ from reportd.worker.actions import (
     Spool,
     StartCall,
     TopicPartition,
+    WriteGrant,
     WriteStep,
 )
 from reportd.worker.circuits import Circuits
@@ -270,6 +271,7 @@ class Engine:
             for partition in self._turn:
                 stopped = self.is_stopping or partition.is_closing or bool(self.stall_reason)
                 self._reading.steer(partition, stopped=stopped)
+                partition.image.windows_over(now.wall)
         if self._stalled and now.mono >= self._stalled_until:
             self._resume_stalled(now)
         commit = self._commits.due(self._partitions.values(), now)
@@ -277,6 +279,7 @@ class Engine:
             self._out.append(commit)
         if self._may_start(now):
             self._start_calls(now)
+            self._ask_for_grants(now)
 
     def take_actions(self) -> list[Action]:
         """Return what is to be done, in order, and forget it."""
@@ -337,6 +340,23 @@ class Engine:
             else:
                 idle = 0
                 self._start(partition, entry, now)
+
+    def _ask_for_grants(self, now: Now) -> None:
+        """Record the grants that calls wait for; a closed fence lets none be asked for."""
+        for partition in self._turn:
+            if partition.limiter.wants_grants and not partition.is_closing:
+                self._out.extend(
+                    WriteGrant(partition, grant) for grant in partition.limiter.to_record(now)
+                )
+
+    def granted(self, partition: Partition, grant: ToRecord, position: int, now: Now) -> None:
+        """Use a grant: it stands in the ledger."""
+        if not partition.is_alive:
+            return
+        partition.image.confirmed(position)
+        partition.image.counts(position, grant.asked.counts_until)
+        grant.quota.granted(grant.asked)
+        partition.scheduler.freed([grant.scope])
 
     def _share_threads(self) -> None:
         """Set how many calls one partner may have under way: a slow one leaves some threads."""

@@ -106,7 +106,7 @@ class Judge:
                     evidence.condemn(account, now.mono)
                 raise DeadError(error, reason)
             self._first_failed(entry, error, now)
-        if entry.holds >= HOLD_TRIES:
+        if entry.holds >= HOLD_TRIES and not self._is_a_credentials(partition, entry):
             patience = retry.give_up_seconds
             if evidence.before(account) and self._is_last(partition, entry):
                 patience = min(LAST_HOLDS * retry.hold_seconds, patience)
@@ -158,7 +158,8 @@ class Judge:
         if wait is None:
             wait = (verdict.growing or usual).after(times)
         if scope is not None:
-            partition.limiter.block(scope, wait, now)
+            is_quota = verdict.outcome is Outcome.QUOTA
+            partition.limiter.block(scope, wait, now, is_quota=is_quota)
         return wait
 
     def _transient(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
@@ -231,6 +232,12 @@ class Judge:
 
     def _jitter(self, seconds: float) -> float:
         return seconds * self._random.uniform(0.75, 1.0)
+
+    @staticmethod
+    def _is_a_credentials(partition: Partition, entry: Entry) -> bool:
+        """Say whether a whole credential is refused: no request of it is given up for that."""
+        circuit = partition.circuits.credential(entry.request.credential)
+        return entry.failing == "auth" and circuit.is_open
 
     def _is_last(self, partition: Partition, entry: Entry) -> bool:
         """Say whether no other account is open that could still show that it is alone."""

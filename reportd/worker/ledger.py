@@ -18,6 +18,9 @@ from reportd.worker.entry import Identity
 REMEMBERED_ENDS = 500
 """Of this worker's own, a partition; a copy that comes later is found to be finished by a look."""
 
+CLOCKS_DIFFER_SECONDS = 3600.0
+"""So long a grant is kept beyond its window: by another VM's clock it may not be over."""
+
 POISON = "poison-"
 """How the identity of a message begins that is no request; its place follows."""
 
@@ -53,6 +56,9 @@ class LedgerImage:
         self._steps: dict[Identity, list[tuple[int, Step]]] = {}
         self._torn: set[Identity] = set()
         """Whose steps are of two owners that had picked different things."""
+        self.grants: list[tuple[int, Grant]] = []
+        """Grants of quotas as they were read, with their positions."""
+        self._counting: list[tuple[int, float]] = []
         self._needed: list[tuple[int, int, int]] = []
         self._books: list[OffsetBook] = []
 
@@ -77,6 +83,8 @@ class LedgerImage:
                 steps.append((position, record))
             elif any(_contradict(record, other) for _, other in steps):
                 self._torn.add(identity)
+        else:
+            self.grants.append((position, record))
 
     def need_restored(self, books: Mapping[str, OffsetBook], ends: Mapping[str, int]) -> None:
         """Keep in R what was restored and may still be asked for; ``ends``: high watermarks.
@@ -152,8 +160,21 @@ class LedgerImage:
             self._books.append(book)
         heapq.heappush(self._needed, (position, self._books.index(book), offset))
 
+    def counts(self, position: int, until_wall: float) -> None:
+        """Keep a grant in R until its quota's window is over (epoch seconds)."""
+        heapq.heappush(self._counting, (position, until_wall))
+
+    def windows_over(self, now_wall: float) -> None:
+        """Let go of the grants whose windows are over."""
+        while self._counting and self._counting[0][1] < now_wall - CLOCKS_DIFFER_SECONDS:
+            heapq.heappop(self._counting)
+
     def first_needed(self) -> int:
         """Return R: the lowest ledger position that a restore from the next commit needs."""
+        first = self._first_of_requests()
+        return min(first, self._counting[0][0]) if self._counting else first
+
+    def _first_of_requests(self) -> int:
         while self._needed:
             position, book, offset = self._needed[0]
             if offset >= self._books[book].commit_position():

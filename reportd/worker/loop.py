@@ -29,6 +29,7 @@ from reportd.worker.actions import (
     Sweep,
     WriteDead,
     WriteEnd,
+    WriteGrant,
     WriteStep,
 )
 from reportd.worker.complaints import Complaints
@@ -312,7 +313,7 @@ class Loop:
             self._finishing.add(action)
         elif isinstance(action, LookAt):
             self._looking.add(action)
-        elif isinstance(action, WriteEnd | WriteStep | WriteDead | Forward):
+        elif isinstance(action, WriteEnd | WriteStep | WriteGrant | WriteDead | Forward):
             self._records.write(action)
         elif isinstance(action, Release):
             self._board.release(action.request_id)

@@ -3,6 +3,7 @@
 Made when the partition is assigned, thrown away when it is lost. Used by the engine alone.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -144,6 +145,14 @@ class Partition:
         self.paused: dict[Entry, None] = {}
         """Requests that somebody paused when something was done for them already."""
 
+    def most_open(self) -> int:
+        """Return how many requests the account has that has the most waiting for their turn."""
+        counts = Counter(self.scheduler.lengths())
+        for book in self.books.values():
+            parked = book.parked_counts().items()
+            counts.update({key: count for key, count in parked if isinstance(key, str)})
+        return max(counts.values(), default=0)
+
     def alive(self) -> bool:
         """Say whether this worker still owns the partition; asked from every thread."""
         return self.is_alive
@@ -156,6 +165,11 @@ class Partition:
         ends = {topic.topic: topic.end for topic in topics}
         image.need_restored(self.books, ends)
         self.limiter.start(now)
+        for position, grant in image.grants:
+            until = self.limiter.recorded(grant)
+            if until is not None:
+                image.counts(position, until)
+        image.grants.clear()
         self.is_active = True
 
     def offsets(self, store_id: str) -> dict[str, tuple[int, str]]:

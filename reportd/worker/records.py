@@ -13,14 +13,14 @@ from reportd.broker.topics import Topics
 from reportd.errors import BrokerError
 from reportd.limits.limiter import Now
 from reportd.model.ledger import End, Step
-from reportd.worker.actions import Forward, WriteDead, WriteEnd, WriteStep
+from reportd.worker.actions import Forward, WriteDead, WriteEnd, WriteGrant, WriteStep
 from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.events import Events
 
 logger = logging.getLogger(__name__)
 
-Record = WriteEnd | WriteStep | WriteDead | Forward
+Record = WriteEnd | WriteStep | WriteGrant | WriteDead | Forward
 Done = int | BrokerError
 
 
@@ -61,10 +61,14 @@ class Records:
         match record:
             case WriteEnd(entry, end):
                 done = functools.partial(self._end_confirmed, entry, end)
-                self._to_ledger(entry, end.to_json(), done)
+                self._of_entry(entry, end.to_json(), done)
             case WriteStep(entry, step):
                 done = functools.partial(self._step_confirmed, entry, step)
-                self._to_ledger(entry, step.to_json(), done)
+                self._of_entry(entry, step.to_json(), done)
+            case WriteGrant(partition, grant):
+                done = functools.partial(self._engine.granted, partition, grant)
+                part = partition.partner, partition.index
+                self._to_ledger(part, None, grant.record.to_json(), done)
             case WriteDead():
                 self._to_dead(record)
             case Forward():
@@ -88,19 +92,27 @@ class Records:
 
         return came
 
-    def _to_ledger(self, entry: Entry, value: bytes, done: Callable[[int, Now], None]) -> None:
+    def _of_entry(self, entry: Entry, value: bytes, done: Callable[[int, Now], None]) -> None:
         part = entry.request.partner, entry.message.partition
+        self._to_ledger(part, entry.message.key, value, done)
 
+    def _to_ledger(
+        self,
+        part: tuple[str, int],
+        key: bytes | None,
+        value: bytes,
+        done: Callable[[int, Now], None],
+    ) -> None:
         def settled(position: int, now: Now) -> None:
             self._unconfirmed[part] -= 1
             done(position, now)
 
         self._unconfirmed[part] += 1
         self._producer.send(
-            self._topics.ledger(entry.request.partner),
+            self._topics.ledger(part[0]),
             value,
-            key=entry.message.key,
-            partition=entry.message.partition,
+            key=key,
+            partition=part[1],
             on_done=self._event(settled),
         )
 

@@ -33,12 +33,13 @@ class Room:
     Were all let out when it has room for one call, each call would look at every line.
     """
 
-    __slots__ = ("lines", "until")
+    __slots__ = ("is_quota", "lines", "until")
 
     def __init__(self) -> None:
         """Begin empty."""
         self.lines: dict[RequestClass, deque[Line]] = {name: deque() for name in CLASSES}
         self.until = 0.0
+        self.is_quota = False
 
 
 class Line:
@@ -93,6 +94,7 @@ class Scheduler:
         self._number = 0
         self.blocked_until = 0.0
         """Monotonic seconds until which the limits block everything here."""
+        self._is_quota = False
         self.ready_count = 0
         """Requests in lines, blocked by a limit or not."""
 
@@ -125,6 +127,13 @@ class Scheduler:
         """Return how many requests of an account wait in lines, of all classes."""
         lines = (self._lines.get((name, account)) for name in CLASSES)
         return sum(len(line.entries) for line in lines if line)
+
+    def lengths(self) -> dict[str, int]:
+        """Return how many requests wait in lines by account."""
+        found: dict[str, int] = {}
+        for line in self._lines.values():
+            found[line.account] = found.get(line.account, 0) + len(line.entries)
+        return found
 
     def lines_count(self) -> int:
         """Return how many accounts and classes have work."""
@@ -186,14 +195,16 @@ class Scheduler:
             until = now.mono + blocked.wait_seconds
             if blocked.scope.per == "partner":
                 self.blocked_until = until
+                self._is_quota = blocked.is_quota
                 line.queued = True
                 turns.appendleft(line)
                 return None
-            self._wait_for(blocked.scope, line, until)
+            self._wait_for(blocked, line, until)
         return None
 
-    def _wait_for(self, scope: Scope, line: Line, until: float) -> None:
+    def _wait_for(self, blocked: Blocked, line: Line, until: float) -> None:
         """Put a line aside until a scope has room: at the front where it had its turn there."""
+        scope = blocked.scope
         room = self._rooms.get(scope)
         if room is None:
             room = self._rooms[scope] = Room()
@@ -204,6 +215,7 @@ class Scheduler:
             room.lines[line.class_].append(line)
             self._let_out_next(line)
         line.room = room
+        room.is_quota = blocked.is_quota
         if until != room.until:
             room.until = until
             if until < float("inf"):
@@ -291,10 +303,14 @@ class Scheduler:
             return max(self._opening[0][0], self.blocked_until)
         return float("inf")
 
-    def is_blocked(self, class_: RequestClass, account: str, now: Now) -> bool:
-        """Say whether a limit keeps an account's next request from starting."""
+    def state_of(self, class_: RequestClass, account: str, now: Now) -> State:
+        """Return what an account's requests in line wait for: nothing, a limit, or a quota."""
         line = self._lines.get((class_, account))
-        return now.mono < self.blocked_until or (line is not None and line.room is not None)
+        if line is not None and line.room is not None:
+            return State.QUOTA if line.room.is_quota else State.LIMIT
+        if now.mono < self.blocked_until:
+            return State.QUOTA if self._is_quota else State.LIMIT
+        return State.READY
 
     def take_all(self) -> list[Entry]:
         """Take all requests out of their lines, in order: their scopes are about to change."""

@@ -28,6 +28,7 @@ def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
         "in_flight": engine.in_flight,
         "partitions": [one for part in partitions for one in _topics(part, engine.controls, now)],
         "limits": [one for part in partitions for one in _limits(part, now)],
+        "quotas": [one for part in partitions for one in _quotas(part, now)],
         "circuits": [one for part in partitions for one in _circuits(part)],
         "held": [asdict(one) for one in held_in(partitions).values()],
         "controls": [one.model_dump() for one in engine.controls.in_force(now)],
@@ -47,6 +48,7 @@ def _topics(partition: Partition, controls: Controls, now: Now) -> list[dict[str
         states[topic][name] = states[topic].get(name, 0) + 1
         oldest[topic] = min(oldest.get(topic, entry.message.timestamp), entry.message.timestamp)
     shown = []
+    most_open = partition.most_open()
     for topic, book in partition.books.items():
         counts = states[topic]
         if paused := book.paused_count:
@@ -61,6 +63,7 @@ def _topics(partition: Partition, controls: Controls, now: Now) -> list[dict[str
                 "position": book.position,
                 "committed": book.committed,
                 "open": book.open_count,
+                "most_open": most_open,
                 "states": counts,
                 "oldest_open": oldest.get(topic),
             }
@@ -75,10 +78,8 @@ def state_of(partition: Partition, entry: Entry, controls: Controls, now: Now) -
         return State.IN_FLIGHT.value
     if controls.pauses(request) is not None:
         return PAUSED
-    if state is State.READY and partition.scheduler.is_blocked(
-        request.class_, request.account, now
-    ):
-        return State.LIMIT.value
+    if state is State.READY:
+        return partition.scheduler.state_of(request.class_, request.account, now).value
     return State.READY.value if state is State.LOOKING else state.value
 
 
@@ -88,6 +89,15 @@ def _limits(partition: Partition, now: Now) -> list[dict[str, Any]]:
         for per, (scopes, share) in partition.limiter.shares(now).items()
         if not per.startswith(SLOWED)
     ]
+
+
+def _quotas(partition: Partition, now: Now) -> list[dict[str, Any]]:
+    """Return the scope with the least left, and when that is reset."""
+    left = min(partition.limiter.quotas_left(now), key=lambda one: one.calls, default=None)
+    if left is None:
+        return []
+    found = {"partner": partition.partner, "calls": left.calls, "resets_at": left.resets_at}
+    return [{**found, "per": left.scope.per, "value": left.scope.value}]
 
 
 def _circuits(partition: Partition) -> list[dict[str, Any]]:

@@ -200,7 +200,8 @@ class Drive:
             self.clock.now += CALL_SECONDS
             verdict = flow.judge(at.cursor, outcome, self.clock.now)
             self.verdicts.append(verdict)
-            self._limiter.answered(grant, is_error=verdict.is_server_error)
+            is_error = verdict.is_server_error
+            self._limiter.answered(grant, is_error=is_error, costs=verdict.costs)
             for pace in verdict.paces:
                 self._block(request, pace.scope, pace.wait_seconds)
             at.volatile = {}
@@ -230,6 +231,8 @@ class Drive:
         scopes = self._scopes_of(request)
         while blocked := self._limiter.blocked(scopes, self.clock.three()):
             self.clock.now += max(blocked.wait_seconds, 0.001)
+            for grant in self._limiter.to_record(self.clock.three()):
+                grant.quota.granted(grant.asked)
         return self._limiter.take(scopes, self.clock.three())
 
     def _slow_down(self, request: Request, verdict: Verdict) -> None:

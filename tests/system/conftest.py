@@ -4,15 +4,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.demo.scene import Scene
 from reportd.demo.simulator.process import Simulator
+from tests.prometheus import Prometheus
 from tests.system.stage import Stage, make_stage, quick_scene, unlimited
 
 MakeStage = Callable[..., Stage]
+Watch = Callable[..., Prometheus]
 
 
 @pytest.fixture
@@ -42,6 +45,19 @@ def make_a_stage(
 def stage(make_a_stage: MakeStage) -> Stage:
     """Give a stage with one quick partner and four accounts."""
     return make_a_stage(quick_scene(), unlimited)
+
+
+@pytest.fixture
+def watch(promtool: str, tmp_path: Path) -> Iterator[Watch]:
+    """Give a maker of a Prometheus that scrapes some daemons."""
+    assert promtool
+    with ExitStack() as stack:
+
+        def made(*ports: int, **how: Any) -> Prometheus:
+            targets = [f"127.0.0.1:{port}" for port in ports]
+            return stack.enter_context(Prometheus(tmp_path / "prometheus", targets, **how))
+
+        yield made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import partial, reduce
+from operator import xor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ from reportd.demo.workplace import Workplace
 from reportd.errors import BrokerError
 from reportd.model.ledger import End, Step
 from reportd.model.request import Request
+from reportd.model.run import Manifest, TopicSpan
 from reportd.partners.load import load_partners
 from reportd.partners.partner import Partner
 from reportd.sinks.local import LocalStore
@@ -304,6 +306,33 @@ class Stage:
     def confirm(self) -> None:
         """Wait until every request is written."""
         assert self.producer.flush(30.0) == 0
+
+    def enqueued(self, run: str = RUN) -> Manifest:
+        """Write the manifest of a run that was asked for, as an enqueuer does."""
+        found: dict[str, dict[int, list[int]]] = {}
+        ids = [name for name, request in self.requests.items() if request.run == run]
+        for topic in {self.topics.requests(self.requests[name].partner) for name in ids}:
+            for message in self.reader.read_all(topic):
+                if Request.from_json(message.value).id in ids:
+                    offsets = found.setdefault(topic, {}).setdefault(message.partition, [])
+                    offsets.append(message.offset)
+        manifest = Manifest(
+            run=run,
+            requests=len(ids),
+            ids_hash=f"{reduce(xor, (int(name[:16], 16) for name in ids), 0):016x}",
+            topics=[
+                TopicSpan(
+                    topic=topic,
+                    requests=sum(map(len, parts.values())),
+                    spans={number: (min(at), max(at) + 1) for number, at in parts.items()},
+                )
+                for topic, parts in found.items()
+            ],
+            enqueued_at=time.time(),
+        )
+        self.producer.send(self.topics.runs, manifest.to_json(), key=run.encode())
+        self.confirm()
+        return manifest
 
     # What is durable
 

@@ -138,17 +138,15 @@ def summary(
     if not partners:
         yield f"no partner yet: put one into {config.settings.partners_folder}"
     for partner in partners.values():
-        limits = ", ".join(
-            f"{limit.calls}{' errors' if limit.counts == 'errors' else ''} in {limit.seconds:g} s "
-            f"per {limit.per}"
-            for limit in partner.spec.limits
-        )
+        limits = ", ".join(limit.words() for limit in partner.spec.limits)
         yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
         for number, limit in enumerate(partner.spec.limits, 1):
-            if limit.seconds >= LONG_SECONDS and limit.counts == "calls":
+            spent = limit.meter in ("bucket", "fixed", "sliding") and limit.counts == "calls"
+            if spent and limit.seconds >= LONG_SECONDS:
                 yield (
                     f"partner {partner.name}: limits[{number}] begins spent with each start: up to "
-                    f"{limit.seconds / 3600:g} h without a call (docs/design/limits.rst)"
+                    f'{limit.seconds / 3600:g} h without a call; meter = "rolling" or "day" is '
+                    "recorded (docs/design/limits.rst)"
                 )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)

@@ -190,9 +190,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def summary(partner: Partner) -> Iterator[str]:
     """Yield what a right file comes to, for people."""
-    limits = ", ".join(
-        f"{limit.calls} in {limit.seconds:g} s per {limit.per}" for limit in partner.spec.limits
-    )
+    limits = ", ".join(limit.words() for limit in partner.spec.limits)
     yield f"right; key = {partner.key_scope}; limits: {limits or 'none'}"
     for name, report in partner.reports.items():
         days = f"up to {report.spec.max_days} days" if report.spec.day_column else "one day"

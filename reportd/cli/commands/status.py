@@ -1,9 +1,8 @@
-"""``reportctl status``: what is open, by partner; from this VM's observer, or from the broker."""
+"""``reportctl status``: all on one screen; from this VM's observer, or from the broker."""
 
 import argparse
 import http.client
 import ssl
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,9 +12,10 @@ from reportd.broker.growth import offset_lag
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.options import add_config_option
-from reportd.cli.showing import duration, harmless, instant, show_controls, show_json, show_table
+from reportd.cli.showing import harmless, show_json, show_screen, show_table
 from reportd.config.load import Config, load
 from reportd.config.settings import MetricsSettings
+from reportd.observer.screen import screen
 from reportd.partners.load import load_partners
 
 if TYPE_CHECKING:
@@ -24,28 +24,13 @@ if TYPE_CHECKING:
 ASK_SECONDS = 5.0
 MOST_BYTES = 64 * 1024 * 1024
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask, not to listen
-STATES = (
-    "ready",
-    "in_flight",
-    "limit",
-    "backoff",
-    "quota",
-    "pending",
-    "scheduled",
-    "held",
-    "paused",
-    "parked",
-)
-
-HELD_FIELDS = ("requests", "account", "reason")
-LAST_COLUMNS = ("unread", "elsewhere", "oldest", "ended", "per second", "ETA", "offset lag")
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add ``status [--json]``."""
     parser = subparsers.add_parser(
         "status",
-        help="what is open, by partner",
+        help="runs, partners, limits, workers, what needs a person",
         description="Ask this VM's observer what is open and how it goes; if there is none, ask "
         "the broker how far the group is. 1 if this VM is not ready.",
     )
@@ -64,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         show_json(found)
     else:
-        _show(found)
+        show_screen(screen(found))
     return 0 if found.get("ready") else 1
 
 
@@ -126,58 +111,3 @@ def _without_observer(config: Config, why: str, *, as_json: bool) -> int:
         print(f"no observer at {listen} ({harmless(why)}): only what the broker knows")
         show_table(("partner", "offset lag"), by_partner.items())
     return 1
-
-
-def _show(found: Mapping[str, Any]) -> None:
-    at = found.get("at") or 0.0
-    ready = "ready" if found.get("ready") else "NOT READY"
-    print(
-        f"{harmless(str(found.get('machine', '')))}: {found.get('phase', '')}, {ready},"
-        f" at {instant(at)}"
-    )
-    for trouble in found.get("troubles", ()):
-        print(f"  {harmless(str(trouble))}")
-    for warning in found.get("warnings", ()):
-        print(f"  warning: {harmless(str(warning))}")
-    if not found.get("reload", {}).get("ok", True):
-        print("  warning: the configuration on disk is refused, the one before runs on:")
-        for problem in found["reload"].get("problems", ()):
-            print(f"    {harmless(str(problem))}")
-    partners = found.get("partners", {})
-    seen = [state for state in STATES if any(one["states"].get(state) for one in partners.values())]
-    show_table(
-        ("partner", "open", *(state.replace("_", " ") for state in seen), *LAST_COLUMNS),
-        (
-            (
-                name,
-                one["open"],
-                *(one["states"].get(state, 0) for state in seen),
-                one["states"].get("unread", 0),
-                one["elsewhere"],
-                duration(at - one["oldest_open"]) if one.get("oldest_open") else "",
-                round(one["ended"]),
-                one.get("ended_per_second"),
-                duration(one.get("eta_seconds")),
-                one["lag"],
-            )
-            for name, one in sorted(partners.items())
-        ),
-    )
-    if found.get("held"):
-        show_table(
-            ("held", "requests", "one account", "why"),
-            (
-                (f"{one['partner']}.{one['report']}", *(one[name] for name in HELD_FIELDS))
-                for one in found["held"]
-            ),
-        )
-    if found.get("controls"):
-        show_controls(found["controls"])
-    if found.get("runs"):
-        show_table(
-            ("run", "requests", "open at most", "deadline"),
-            (
-                (run["run"], run["requests"], run["open_at_most"], instant(run.get("deadline")))
-                for run in found["runs"]
-            ),
-        )

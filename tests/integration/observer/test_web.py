@@ -1,5 +1,6 @@
 """The observer's HTTP on the loopback: pages, codes, token, TLS, port taken."""
 
+import base64
 import http.client
 import shutil
 import socket
@@ -18,6 +19,8 @@ from reportd.config.settings import MetricsSettings, TlsSettings
 from reportd.errors import ConfigError
 from reportd.metrics import Metrics
 from reportd.model.question import Question
+from reportd.observer.page import POLICY, page
+from reportd.observer.screen import Screen
 from reportd.observer.web import MAX_ASKERS, Pages, Web, probe_port
 
 LOCAL = MetricsSettings(listen="127.0.0.1:0")
@@ -30,12 +33,14 @@ class Health:
         self.ill = ""
         self.not_ready = ""
         self.registry = CollectorRegistry()
+        self.screen = Screen(headline="vm-1: running", is_ready=True, needed=(), tables=())
 
     def pages(self) -> Pages:
         """Return the pages over this."""
         return Pages(
             registry=self.registry,
             status=lambda: b'{"v":1}',
+            page=lambda: page(self.screen).encode(),
             ill=lambda: self.ill,
             not_ready=lambda: self.not_ready,
             requests=lambda question: question.to_json(),
@@ -93,6 +98,23 @@ def test_a_question_for_requests_is_read_from_the_query() -> None:
         assert (status, "account" in body, "day" in body) == (400, True, True)
 
 
+def test_page_says_what_it_may_load() -> None:
+    """A strict policy, in the header: the page's own style and script, its own server, no more."""
+    with serving(LOCAL, Health()) as web:
+        connection = http.client.HTTPConnection(web.address, timeout=10)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        connection.close()
+
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["Content-Security-Policy"] == POLICY
+    assert "unsafe" not in POLICY
+    assert "default-src 'none'" in POLICY
+    assert "<h1>vm-1: running</h1>" in body
+
+
 def test_trouble_is_a_503_with_its_reason() -> None:
     """Health and readiness are apart, and say why."""
     health = Health()
@@ -111,22 +133,55 @@ def test_token() -> None:
         assert ask(web, "/metrics")[0] == 401
         assert ask(web, "/status", token="wrong")[0] == 401
         assert ask(web, "/status", token="open sesame")[0] == 200
+        assert ask(web, "/", token="wrong")[0] == 401
 
 
-def test_tls(tmp_path: Path) -> None:
-    """With a certificate it speaks HTTPS, and one that speaks plain HTTP blocks nobody."""
-    certificate, key = tmp_path / "m.crt", tmp_path / "m.key"
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("Basic " + base64.b64encode(b"ana:open sesame").decode(), 200),
+        ("Basic " + base64.b64encode(b"open sesame:ana").decode(), 401),
+        ("Basic nonsense", 401),
+        ("Basic", 401),
+        ("open sesame", 401),
+        ("bearer open sesame", 401),
+        ("", 401),
+    ],
+)
+def test_token_is_a_browsers_password(sent: str, status: int) -> None:
+    """A browser asks a person for name and password: any name will do."""
+    settings = LOCAL.model_copy(update={"token": Secret("open sesame")})
+    with serving(settings, Health()) as web:
+        connection = http.client.HTTPConnection(web.address, timeout=10)
+        connection.request("GET", "/", headers={"Authorization": sent})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+
+    assert answer.status == status
+    asked = answer.headers.get_all("WWW-Authenticate") or []
+    assert (status == 401) == any(one.startswith("Basic ") for one in asked)
+
+
+def self_signed(folder: Path) -> TlsSettings:
+    """Make a certificate for 127.0.0.1."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
+    certificate, key = folder / "m.crt", folder / "m.key"
     asked = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
     names = "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
     files = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*asked.split(), *names.split(), *files], check=True, capture_output=True)
-    tls = TlsSettings(certificate=certificate, key=key)
+    return TlsSettings(certificate=certificate, key=key)
+
+
+def test_tls(tmp_path: Path) -> None:
+    """With a certificate it speaks HTTPS, and one that speaks plain HTTP blocks nobody."""
+    tls = self_signed(tmp_path)
     with serving(LOCAL.model_copy(update={"tls": tls}), Health()) as web:
         host, _, port = web.address.partition(":")
         idle = socket.create_connection((host, int(port)))
-        trusting = ssl.create_default_context(cafile=str(certificate))
+        trusting = ssl.create_default_context(cafile=str(tls.certificate))
         connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=trusting)
         connection.request("GET", "/healthz")
         assert connection.getresponse().status == 200

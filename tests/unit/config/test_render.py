@@ -45,7 +45,7 @@ def test_the_sample_is_a_valid_configuration(tmp_path: Path) -> None:
 def test_what_the_sample_comments_out_is_valid(tmp_path: Path) -> None:
     """Every line that is uncommented works; those that are no examples change nothing."""
     (tmp_path / "secrets").mkdir()
-    for name in ("kafka", "metrics", "s3-access-key", "s3-secret-key"):
+    for name in ("kafka", "metrics", "s3-access-key", "s3-secret-key", "webhook"):
         (tmp_path / "secrets" / name).write_text("x")
     text = rendered()[Path("etc/reportd.toml")]
     file = tmp_path / "reportd.toml"
@@ -57,7 +57,8 @@ def test_what_the_sample_comments_out_is_valid(tmp_path: Path) -> None:
     assert after.workers.machine_id == "vm-1"
     assert after.metrics.tls is not None
     assert after.output.s3 is not None
-    examples = {"kafka": before.kafka, "metrics": before.metrics}
+    assert after.runs.command == ("/usr/local/bin/after-reportd", "daily")
+    examples = {"kafka": before.kafka, "metrics": before.metrics, "runs": before.runs}
     assert (after.output.group, after.output.folder_mode) == ("analysts", "2750")
     workers = after.workers.model_copy(update={"machine_id": None})
     output = after.output.model_copy(update={"group": None, "folder_mode": None, "s3": None})

@@ -12,10 +12,12 @@ from prometheus_client.metrics_core import Metric
 
 from reportd import metrics
 from reportd.board import Board
+from reportd.errors import OutputError
 from reportd.metrics import Metrics
 from reportd.model.vm import Vm
 from reportd.observer.brokerwatch import BrokerSight
 from reportd.observer.main import COUNT_REST, COUNT_SECONDS, Observer, Watched
+from reportd.sinks.store import Marks
 
 WORKERS, PARTNERS = 64, 14
 """The largest VM that is thought of."""
@@ -51,6 +53,11 @@ class Files:
         self.clock.now += self.seconds
 
 
+def no_output() -> Marks:
+    """Say that there is none: this daemon has no run."""
+    raise OutputError
+
+
 def observer(files: Files, tmp_path: Path) -> Observer:
     """Return an observer of a daemon without children, before a silent broker."""
     config: Any = SimpleNamespace(settings=SimpleNamespace(schedules_folder=tmp_path / "none"))
@@ -61,6 +68,7 @@ def observer(files: Files, tmp_path: Path) -> Observer:
         supervisor_slot=0,
         metrics_folder=files.folder,
         partners={"acme"},
+        open_marks=no_output,
     )
     return Observer(watched, BrokerSight, files, files.clock)
 

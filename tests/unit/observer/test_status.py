@@ -17,13 +17,6 @@ from reportd.observer.progress import Progress
 from reportd.observer.status import Sight, document
 from reportd.observer.views import DaemonView, WorkerView, daemon_view, worker_view
 
-AWAITED = {
-    metrics.RUN_COMPLETE,
-    metrics.RUN_PARTIAL,
-    metrics.QUOTA_LEFT,
-    metrics.QUOTA_RESET,
-}
-"""Declared for the rules; nobody tells them yet."""
 WALL = 1_700_000_000.0
 REQUESTS = "p.requests.acme"
 
@@ -138,6 +131,17 @@ def test_partition_without_a_broker() -> None:
     assert parts[0]["states"]["ready"] == 5
 
 
+def test_the_quota_with_the_least_left_is_shown() -> None:
+    """Of all scopes and workers one a partner: the next that has to wait."""
+
+    def left(calls: float) -> dict[str, Any]:
+        return {"partner": "acme", "per": "account", "value": "1", "calls": calls, "resets_at": 5.0}
+
+    both = {"worker-0": worker(quotas=[left(9.0)]), "worker-1": worker(quotas=[left(2.0)])}
+
+    assert made(sight(workers=both))["quotas"] == [left(2.0)]
+
+
 def test_limits_are_joined() -> None:
     """The busiest scope speaks for a limit."""
     assert made(sight())["limits"] == [
@@ -159,6 +163,20 @@ def test_allowed_rate(allowed: dict[str, float], rate: float | None) -> None:
     acme = made(sight(allowed={"acme": allowed}))["partners"]["acme"]
 
     assert acme["allowed_calls_per_second"] == rate
+
+
+def test_the_eta_waits_for_the_largest_account() -> None:
+    """600 of one account at 5 a second take two minutes, however fast the others end."""
+    progress = Progress()
+    for second in range(60):
+        progress.note("acme", "here", float(second * 100))
+        progress.tick("acme", float(second), remaining=58)
+    view = worker()
+    parts = [part.model_copy(update={"most_open": 600}) for part in view.partitions]
+    full = view.model_copy(update={"partitions": parts})
+    known = sight(workers={"worker-0": full}, allowed={"acme": {"account": 5.0}})
+
+    assert document(known, {}, progress)["partners"]["acme"]["eta_seconds"] == 120.0
 
 
 def test_runs_are_shown() -> None:
@@ -206,7 +224,8 @@ def test_readiness(more: dict[str, Any], words: str | None) -> None:
 def test_every_gauge_is_exposed() -> None:
     """Each declared gauge has a value in a full document, under its own name and labels."""
     circuit = {"partner": "acme", "kind": "outage", "reason": "503 for everyone"}
-    full = worker(circuits=[circuit])
+    quota = {"partner": "acme", "per": "account", "value": "1", "calls": 7.0, "resets_at": WALL}
+    full = worker(circuits=[circuit], quotas=[quota])
     progress = Progress()
     for second in range(10):
         progress.note("acme", "here", float(second))
@@ -226,7 +245,7 @@ def test_every_gauge_is_exposed() -> None:
 
     text = generate_latest(registry).decode()
 
-    for declared in set(metrics.OBSERVED) - AWAITED:
+    for declared in metrics.OBSERVED:
         assert re.search(rf"^{declared.name}(\{{| )", text, re.MULTILINE), declared.name
     assert 'reportd_open_requests{partner="acme",state="ready"} 5.0' in text
     assert 'reportd_offset_lag{partition="1",topic="p.requests.acme"} 30.0' in text

@@ -219,7 +219,7 @@ def test_the_model_does_not_let_control_characters_pass() -> None:
 
 
 def test_allowed_rates_are_those_of_all_calls() -> None:
-    """The tightest of a kind of scope; quotas of a day and limits of errors are no rates."""
+    """The tightest of a kind of scope; quotas, places and limits of errors are no rates."""
     limited = partner(
         """
 limits = [
@@ -228,8 +228,13 @@ limits = [
   { per = "partner", calls = 10, seconds = 1, margin_seconds = 1 },
   { per = "partner", calls = 1, seconds = 1, counts = "errors" },
   { per = "partner", calls = 10, seconds = 86400, meter = "fixed" },
+  { per = "partner", calls = 20, meter = "day" },
+  { per = "partner", calls = 2, meter = "concurrent" },
+  { per = "credential", calls = 30, cost = 10 },
 ]
 """
     )
 
-    assert allowed_rates({"acme": limited}) == {"acme": {"account": 1.0, "partner": 5.0}}
+    assert allowed_rates({"acme": limited}) == {
+        "acme": {"account": 1.0, "partner": 5.0, "credential": 3.0}
+    }

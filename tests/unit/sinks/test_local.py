@@ -2,6 +2,7 @@
 
 import grp
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,6 +209,17 @@ def test_a_link_is_not_followed(
     with pytest.raises(OutputError, match=r"Not a directory|Too many levels"):
         publish(store)
     assert list(outside.rglob("*")) == []
+
+
+@pytest.mark.parametrize("gone", ["acme", "acme/stats/date=2026-11-21"])
+def test_a_folder_that_somebody_removed_is_made_again(tmp_path: Path, gone: str) -> None:
+    """Also one that this store has made, and so does not look at any more."""
+    store = LocalStore(tmp_path)
+    path = publish(store)
+    shutil.rmtree(tmp_path / gone)
+
+    assert publish(store) == path
+    assert (tmp_path / path).is_file()
 
 
 def test_a_link_in_the_final_files_place_is_replaced(tmp_path: Path) -> None:

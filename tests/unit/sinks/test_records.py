@@ -33,6 +33,11 @@ def one_column(spec: Any, values: list[Any], **fields: Any) -> list[Any]:
         ("json", [[1, {"a": "b"}], "t", None], ['[1,{"a":"b"}]', '"t"', None]),
         ("date", ["2026-11-21", None], [date(2026, 11, 21), None]),
         (
+            "date",
+            ["2026-11-21", "--", " 2026-11-22 "],
+            [date(2026, 11, 21), None, date(2026, 11, 22)],
+        ),
+        (
             "decimal(18,6)",
             [1, "1.5", 0.1, None],
             [Decimal(1), Decimal("1.5"), Decimal("0.1"), None],

@@ -19,6 +19,7 @@ from reportd.worker.actions import (
     StartCall,
     WriteDead,
     WriteEnd,
+    WriteGrant,
     WriteStep,
 )
 from reportd.worker.engine import Engine
@@ -63,6 +64,7 @@ class Hands:
         self.log: list[Action] = []
         self.calls: list[Entry] = []
         self.ends: list[End] = []
+        self.grants: list[Grant] = []
         self.committed: dict[tuple[str, int], tuple[int, str]] = {}
 
     @property
@@ -144,7 +146,7 @@ class Hands:
         """Return what would be committed now."""
         return self.partition().books[topic].commit_position()
 
-    def confirm(self, action: WriteEnd | WriteStep | WriteDead) -> None:
+    def confirm(self, action: WriteEnd | WriteStep | WriteGrant | WriteDead) -> None:
         """Let a record be confirmed."""
         position = self.position
         match action:
@@ -155,6 +157,10 @@ class Hands:
             case WriteStep(entry, step):
                 self.position += 1
                 self.engine.step_confirmed(entry, step, position, self.now)
+            case WriteGrant(partition, grant):
+                self.position += 1
+                self.grants.append(grant.record)
+                self.engine.granted(partition, grant, position, self.now)
             case WriteDead(entry, _):
                 self.engine.dead_confirmed(entry)
 
@@ -173,7 +179,7 @@ class Hands:
                 engine.spooled(entry, file, 1, "sha256:00", now)
             case Finish(entry, _):
                 engine.published(entry, (FILE,), "", now)
-            case WriteEnd() | WriteStep() | WriteDead():
+            case WriteEnd() | WriteStep() | WriteGrant() | WriteDead():
                 self.confirm(action)
             case Forward(of, _):
                 engine.forwarded(of)

@@ -150,6 +150,16 @@ def test_refusals_of_different_kinds_share_one_patience() -> None:
         case.refuse(PERMANENT, RETRY.give_up_seconds)
 
 
+def test_a_refused_credential_gives_no_request_up() -> None:
+    """However long until somebody mends it: the circuit is open, and says so."""
+    case = Case()
+    case.partition.circuits.credential("main").open(0.0)
+    for seconds in range(0, 3 * int(RETRY.give_up_seconds), 100):
+        case.refuse(AUTH, float(seconds))
+
+    assert (case.entry.state, case.entry.ended) == (State.HELD, False)
+
+
 def test_a_404_is_held_until_another_account_has_succeeded() -> None:
     """The first refusal proves nothing: it may be everybody's."""
     case = Case()

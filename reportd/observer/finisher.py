@@ -1,0 +1,272 @@
+"""The observer's thread that sees to runs that are over: their file, days' marks, who is told.
+
+Every VM's observer may do it, at once or one after the other: each step is made once, or comes to
+the same. The order: the list of files, the run's file (atomic, once), the days' marks, the record
+in the topic ``runs``, whoever is told, the record that they were. Whoever comes after a crash finds
+what stands there and goes on. The VM that comes first in the machines' order begins; each other
+one waits a while for those before it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from reportd.clock import Clock
+from reportd.errors import BrokerError, OutputError, ReportdError
+from reportd.model.run import Finished, Manifest
+from reportd.observer.brokerwatch import BrokerSight
+from reportd.observer.run_file import (
+    PARTIAL,
+    SUCCESS,
+    Document,
+    document,
+    file_name,
+    finished_of,
+    list_name,
+    mark_order,
+    marks_of,
+)
+from reportd.observer.run_reader import Found
+from reportd.observer.run_sum import Missing, RunSum
+from reportd.observer.runs import Due
+from reportd.sinks.store import Marks
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+TURN_OF_ONE_SECONDS = 30.0
+"""How long each VM waits for each one before it."""
+AGAIN_SECONDS = 30.0
+AGAIN_MOST_SECONDS = 1800.0
+TELL_SECONDS = 86400.0
+"""Who could not be told of a run for so long is not told."""
+LEAVE_SECONDS = 3.0
+
+
+class Ledgers(Protocol):
+    """Where it is read what became of a run (`reportd.observer.run_reader.RunReader`)."""
+
+    def read(self, manifest: Manifest) -> Found: ...  # noqa: D102  # see there
+    def unasked(self, total: RunSum, run: str) -> list[Missing]: ...  # noqa: D102
+
+
+class Tell(Protocol):
+    """Who is told (`reportd.observer.telling.Telling`)."""
+
+    @property
+    def is_wanted(self) -> bool: ...  # noqa: D102  # see there
+    def tell(self, finished: Finished) -> list[str]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinisherClients:
+    """What the thread talks through; made in the thread, when the first run is over."""
+
+    ledgers: Ledgers
+    write: Callable[[Finished], None]
+    """Write the record and wait until it is there; raises `BrokerError`."""
+    marks: Marks
+    close: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Trial:
+    """How far one due thing has come here."""
+
+    seen_at: float
+    next_at: float = 0.0
+    failures: int = 0
+    done: bool = False
+
+
+class Finisher:
+    """The thread, and what it knows."""
+
+    def __init__(
+        self,
+        sight: Callable[[], BrokerSight],
+        connect: Callable[[], FinisherClients],
+        tell: Tell,
+        machine: str,
+        clock: Clock,
+    ) -> None:
+        """Wire it; `start` starts the thread. ``connect`` may raise `OutputError`."""
+        self._sight = sight
+        self._connect = connect
+        self._tell = tell
+        self._machine = machine
+        self._clock = clock
+        self._clients: FinisherClients | None = None
+        self._trials: dict[tuple[str, int, bool], _Trial] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it between two runs, or leave it where it is after a few seconds."""
+        self._stop.set()
+        self._thread.join(LEAVE_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            self.turn()
+        if self._clients is not None:
+            self._clients.close()
+
+    def turn(self) -> None:
+        """See to what is due, the oldest run first."""
+        sight = self._sight()
+        dues = {(due.manifest.run, due.mend, due.is_untold): due for due in sight.due}
+        self._trials = {key: trial for key, trial in self._trials.items() if key in dues}
+        before = sum(vm.machine < self._machine for vm in sight.vms)
+        for key, due in dues.items():
+            now = self._clock.monotonic()
+            trial = self._trials.setdefault(key, _Trial(now))
+            waits_until = max(trial.next_at, trial.seen_at + before * TURN_OF_ONE_SECONDS)
+            if trial.done or now < waits_until or self._stop.is_set():
+                continue
+            if self._try(due):
+                trial.done = True
+                continue
+            trial.failures += 1
+            pause = min(AGAIN_MOST_SECONDS, AGAIN_SECONDS * 2.0 ** (trial.failures - 1))
+            trial.next_at = self._clock.monotonic() + pause
+
+    def _try(self, due: Due) -> bool:
+        run = due.manifest.run
+        try:
+            if self._clients is None:
+                self._clients = self._connect()
+            return self._finish(due, self._clients)
+        except (BrokerError, OutputError) as error:
+            logger.warning(
+                "%s is over, but that cannot be written now: %s",
+                run,
+                error,
+                extra={"action": "run_waits", "run": run},
+            )
+        except ReportdError as error:
+            logger.error(  # noqa: TRY400  # it says what is wrong; where does not matter
+                "%s: %s", run, error, extra={"action": "run_unfinished", "run": run}
+            )
+        except Exception:  # one strange run must not take the VM's metrics away
+            logger.exception(
+                "%s cannot be finished", run, extra={"action": "run_unfinished", "run": run}
+            )
+        return False
+
+    def _finish(self, due: Due, clients: FinisherClients) -> bool:
+        finished = due.before
+        if finished is None or not due.is_untold:
+            found = self._written(due, clients)
+            if found is None:
+                return False
+            mark_days(found, clients.marks)
+            finished = finished_of(found, notified=not self._is_news(found, due))
+            clients.write(finished)
+            _say(finished)
+        if finished.notified:
+            return True
+        if not self._told(finished):
+            return False
+        clients.write(finished.model_copy(update={"notified": True}))
+        return True
+
+    def _written(self, due: Due, clients: FinisherClients) -> Document | None:
+        """Return the run's file, written now if it is not there; None: not all has ended."""
+        run, mend = due.manifest.run, due.mend
+        while (standing := _document(clients.marks.read(file_name(run, mend)))) is not None:
+            if standing["ids_hash"] == due.manifest.ids_hash:
+                return standing
+            mend += 1  # of requests that were not the same: another life of the topics
+        found = clients.ledgers.read(due.manifest)
+        if not found.total.is_whole():
+            logger.warning(
+                "%s: its offsets are committed, but not all of its requests have ended: moved to"
+                " another partition, or trimmed",
+                run,
+                extra={"action": "run_not_whole", "run": run},
+            )
+            return None
+        unasked = clients.ledgers.unasked(found.total, run)
+        made = document(due, mend, found.total, unasked, self._clock.wall())
+        clients.marks.replace(list_name(run, mend), found.files)
+        data = orjson.dumps(made, option=orjson.OPT_INDENT_2)
+        name = file_name(run, mend)
+        if clients.marks.create(name, data):
+            return made
+        standing = _document(clients.marks.read(name))  # another VM was first
+        if standing is None:
+            raise OutputError(f"{name} is neither there nor can be made")
+        return standing
+
+    def _is_news(self, found: Document, due: Due) -> bool:
+        """Say whether anybody is to be told: not if a replay has changed nothing."""
+        if not self._tell.is_wanted:
+            return False
+        before = due.before
+        now = finished_of(found, notified=False)
+        return before is None or (before.state, before.states, before.reports) != (
+            now.state,
+            now.states,
+            now.reports,
+        )
+
+    def _told(self, finished: Finished) -> bool:
+        problems = self._tell.tell(finished)
+        if not problems:
+            return True
+        gives_up = self._clock.wall() - finished.finished_at > TELL_SECONDS
+        logger.log(
+            logging.ERROR if gives_up else logging.WARNING,
+            "%s: %s%s",
+            finished.event,
+            "; ".join(problems),
+            "; given up" if gives_up else "",
+            extra={"action": "run_not_told", "run": finished.run},
+        )
+        return gives_up
+
+
+def mark_days(found: Document, marks: Marks) -> None:
+    """Give each day its mark; a newer run's stays. Never both: one that reads waits meanwhile."""
+    for folder, name, data in marks_of(found):
+        other = PARTIAL if name == SUCCESS else SUCCESS
+        here, there = marks.read(f"{folder}/{name}"), marks.read(f"{folder}/{other}")
+        if max(mark_order(here), mark_order(there)) > mark_order(data):
+            continue
+        if there is not None and other == SUCCESS:
+            marks.remove(f"{folder}/{other}")
+        if here != data:
+            marks.replace(f"{folder}/{name}", data)
+        if there is not None and other == PARTIAL:
+            marks.remove(f"{folder}/{other}")
+
+
+def _document(data: bytes | None) -> Document | None:
+    if data is None:
+        return None
+    try:
+        found: Document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise OutputError(f"a run's file does not parse: {error}") from None
+    return found
+
+
+def _say(finished: Finished) -> None:
+    missing = sum(covered.missing for covered in finished.reports.values())
+    logger.log(
+        logging.WARNING if missing else logging.INFO,
+        "%s is %s%s",
+        finished.event,
+        finished.state,
+        f": {missing} account-days are missing, see {finished.file}" if missing else "",
+        extra={"action": f"run_{finished.state}", "run": finished.run},
+    )

@@ -1,0 +1,185 @@
+"""What stands at the output of a run that is over: its file, the list of its files, days' marks.
+
+Pure. All of it lies in ``_reportd/``, beside the data. The run's file says everything that the
+days' marks and the `Finished` record say, so whoever finds it there goes on from it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from reportd.model.ledger import End
+from reportd.model.run import Finished, RunId, RunOrder, order_of
+from reportd.observer.run_sum import Missing, RunSum
+from reportd.observer.runs import Due
+from reportd.sinks.paths import encode
+from reportd.sinks.staging import OWN
+
+SUCCESS = "_SUCCESS"
+PARTIAL = "_PARTIAL"
+
+Document = Mapping[str, Any]
+
+
+def file_name(run: str, mend: int) -> str:
+    """Return where a run's file lies: ``runs/<schedule>/<slot>#<revision>.json``, encoded."""
+    return f"{_stem(run, mend)}.json"
+
+
+def list_name(run: str, mend: int) -> str:
+    """Return where the list of a run's files lies, one JSON object a line."""
+    return f"{_stem(run, mend)}.files"
+
+
+def _stem(run: str, mend: int) -> str:
+    schedule, _, slot = run.partition("/")
+    return f"runs/{encode(schedule)}/{encode(slot)}" + (f".mended-{mend}" if mend else "")
+
+
+def day_folder(partner: str, report: str, day: str) -> str:
+    """Return where a day's mark lies."""
+    return f"days/{encode(partner)}/{encode(report)}/{encode(day)}"
+
+
+def lines_of(partner: str, end: End) -> bytes:
+    """Return the lines of the list that a result makes."""
+    return b"".join(
+        orjson.dumps(
+            {
+                "partner": partner,
+                "report": end.report,
+                "account": end.account,
+                "request": end.id,
+                **file.model_dump(),
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        for file in end.files
+    )
+
+
+def document(
+    due: Due, mend: int, total: RunSum, unasked: Sequence[Missing], wall: float
+) -> Document:
+    """Return a run's file; ``unasked`` are the requests that should have been made."""
+    manifest = due.manifest
+    missing = [*total.missing(), *unasked]
+    reports = total.reports()
+    is_partial = any(covered.missing for covered in reports.values()) or bool(missing)
+    return {
+        "v": 1,
+        "run": manifest.run,
+        "mend": mend,
+        "state": "partial" if is_partial else "complete",
+        "requests": manifest.requests,
+        "states": {state: count for state, count in sorted(total.states.items()) if count},
+        "files": sum(one.files for one in reports.values()),
+        "unchanged": sum(one.unchanged for one in reports.values()),
+        "rows": sum(one.rows for one in reports.values()),
+        "bytes": sum(one.bytes for one in reports.values()),
+        "list": f"{OWN}/{list_name(manifest.run, mend)}",
+        "deadline": manifest.deadline,
+        "enqueued_at": manifest.enqueued_at,
+        "first_call_at": _finite(total.first_call_at),
+        "last_end_at": _finite(total.last_end_at),
+        "finished_at": wall,
+        "ids_hash": manifest.ids_hash,
+        "mendings": due.mendings,
+        "reports": {name: covered.model_dump() for name, covered in reports.items()},
+        "days": _days(total, missing),
+        "missing": [
+            {
+                "partner": one.partner,
+                "report": one.report,
+                "account": one.account,
+                "first_day": one.first_day,
+                "last_day": one.last_day,
+                "why": one.why,
+                "id": one.id,
+            }
+            for one in missing
+        ],
+    }
+
+
+def _days(total: RunSum, missing: Sequence[Missing]) -> list[dict[str, Any]]:
+    absent: dict[tuple[str, str, str], set[str]] = {}
+    for one in missing:
+        for day in one.days():
+            absent.setdefault((one.partner, one.report, day), set()).add(one.account)
+    asked = {
+        (partner, report, day): accounts
+        for (partner, report), by_day in total.asked_by_day().items()
+        for day, accounts in by_day.items()
+    }
+    found = []
+    for partner, report, day in sorted({*asked, *absent}):
+        key = (partner, report, day)
+        day_total = total.days.get(key)
+        found.append(
+            {
+                "partner": partner,
+                "report": report,
+                "day": day,
+                "accounts": asked.get(key, 0),
+                "missing": len(absent.get(key, ())),
+                "provisional": day_total.provisional if day_total else 0,
+                "files": day_total.files if day_total else 0,
+                "unchanged": day_total.unchanged if day_total else 0,
+                "rows": day_total.rows if day_total else 0,
+                "bytes": day_total.bytes if day_total else 0,
+            }
+        )
+    return found
+
+
+def _finite(at: float) -> float | None:
+    return at if abs(at) < float("inf") else None
+
+
+def marks_of(found: Document) -> Iterator[tuple[str, str, bytes]]:
+    """Yield each day's folder, the mark that it gets, and what stands in it."""
+    absent: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+    for one in found["missing"]:
+        missing = Missing(**one)
+        for day in missing.days():
+            said = {"account": missing.account, "why": missing.why, "id": missing.id}
+            absent.setdefault((missing.partner, missing.report, day), []).append(said)
+    for day in found["days"]:
+        key = (day["partner"], day["report"], day["day"])
+        mark = {
+            "v": 1,
+            "run": found["run"],
+            "mend": found["mend"],
+            "at": found["finished_at"],
+            **day,
+            "missing": absent.get(key, []),
+        }
+        name = PARTIAL if absent.get(key) else SUCCESS
+        yield day_folder(*key), name, orjson.dumps(mark, option=orjson.OPT_INDENT_2)
+
+
+def mark_order(data: bytes | None) -> tuple[RunOrder, int]:
+    """Return what a mark that stands there is ordered by; none, or a strange one, is oldest."""
+    try:
+        found = orjson.loads(data or b"")
+        return order_of(str(found["run"])), int(found["mend"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return order_of(""), 0
+
+
+def finished_of(found: Document, *, notified: bool) -> Finished:
+    """Return the record that a run's file comes to."""
+    fields = {name: found[name] for name in Finished.model_fields if name in found}
+    own = {
+        "v": 1,
+        "file": f"{OWN}/{file_name(found['run'], found['mend'])}",
+        "notified": notified,
+    }
+    return Finished.model_validate(fields | own)
+
+
+def schedule_of(run: str) -> str:
+    """Return whose run it is."""
+    return RunId.parse(run).schedule

@@ -1,0 +1,125 @@
+"""Whoever is to know that a run is over is told: a real webhook, a real command."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from reportd.config.secrets import Secret
+from reportd.config.settings import RunsSettings
+from reportd.model.run import Finished
+from reportd.observer.telling import Telling
+from reportd.transport.client import Client
+from reportd.transport.exchange import Answer, Call, Failure
+
+RUN = "daily/2026-11-22T04:00Z#1"
+OVER = Finished(run=RUN, mend=1, state="partial", ids_hash="0", requests=3, file="f", finished_at=1)
+
+
+@dataclass
+class Hook:
+    """A webhook: answers with a status, and remembers what it was sent."""
+
+    status: int = 204
+    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """Give one that listens."""
+    made = Hook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.heard.append(({k.lower(): v for k, v in self.headers.items()}, body))
+            self.send_response(made.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    made.url = f"http://127.0.0.1:{server.server_port}/hooks/reportd?team=1"
+    yield made
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def telling(**settings: object) -> Telling:
+    """Return who is told, with the real client."""
+    return Telling(RunsSettings.model_validate(settings), lambda: Client(1).send)
+
+
+def test_webhook(hook: Hook) -> None:
+    """It gets the record and its key; it is not told twice by one process."""
+    tell = telling(webhook=hook.url)
+
+    assert tell.tell(OVER) == []
+    assert tell.tell(OVER) == []
+    ((headers, body),) = hook.heard
+    assert headers["idempotency-key"] == f"{RUN}+1"
+    said = json.loads(body)
+    assert (said["event"], said["run"], said["state"]) == (f"{RUN}+1", RUN, "partial")
+
+
+def test_a_webhook_that_refuses_is_told_again(hook: Hook) -> None:
+    """Anything but 2xx is a problem; the command that went well is not run again."""
+    hook.status = 503
+    tell = telling(webhook=hook.url, command=("true",))
+
+    assert tell.tell(OVER) == ["webhook: HTTP 503"]
+    hook.status = 200
+    assert tell.tell(OVER) == []
+    assert len(hook.heard) == 2
+
+
+def test_the_token_is_sent_and_never_shown() -> None:
+    """It is one of the headers that a redirect drops, and in no repr."""
+    calls: list[Call] = []
+
+    def send(call: Call) -> Answer | Failure:
+        calls.append(call)
+        return Answer(status=200, headers={}, body=b"", seconds=0.0)
+
+    settings = RunsSettings(
+        webhook="https://airflow.example.com:8443/hook", webhook_token=Secret("hunter2", "webhook")
+    )
+
+    assert Telling(settings, lambda: send).tell(OVER) == []
+    assert calls[0].secret_headers == (("Authorization", "Bearer hunter2"),)
+    assert calls[0].hosts == ("airflow.example.com:8443",)
+    assert "hunter2" not in repr(calls[0])
+
+
+def test_command(tmp_path: Path) -> None:
+    """It gets the record on its standard input, and what it is about in its environment."""
+    said = tmp_path / "said"
+    line = f'cat > {said}; echo "$REPORTD_EVENT $REPORTD_RUN $REPORTD_STATE" > {said}.env'
+
+    assert telling(command=("/bin/sh", "-c", line)).tell(OVER) == []
+    assert json.loads(said.read_text())["requests"] == 3
+    assert (tmp_path / "said.env").read_text() == f"{RUN}+1 {RUN} partial\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (("/bin/sh", "-c", "exit 3"), "command: ended with 3"),
+        (("/nowhere/at-all",), "command: No such file or directory"),
+        (("sleep", "600"), "command: was still running after 1 s, and was killed"),
+    ],
+    ids=["fails", "missing", "hangs"],
+)
+def test_a_command_that_does_not_work(command: tuple[str, ...], problem: str) -> None:
+    """Why, in words; a hanging one is ended at its deadline."""
+    assert telling(command=command, timeout_seconds=1.0).tell(OVER) == [problem]

@@ -1,0 +1,373 @@
+"""What the observer does about runs that are over, step by step, and after a crash at each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+
+from reportd.errors import BrokerError, OutputError
+from reportd.model.content import Content, Scratch, whole
+from reportd.model.ledger import End
+from reportd.model.run import Finished, Manifest
+from reportd.model.vm import Vm
+from reportd.observer.brokerwatch import BrokerSight
+from reportd.observer.finisher import (
+    AGAIN_SECONDS,
+    TELL_SECONDS,
+    TURN_OF_ONE_SECONDS,
+    Finisher,
+    FinisherClients,
+    mark_days,
+)
+from reportd.observer.run_file import file_name, lines_of, list_name, marks_of
+from reportd.observer.run_reader import Found
+from reportd.observer.run_sum import Missing, RunSum
+from reportd.observer.runs import Due
+from tests.unit.observer.test_run_sum import RUN, end, manifest
+
+FILE = "runs/daily/2026-11-22T04%3A00Z%231.json"
+DAY = "days/acme/stats/2026-11-20"
+WALL = 1_700_000_000.0
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class World:
+    """Output, topic and whoever is told, as they outlive a process; dies at the n-th change."""
+
+    ends: list[End]
+    of: Manifest
+    files: dict[str, bytes] = field(default_factory=dict)
+    records: list[Finished] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    created: list[str] = field(default_factory=list)
+    die_at: int = 0
+    steps: int = 0
+    away: bool = False
+    deaf: bool = False
+    now: float = 100.0
+    reads: int = 0
+    strangers: list[Missing] = field(default_factory=list)
+
+    def _step(self) -> None:
+        if self.away:
+            raise OutputError("disk full")
+        self.steps += 1
+        if self.steps == self.die_at:
+            raise Killed
+
+    # Marks
+
+    def create(self, name: str, data: bytes) -> bool:
+        self._step()
+        if name in self.files:
+            return False
+        self.files[name] = data
+        self.created.append(name)
+        return True
+
+    def replace(self, name: str, data: Content) -> None:
+        self._step()
+        self.files[name] = whole(data)
+
+    def read(self, name: str | Manifest) -> bytes | None:
+        assert isinstance(name, str)
+        return self.files.get(name)
+
+    def remove(self, name: str) -> None:
+        self._step()
+        self.files.pop(name, None)
+
+    # Topic
+
+    def write(self, record: Finished) -> None:
+        self._step()
+        self.records.append(record)
+
+    # Told
+
+    is_wanted = True
+
+    def tell(self, finished: Finished) -> list[str]:
+        self._step()
+        if self.deaf:
+            return ["webhook: HTTP 503"]
+        self.told.append(finished.event)
+        return []
+
+    # Clock
+
+    def wall(self) -> float:
+        return WALL + self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def boottime(self) -> float:
+        return self.now
+
+
+@dataclass
+class FakeLedgers:
+    """The ledgers of a world."""
+
+    world: World
+
+    def read(self, of: Manifest) -> Found:
+        self.world.reads += 1
+        total, files = RunSum(of), Scratch()
+        for one in self.world.ends:
+            if total.add("acme", 0, one):
+                files.append(lines_of("acme", one))
+        return Found(total, files)
+
+    def unasked(self, _total: RunSum, _run: str) -> list[Missing]:
+        return self.world.strangers
+
+
+def due_of(world: World) -> tuple[Due, ...]:
+    """Return what is due, as `Runs.due` says it."""
+    last = world.records[-1] if world.records else None
+    if last is None:
+        return (Due(world.of),)
+    if not last.notified:
+        return (Due(world.of, last.mend, last.mendings, last),)
+    return ()
+
+
+def process(
+    world: World, machine: str = "me", due: Callable[[World], tuple[Due, ...]] = due_of
+) -> Finisher:
+    """Return one observer's finisher in a world, whose thread is never started."""
+    others = tuple(Vm(machine=name, incarnation=name) for name in ("a", "z"))
+    clients = FinisherClients(
+        ledgers=FakeLedgers(world), write=world.write, marks=world, close=lambda: None
+    )
+    return Finisher(
+        lambda: BrokerSight(due=due(world), vms=others if machine != "me" else ()),
+        lambda: clients,
+        world,
+        machine,
+        world,
+    )
+
+
+def partial_world(**more: object) -> World:
+    """Return a world in which one of two requests is dead."""
+    world = World([end(0), end(1, "dead")], manifest(2))
+    for name, value in more.items():
+        setattr(world, name, value)
+    return world
+
+
+def test_order_of_the_steps() -> None:
+    """File, marks, record, told, record that it was told."""
+    world = partial_world()
+    process(world).turn()
+
+    document = orjson.loads(world.files[FILE])
+    assert (document["state"], document["states"]) == ("partial", {"dead": 1, "result": 1})
+    assert [one["account"] for one in document["missing"]] == ["a1"]
+    listed = world.files[list_name(RUN, 0)].splitlines()
+    assert [orjson.loads(line)["day"] for line in listed] == [
+        "2026-11-19",
+        "2026-11-20",
+        "2026-11-21",
+    ]
+    mark = orjson.loads(world.files[f"{DAY}/_PARTIAL"])
+    assert (mark["accounts"], mark["files"]) == (2, 1)
+    assert [(one["account"], one["why"]) for one in mark["missing"]] == [("a1", "permanent")]
+    assert f"{DAY}/_SUCCESS" not in world.files
+    assert [(one.state, one.notified) for one in world.records] == [
+        ("partial", False),
+        ("partial", True),
+    ]
+    assert world.told == [RUN]
+
+
+def test_killed_before_each_step() -> None:
+    """Whoever comes next goes on; all is written once, and told at least once."""
+    whole_life = partial_world()
+    process(whole_life).turn()
+    assert whole_life.steps == 8
+
+    for nth in range(1, whole_life.steps + 1):
+        world = partial_world(die_at=nth)
+        with pytest.raises(Killed):
+            process(world).turn()
+        process(world).turn()
+        process(world).turn()
+
+        assert world.files == whole_life.files, nth
+        assert world.created == [FILE], nth
+        assert world.records[-1] == whole_life.records[-1], nth
+        assert world.told == [RUN] * (2 if nth == whole_life.steps else 1), nth
+
+
+def test_two_at_once() -> None:
+    """The second one takes what the first one wrote, though it has read the ledgers, too."""
+    world = partial_world()
+    always = (Due(world.of),)
+    process(world, due=lambda _world: always).turn()
+    world.now += 500.0
+    process(world, due=lambda _world: always).turn()
+
+    assert world.created == [FILE]
+    assert {record.finished_at for record in world.records} == {WALL + 100.0}
+    assert world.reads == 1
+
+
+def test_vms_take_turns() -> None:
+    """The first by name begins; one behind it waits, and does it if the first one has not."""
+    world = partial_world()
+    second = process(world, "m")
+    second.turn()
+    world.now += TURN_OF_ONE_SECONDS - 1
+    second.turn()
+    assert world.files == {}
+
+    world.now += 1
+    second.turn()
+    assert world.told == [RUN]
+
+
+def test_not_all_have_ended() -> None:
+    """The commits say it is over, the ids do not: looked at again later and later."""
+    world = World([end(0)], manifest(2))
+    finisher = process(world)
+    for _ in range(300):
+        finisher.turn()
+        world.now += 1.0
+    assert world.reads == 4  # after 0, 30, 90 and 210 seconds
+    assert (world.files, world.records) == ({}, [])
+
+    world.ends.append(end(1))
+    world.now += 2 * AGAIN_SECONDS * 8
+    finisher.turn()
+    assert world.records[-1].state == "complete"
+
+
+def test_output_away() -> None:
+    """It is tried again, and then done."""
+    world = partial_world(away=True)
+    finisher = process(world)
+    finisher.turn()
+    world.away = False
+    finisher.turn()
+    assert world.records == []
+
+    world.now += AGAIN_SECONDS
+    finisher.turn()
+    assert world.told == [RUN]
+
+
+def test_broker_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's file stands already: the ledgers are not read again for the record."""
+    world = partial_world()
+    finisher = process(world)
+    with monkeypatch.context() as patched:
+
+        def gone(_world: World, _record: Finished) -> None:
+            raise BrokerError("no broker")
+
+        patched.setattr(World, "write", gone)
+        clients = finisher._connect()
+        finisher._clients = FinisherClients(
+            ledgers=clients.ledgers, write=world.write, marks=world, close=lambda: None
+        )
+        finisher.turn()
+    assert world.records == []
+    finisher._clients = None
+    world.now += AGAIN_SECONDS
+    finisher.turn()
+
+    assert world.reads == 1
+    assert world.told == [RUN]
+
+
+def test_nobody_answers() -> None:
+    """Telling is tried again for a day; what is written does not wait for it."""
+    world = partial_world(deaf=True)
+    finisher = process(world)
+    finisher.turn()
+    assert [record.notified for record in world.records] == [False]
+
+    world.now += TELL_SECONDS - 1000
+    finisher.turn()
+    assert not world.records[-1].notified
+    world.now += 2000
+    finisher.turn()
+    assert world.records[-1].notified
+
+
+def test_a_replay_flips_the_marks_and_tells_again() -> None:
+    """The next mend has a file of its own; the first one's stays as it was."""
+    world = partial_world()
+    process(world).turn()
+    first = world.files[FILE]
+    world.ends.append(end(1, replay=1, offset=99))
+    before = world.records[-1]
+    process(world, due=lambda _world: (Due(world.of, 1, 1, before),)).turn()
+
+    assert world.files[FILE] == first
+    assert orjson.loads(world.files[file_name(RUN, 1)])["state"] == "complete"
+    assert f"{DAY}/_SUCCESS" in world.files
+    assert f"{DAY}/_PARTIAL" not in world.files
+    last = world.records[-1]
+    assert (last.mend, last.mendings, last.state) == (1, 1, "complete")
+    assert world.told == [RUN, f"{RUN}+1"]
+
+
+def test_a_replay_that_changes_nothing_is_not_told() -> None:
+    """It died again: it is written down, and nobody is woken."""
+    world = partial_world()
+    process(world).turn()
+    world.ends.append(end(1, "dead", replay=1, offset=99))
+    before = world.records[-1]
+    process(world, due=lambda _world: (Due(world.of, 1, 1, before),)).turn()
+
+    assert (world.records[-1].mend, world.records[-1].notified) == (1, True)
+    assert world.told == [RUN]
+
+
+def test_an_older_run_does_not_speak_for_a_day() -> None:
+    """A newer run's mark stays, whichever of the two comes later."""
+    world = partial_world()
+    process(world).turn()
+    newer = {
+        **orjson.loads(world.files[FILE]),
+        "run": "daily/2026-11-23T04:00Z#1",
+        "missing": [],
+    }
+    mark_days(newer, world)
+    good = dict(world.files)
+    mark_days(orjson.loads(world.files[FILE]), world)
+
+    assert world.files == good
+    assert f"{DAY}/_SUCCESS" in good
+
+
+def test_a_file_of_another_life_is_left_alone() -> None:
+    """Topics were made anew over an old output: this run is written beside that one."""
+    world = partial_world()
+    world.files[FILE] = orjson.dumps({"ids_hash": "ffffffffffffffff"})
+    process(world).turn()
+
+    assert world.created == [file_name(RUN, 1)]
+    assert (world.records[-1].mend, world.told) == (1, [f"{RUN}+1"])
+
+
+def test_accounts_without_a_request_are_named() -> None:
+    """What should have been asked for is missing on every day of the report."""
+    days = ("2026-11-19", "2026-11-21")
+    world = World([end(0)], manifest(1, account_days=6))
+    world.strangers = [Missing("acme", "stats", "new", *days, "no such request")]
+    process(world).turn()
+
+    marks = {folder: name for folder, name, _ in marks_of(orjson.loads(world.files[FILE]))}
+    assert set(marks.values()) == {"_PARTIAL"}
+    assert world.records[-1].reports["acme.stats"].missing == 3
