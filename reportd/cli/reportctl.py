@@ -13,6 +13,7 @@ from reportd.cli.commands import (
     backfill,
     cancel,
     check,
+    completion,
     controls,
     dead,
     doctor,
@@ -44,6 +45,21 @@ if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
 INTERRUPTED = 130
+
+STATUSES: tuple[tuple[int, str], ...] = (
+    (0, "done; of a question: all is well, or there is something to show"),
+    (
+        1,
+        "done, and something is not as it should be (its help says what); or an error that says so",
+    ),
+    (2, "the command line is wrong"),
+    (wait.EXIT_PARTIAL, "wait: the run is over, and something is missing"),
+    (wait.EXIT_TIMEOUT, "wait: the run is not over in time, or not even enqueued"),
+    (EXIT_UNAVAILABLE, "something outside is not there (broker, output, daemon): try again later"),
+    (EXIT_CONFIG, "the configuration is wrong, or names what is not there: trying again is no use"),
+    (INTERRUPTED, "interrupted by Ctrl-C"),
+)
+"""Every exit status and what it means; docs/reportctl.rst and ``--help`` have them from here."""
 
 
 class Command(Protocol):
@@ -80,12 +96,19 @@ COMMANDS: tuple[Command, ...] = (
     reload,
     leave,
     schedule,
+    completion,
 )
 
 
 def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:
     """Return the whole command line."""
-    root = argparse.ArgumentParser(prog="reportctl", description="Look at and steer reportd.")
+    root = argparse.ArgumentParser(
+        prog="reportctl",
+        description="Look at and steer reportd.",
+        epilog="exit status: "
+        + "; ".join(f"{status} {meaning.replace(';', ',')}" for status, meaning in STATUSES),
+    )
+    root.set_defaults(root=root)
     subparsers = root.add_subparsers(metavar="COMMAND", required=True)
     for command in commands:
         command.add_parser(subparsers).set_defaults(run=command.run)

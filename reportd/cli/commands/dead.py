@@ -44,6 +44,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     listing = actions.add_parser(
         "list",
         help="list dead letters, the oldest first",
+        description="List dead letters, the oldest first, without those that were replayed or "
+        "dropped.",
         epilog="example: reportctl dead list --partner google_ads --error permanent",
     )
     _add_filters(listing)
@@ -55,6 +57,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     showing = actions.add_parser(
         "show",
         help="show one with its original bytes",
+        description="Show one with its original bytes and the beginning of the answer.",
         epilog="example: reportctl dead show 3f9a0c",
     )
     add_config_option(showing)

@@ -30,6 +30,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add ``status [--json]``."""
     parser = subparsers.add_parser(
         "status",
+        epilog="example: reportctl status",
         help="runs, partners, limits, workers, what needs a person",
         description="Ask this VM's observer what is open and how it goes; if there is none, ask "
         "the broker how far the group is. 1 if this VM is not ready.",
