@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,16 @@ def test_completion_prints_the_script(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_parser_without_commands_is_one_that_is_run() -> None:
     """What is walked is what argparse knows."""
     assert children(argparse.ArgumentParser()) == {}
+
+
+def test_a_command_brings_no_other() -> None:
+    """``lag`` needs no formats: an answer is there before all of them are imported."""
+    script = (
+        "import sys; from reportd.cli import reportctl; reportctl.parser(('lag',));"
+        "print(*(name for name in ('pyarrow', 'google.auth', 'pyspark') if name in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == ""
