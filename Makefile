@@ -1,11 +1,12 @@
 # What people run here; every target sets itself up first (nothing to do: a few milliseconds).
 .DEFAULT_GOAL := help
-.PHONY: help setup s3server demo test long life check format simulate soak bench deb lock
+.PHONY: help setup s3server demo test long life check format simulate simulate-scale soak bench deb lock
 
 RUN := . .venv/bin/activate &&
 # A third of the time is waiting: three at once fill two CPUs; what takes long begins first
 PYTEST ?= -n 3 --dist loadfile --no-loadscope-reorder
 SEEDS ?= 1000
+REQUESTS ?= 10000000
 
 # What is temporary stays in the checkout too, that of Spark's Java included
 TEMPORARY := $(CURDIR)/build/tmp
@@ -25,6 +26,7 @@ help:
 	@echo 'make check     lint, format, layers, types'
 	@echo 'make format    mend what check finds, as far as tools can'
 	@echo 'make simulate  the deciding core under random crashes: SEEDS=$(SEEDS) [SEED=first]'
+	@echo 'make simulate-scale  a day of ten million requests: REQUESTS=$(REQUESTS)'
 	@echo 'make soak      the tests that take longer than make test may'
 	@echo 'make bench     against a plain asyncio consumer'
 	@echo 'make deb       the Debian packages, into dist/'
@@ -60,6 +62,9 @@ format: setup
 
 simulate: setup
 	@$(RUN) python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--first $(SEED))
+
+simulate-scale: setup
+	@$(RUN) python -m tests.simulation.scale --requests $(REQUESTS)
 
 soak: setup s3server
 	@$(call tests,-m 'soak or life')

@@ -1,6 +1,7 @@
 """The two sides, as programs: how each is started, known to be ready, and ended."""
 
 import os
+import re
 import signal
 import socket
 import time
@@ -18,6 +19,9 @@ from reportd.demo.programs import Program
 READY_SECONDS = 30.0
 SETTLE_SECONDS = 1.5
 STOP_SECONDS = 60.0
+
+_CHANGE = re.compile(r"(\S+) (assigned|revoked|lost) \2 (.*)")
+_PART = re.compile(r"[^\s,]+\[\d+\]")
 
 
 class Contestant(Protocol):
@@ -47,6 +51,7 @@ class Reportd:
     ) -> None:
         self.group = ground.prefix
         self._ground = ground
+        self._members = min(processes, ground.partitions)
         etc = ground.folder / "etc"
         (etc / "partners").mkdir(parents=True, exist_ok=True)
         (etc / "secrets").mkdir(exist_ok=True)
@@ -88,7 +93,7 @@ root = "{ground.output}"
 
     def settle(self) -> None:
         """Wait until it has its partitions."""
-        settled = _Settled(self.program, self.log, self._ground.partitions)
+        settled = _Settled(self.program, self.log, self._ground.partitions, self._members)
         wait_for("reportd's partitions", settled, READY_SECONDS)
 
     def workers(self) -> list[int]:
@@ -112,6 +117,7 @@ class Peer:
     def __init__(self, settings: PeerSettings, ground: Ground) -> None:
         self.group = settings.group
         self._ground = ground
+        self._members = min(settings.processes, ground.partitions)
         path = ground.folder / "peer.json"
         settings.write(path)
         self.log = ground.folder / "peer.log"
@@ -123,7 +129,7 @@ class Peer:
 
     def start(self) -> None:
         self.program.start()
-        settled = _Settled(self.program, self.log, self._ground.partitions)
+        settled = _Settled(self.program, self.log, self._ground.partitions, self._members)
         wait_for("the peer's partitions", settled, READY_SECONDS)
 
     def end(self) -> None:
@@ -159,12 +165,16 @@ def _kill(handles: list[int]) -> None:
 
 
 class _Settled:
-    """Says when a program has its partitions: all were given, and its log says nothing new."""
+    """Says when a program has shared its partitions out: each process has some, and all is quiet.
 
-    def __init__(self, program: Program, log: Path, partitions: int) -> None:
+    The first process to join gets them all, and seconds may pass before it gives some away.
+    """
+
+    def __init__(self, program: Program, log: Path, partitions: int, members: int) -> None:
         self._program = program
         self._log = log
         self._partitions = partitions
+        self._members = members
         self._said = ""
         self._since = time.monotonic()
 
@@ -174,9 +184,24 @@ class _Settled:
         said = self._log.read_text(encoding="utf-8", errors="replace")
         if said != self._said:
             self._said, self._since = said, time.monotonic()
-        lines = [line for line in said.splitlines() if "assigned " in line]
-        given = sum(line.count("[") for line in lines)
-        return given >= self._partitions and time.monotonic() - self._since > SETTLE_SECONDS
+        held = held_by(said)
+        given = sum(len(names) for names in held.values())
+        members = sum(1 for names in held.values() if names)
+        shared_out = given == self._partitions and members >= self._members
+        return shared_out and time.monotonic() - self._since > SETTLE_SECONDS
+
+
+def held_by(log: str) -> dict[str, set[str]]:
+    """Return which partitions each process has, as a log tells: ``NAME assigned ...``."""
+    held: dict[str, set[str]] = {}
+    for name, change, rest in _CHANGE.findall(log):
+        parts = held.setdefault(name, set())
+        named = set(_PART.findall(rest))
+        if change == "assigned":
+            parts |= named
+        else:
+            parts -= named
+    return held
 
 
 def _title(pid: int) -> str:

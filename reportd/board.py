@@ -5,9 +5,10 @@ stays readable after its death, whatever killed it. Every cell has one writer (t
 the supervisor only after that child is dead), so nothing here takes a lock across processes. A
 child's threads share one lock of their own.
 
-A slot holds the time of the last heartbeat, the ids of the requests in hand, the reason of a halt
-and the newest snapshot. A snapshot is written into one of two buffers and then switched to, so a
-writer that dies half way leaves the one before.
+A slot holds the time of the last heartbeat, the ids of the requests in hand, the reason of a halt,
+the newest snapshot and the newest letter: a question of the observer's, or a worker's answer. What
+is written goes into one of two buffers and is then switched to, so a writer that dies half way
+leaves the one before.
 """
 
 import mmap
@@ -16,6 +17,7 @@ import threading
 import zlib
 
 MAX_SNAPSHOT_BYTES = 256 * 1024
+MAX_LETTER_BYTES = 64 * 1024
 MAX_IN_HAND = 1024
 MAX_REASON_BYTES = 2048
 
@@ -28,18 +30,59 @@ _LENGTH_CRC = struct.Struct("<II")
 
 _BEAT_AT = 0
 _SEQUENCE_AT = 8
+_LETTERS_AT = 16
 _HALT_AT = 64
 _REASON_AT = _HALT_AT + 16
 _CELLS_AT = _PAGE
 _BUFFERS_AT = _CELLS_AT + MAX_IN_HAND * _CELL_BYTES
-_BUFFER_BYTES = 8 + MAX_SNAPSHOT_BYTES
+_LETTER_BUFFERS_AT = _BUFFERS_AT + 2 * (8 + MAX_SNAPSHOT_BYTES)
 
 
 def _whole_pages(size: int) -> int:
     return -(-size // _PAGE) * _PAGE
 
 
-_SLOT_BYTES = _whole_pages(_BUFFERS_AT + 2 * _BUFFER_BYTES)
+_SLOT_BYTES = _whole_pages(_LETTER_BUFFERS_AT + 2 * (8 + MAX_LETTER_BYTES))
+
+
+class _Newest:
+    """Two buffers and the number of what was written last, which says where it is."""
+
+    def __init__(self, memory: memoryview, number_at: int, buffers_at: int, most: int) -> None:
+        self._memory = memory
+        self._number_at = number_at
+        self._buffers_at = buffers_at
+        self._most = most
+
+    def number(self) -> int:
+        found: int = _COUNT.unpack_from(self._memory, self._number_at)[0]
+        return found
+
+    def write(self, data: bytes) -> int:
+        number = self.number() + 1
+        at = self._buffers_at + (number % 2) * (8 + self._most)
+        self._memory[at : at + 8] = _LENGTH_CRC.pack(len(data), zlib.crc32(data))
+        self._memory[at + 8 : at + 8 + len(data)] = data
+        self._memory[self._number_at : self._number_at + 8] = _COUNT.pack(number)
+        return number
+
+    def read(self) -> tuple[int, bytes]:
+        for _ in range(8):  # a writer that wrote twice meanwhile has overwritten our buffer
+            number = self.number()
+            if number == 0:
+                return 0, b""
+            found = self._buffer(number % 2)
+            if found is not None:
+                return number, found
+        return 0, b""
+
+    def _buffer(self, which: int) -> bytes | None:
+        at = self._buffers_at + which * (8 + self._most)
+        length, crc = _LENGTH_CRC.unpack_from(self._memory, at)
+        if length > self._most:
+            return None
+        found = bytes(self._memory[at + 8 : at + 8 + length])
+        return found if zlib.crc32(found) == crc else None
 
 
 class Slot:
@@ -48,6 +91,8 @@ class Slot:
     def __init__(self, memory: memoryview) -> None:
         """Take the slot's part of the mapping."""
         self._memory = memory
+        self._snapshots = _Newest(memory, _SEQUENCE_AT, _BUFFERS_AT, MAX_SNAPSHOT_BYTES)
+        self._letters = _Newest(memory, _LETTERS_AT, _LETTER_BUFFERS_AT, MAX_LETTER_BYTES)
         self._lock = threading.Lock()
         self._cells: dict[str, int] = {}
         self._free = list(range(MAX_IN_HAND - 1, -1, -1))
@@ -101,22 +146,26 @@ class Slot:
         if len(snapshot) > MAX_SNAPSHOT_BYTES:
             raise ValueError(f"a snapshot of {len(snapshot)} bytes does not fit the board")
         with self._lock:
-            sequence = self._sequence() + 1
-            at = _BUFFERS_AT + (sequence % 2) * _BUFFER_BYTES
-            self._memory[at : at + 8] = _LENGTH_CRC.pack(len(snapshot), zlib.crc32(snapshot))
-            self._memory[at + 8 : at + 8 + len(snapshot)] = snapshot
-            self._memory[_SEQUENCE_AT : _SEQUENCE_AT + 8] = _COUNT.pack(sequence)
+            self._snapshots.write(snapshot)
 
     def read(self) -> bytes:
         """Return the newest whole snapshot; empty if there is none."""
-        for _ in range(8):  # a writer that published twice meanwhile has overwritten our buffer
-            sequence = self._sequence()
-            if sequence == 0:
-                return b""
-            found = self._buffer(sequence % 2)
-            if found is not None:
-                return found
-        return b""
+        return self._snapshots.read()[1]
+
+    def write_letter(self, letter: bytes) -> int:
+        """Replace the letter; return its number. Raises ValueError beyond `MAX_LETTER_BYTES`."""
+        if len(letter) > MAX_LETTER_BYTES:
+            raise ValueError(f"a letter of {len(letter)} bytes does not fit the board")
+        with self._lock:
+            return self._letters.write(letter)
+
+    def letter_number(self) -> int:
+        """Return the newest letter's number; 0: there is none. Costs well under a microsecond."""
+        return self._letters.number()
+
+    def read_letter(self) -> tuple[int, bytes]:
+        """Return the newest whole letter and its number; (0, b""): there is none."""
+        return self._letters.read()
 
     def halt(self, status: int, reason: str) -> None:
         """Leave the reason of this child's halt for the supervisor."""
@@ -135,24 +184,17 @@ class Slot:
         )
 
     def clear(self) -> None:
-        """Make the slot new for the next child. Only the supervisor, when no child has it."""
+        """Make the slot new for the next child. Only the supervisor, when no child has it.
+
+        Letters are numbered on: a question of the next observer is none that was seen already.
+        """
+        number = bytes(self._memory[_LETTERS_AT : _LETTERS_AT + 8])
         self._memory[:_PAGE] = bytes(_PAGE)
+        self._memory[_LETTERS_AT : _LETTERS_AT + 8] = number
         for cell in range(MAX_IN_HAND):
             self._memory[_CELLS_AT + cell * _CELL_BYTES] = 0
         self._cells.clear()
         self._free = list(range(MAX_IN_HAND - 1, -1, -1))
-
-    def _sequence(self) -> int:
-        sequence: int = _COUNT.unpack_from(self._memory, _SEQUENCE_AT)[0]
-        return sequence
-
-    def _buffer(self, which: int) -> bytes | None:
-        at = _BUFFERS_AT + which * _BUFFER_BYTES
-        length, crc = _LENGTH_CRC.unpack_from(self._memory, at)
-        if length > MAX_SNAPSHOT_BYTES:
-            return None
-        found = bytes(self._memory[at + 8 : at + 8 + length])
-        return found if zlib.crc32(found) == crc else None
 
 
 class Board:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections import deque
@@ -79,15 +80,14 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
         self._session: aiohttp.ClientSession | None = None
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Commit what is finished, forget the rest."""
+        """Commit what is finished, forget the rest; tell the bench."""
+        _tell("revoked", revoked)
         await self._commit()
         self._offsets.forget(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Tell the bench."""
-        names = ", ".join(f"{part.topic}[{part.partition}]" for part in assigned)
-        sys.stdout.write(f"assigned {names}\n")
-        sys.stdout.flush()
+        _tell("assigned", assigned)
 
     async def run(self) -> None:
         """Work until SIGTERM."""
@@ -183,6 +183,12 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
             attempt += 1
             await asyncio.sleep(0.1 * 2**attempt)
         raise RuntimeError(f"request {request['id']}: given up after {_TRIES} tries")
+
+
+def _tell(change: str, parts: set[TopicPartition]) -> None:
+    names = ", ".join(f"{part.topic}[{part.partition}]" for part in parts)
+    sys.stdout.write(f"peer-{os.getpid()} {change} {change} {names}\n")
+    sys.stdout.flush()
 
 
 def _make(settings: PeerSettings, request: dict[str, str], body: bytes) -> None:

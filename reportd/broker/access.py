@@ -38,7 +38,8 @@ def rights(prefix: str, group: str) -> list[Right]:
         Right("reportd", "topic", topics.dead, ("Describe", "Write")),
         Right("reportd", "topic", topics.vms, ("Describe", "Read", "Write")),
         Right("reportd", "topic", topics.control, ("Describe", "Read")),
-        *(Right("reportd", "topic", name, ("Describe", "Read")) for name in shared),
+        Right("reportd", "topic", topics.runs, ("Describe", "Read", "Write")),
+        Right("reportd", "topic", topics.accounts, ("Describe", "Read")),
         Right("reportd", "group", group, ("Describe", "Read")),
         *(
             Right("reportd-enqueue", "topic", name, ("Describe", "Read", "Write"), prefixed=True)

@@ -7,12 +7,18 @@ Every call blocks for at most its timeout and raises `BrokerError`.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupState,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but not in __all__
     AdminClient,
     AlterConfigOpType,
@@ -140,6 +146,55 @@ class Admin:
             }
             for resource, future in futures.items()
         }
+
+    def broker_settings(self) -> dict[str, dict[str, str]]:
+        """Return each broker's settings, defaults included, by its number."""
+        brokers = [str(number) for number in self._metadata().brokers]
+        asked = [ConfigResource(ResourceType.BROKER, number) for number in brokers]
+        futures = self._start(
+            "describe brokers",
+            lambda: self._client.describe_configs(asked, request_timeout=self._timeout_seconds),
+        )
+        return {
+            resource.name: {
+                name: entry.value or "" for name, entry in self._wait(future, "describe").items()
+            }
+            for resource, future in futures.items()
+        }
+
+    def allowed(self, topics: Collection[str], group: str) -> dict[str, frozenset[str]]:
+        """Return what this client's principal may do with topics and a group, by their names.
+
+        In the words of ``kafka-acls.sh`` (``Describe``); what it does not see it may do nothing
+        with. Where brokers check no rights, everything.
+        """
+        found: dict[str, frozenset[str]] = {}
+        asked = self._start(
+            "describe topics",
+            lambda: self._client.describe_topics(
+                TopicCollection(list(topics)),
+                include_authorized_operations=True,
+                request_timeout=self._timeout_seconds,
+            ),
+        )
+        for name, future in asked.items():
+            described = self._wait(
+                future, f"describe {name}", KafkaError.TOPIC_AUTHORIZATION_FAILED
+            )
+            found[name] = _operations(described)
+        groups = self._start(
+            f"rights on {group}",
+            lambda: self._client.describe_consumer_groups(
+                [group],
+                include_authorized_operations=True,
+                request_timeout=self._timeout_seconds,
+            ),
+        )
+        described = self._wait(
+            groups[group], f"rights on {group}", KafkaError.GROUP_AUTHORIZATION_FAILED
+        )
+        found[group] = _operations(described)
+        return found
 
     def delete_records(self, before: Mapping[Part, int]) -> dict[Part, int]:
         """Delete everything before the given offsets; return each partition's new first offset."""
@@ -351,6 +406,15 @@ class Admin:
             raise translate_exception(error, what) from error
         except TimeoutError:
             raise BrokerError(f"{what}: no answer") from None
+
+
+def _operations(described: Any) -> frozenset[str]:
+    if described is None:
+        return frozenset()
+    return frozenset(
+        "".join(word.capitalize() for word in one.name.split("_"))
+        for one in described.authorized_operations or ()
+    )
 
 
 def _change(

@@ -10,20 +10,27 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from reportd.cli.commands import (
+    backfill,
     cancel,
     check,
     controls,
     dead,
+    doctor,
+    lag,
     leave,
     partner,
     pause,
     reload,
+    requests,
+    rerun,
     resume,
+    runs,
     schedule,
     slow,
     status,
     top,
     topics,
+    wait,
 )
 from reportd.errors import (
     EXIT_CONFIG,
@@ -53,11 +60,18 @@ class Command(Protocol):
 
 COMMANDS: tuple[Command, ...] = (
     check,
+    doctor,
     partner,
     topics,
     status,
     top,
+    runs,
+    wait,
+    rerun,
+    requests,
+    lag,
     dead,
+    backfill,
     pause,
     slow,
     resume,

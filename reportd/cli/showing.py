@@ -2,18 +2,24 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import rich.box
 import rich.table
 from rich.console import Console, Group, JustifyMethod
+from rich.progress import track
 from rich.text import Text
 
 from reportd.observer.screen import Screen, Table, controls_table
 from reportd.observer.words import cell
 from reportd.observer.words import duration as duration
 from reportd.observer.words import instant as instant
+
+T = TypeVar("T")
+
+WORTH_A_BAR = 5_000
+"""Fewer records are read before a bar is seen."""
 
 PIPE_COLUMNS = 200
 """A pipe has no width: wide enough for a line a row."""
@@ -63,6 +69,14 @@ def _drawn(found: Table) -> rich.table.Table:
 def show_json(document: Any) -> None:
     """Print a document for programs."""
     print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def watched(records: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Yield records with a progress bar beside them, where somebody may look at it."""
+    if not sys.stderr.isatty() or total < WORTH_A_BAR:
+        yield from records
+        return
+    yield from track(records, what, total=total, console=Console(stderr=True), transient=True)
 
 
 def harmless(text: str) -> str:

@@ -142,6 +142,7 @@ class DaemonSource:
                 config=loaded.config,
                 partners=loaded.partners,
                 slot=context.slot,
+                observer_slot=self._board.slot(OBSERVER_SLOT),
                 instance_id=f"{me.machine}-{index}",
                 strikes=context.strikes,
                 stop_requested=context.stop.requested,

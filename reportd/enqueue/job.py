@@ -17,9 +17,10 @@ from reportd.broker.topics import Topics
 from reportd.clock import Clock
 from reportd.config.calendar import last_slot, next_slot, slots_between
 from reportd.config.schedule import Schedule
-from reportd.enqueue.lease import extended, kept
+from reportd.enqueue.claims import Claims, TrimmedError
+from reportd.enqueue.lease import kept
 from reportd.enqueue.plan import Found, Offsets, PlannedAsk, RunPlan, Tally, in_turn
-from reportd.enqueue.runs import Done, Go, Holder, RunState, Starts, Wait, due_slots, next_move
+from reportd.enqueue.runs import Done, Holder, RunState, Starts, due_slots
 from reportd.enqueue.runs_topic import Cluster
 from reportd.errors import ConfigError, InvalidMessageError, UnavailableError
 from reportd.model.request import Request
@@ -28,15 +29,7 @@ from reportd.partners.partner import Partner
 
 logger = logging.getLogger(__name__)
 
-SKEW_SECONDS = 600.0
-"""How far the broker's clock may be behind: a run is looked for from so long before its slot."""
-PATIENCE_SECONDS = 3600.0
-LOOK_SECONDS = 5.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class TrimmedError(ConfigError):
-    """A run's requests have been trimmed: what is missing cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +112,8 @@ class Enqueuer:
         self._topics = topics
         self._cluster = cluster
         self._engine = engine
-        self._holder = holder
         self._clock = clock
-        self._pause = pause
-        self._gone = gone
+        self._claims = Claims(cluster, holder, clock=clock, pause=pause, gone=gone)
         self._partners = partners
         self._asks = in_turn(planned_asks(schedule, partners, topics))
 
@@ -237,7 +228,7 @@ class Enqueuer:
         self, plan: RunPlan, engine: Engine, order: Order, *, last: bool
     ) -> Outcome | None:
         try:
-            claimed = self._claim(plan, order)
+            claimed = self._claims.claim(plan.run, plan.topics, add=order.add)
         except TrimmedError as error:
             if order.slot is not None or order.add:
                 raise
@@ -267,82 +258,6 @@ class Enqueuer:
             extra={"action": "run_enqueued"},
         )
         return Outcome(plan.run, found.requests, written, manifest)
-
-    def _claim(self, plan: RunPlan, order: Order) -> Done | tuple[str, Claim, Manifest | None]:
-        """Claim the run, after whoever holds it; or find it complete."""
-        until = self._clock.monotonic() + PATIENCE_SECONDS
-        claim: Claim | None = None
-        waited_for: Claim | None = None
-        while True:
-            state = self._cluster.states().get(plan.run)
-            before = state.manifest if state is not None else None
-            # A claim beside a manifest must not take its place in the compacted topic
-            key = str(plan.run) if before is None else f"{plan.run}+add"
-            move = next_move(state, self._holder, self._clock.wall(), self._gone, add=order.add)
-            match move:
-                case Done():
-                    return move
-                case Go(mine=True) if claim is not None:
-                    return key, claim, before
-                case Go():
-                    claim = self._new_claim(plan, move, before)
-                    self._cluster.write(key, claim)
-                case Wait():
-                    if self._clock.monotonic() >= until:
-                        raise UnavailableError(
-                            f"{plan.run}: still held by {move.claim.machine} after"
-                            f" {PATIENCE_SECONDS / 60:.0f} minutes"
-                        )
-                    if waited_for is None:
-                        logger.warning(
-                            "%s: %s is enqueuing it; waiting for it to finish, or for its lease"
-                            " to end",
-                            plan.run,
-                            move.claim.machine,
-                            extra={"action": "claim_waited_for"},
-                        )
-                    waited_for = move.claim
-                    left = move.claim.expires_at - self._clock.wall()
-                    self._pause(max(0.1, min(LOOK_SECONDS, left)))
-
-    def _new_claim(self, plan: RunPlan, move: Go, before: Manifest | None) -> Claim:
-        starts = self._starts(plan, move.starts, before)
-        return extended(
-            Claim(
-                run=str(plan.run),
-                machine=self._holder.machine,
-                claimed_at=0,
-                expires_at=0,
-                holder=self._holder.process,
-                replaces=move.replaces,
-                starts={topic: dict(parts) for topic, parts in starts.items()},
-            ),
-            self._clock.wall(),
-        )
-
-    def _starts(
-        self, plan: RunPlan, known: Starts | None, before: Manifest | None
-    ) -> dict[str, dict[int, int]]:
-        """Return from where the run's topics have to be read back."""
-        begins = self._cluster.begins(plan.topics)
-        by_time = self._cluster.at(plan.topics, plan.run.slot.timestamp() - SKEW_SECONDS)
-        spans = {span.topic: span.spans for span in before.topics} if before else {}
-        starts: dict[str, dict[int, int]] = {}
-        for topic, parts in begins.items():
-            for number, begin in parts.items():
-                start = by_time[topic][number]
-                if known is not None and topic in known:
-                    # A partition that was not there yet is read from its beginning
-                    start = known[topic].get(number, 0)
-                    kept_from = spans.get(topic, {}).get(number, (start, start))[0]
-                    if begin > kept_from:
-                        raise TrimmedError(
-                            f"{plan.run}: {topic}[{number}] is trimmed up to {begin}, and from"
-                            f" {kept_from} on lie its requests: what it has asked already can no"
-                            " longer be told"
-                        )
-                starts.setdefault(topic, {})[number] = max(start, begin)
-        return starts
 
     def _manifest(
         self,

@@ -5,6 +5,7 @@ accepts askers, one sees to runs that are over. None of them decides anything ab
 """
 
 import select
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from reportd.broker.topics import Topics
 from reportd.clock import Clock
 from reportd.config.load import Config
 from reportd.model.vm import Vm
+from reportd.observer.asking import Asking
 from reportd.observer.brief import summary
 from reportd.observer.brokerwatch import BrokerSight, BrokerWatch, Clients
 from reportd.observer.clients import connect, connect_finisher
@@ -124,6 +126,16 @@ class Observer:
         name, since = self._broker().joins_anew
         return orjson.dumps({"summary": summary(self._document), "joins_anew": [name, since]})
 
+    def workers(self) -> dict[str, Slot]:
+        """Return the slots of the workers that live."""
+        board = self._watched.board
+        daemon = daemon_view(board.slot(self._watched.supervisor_slot).read())
+        return {
+            child.name: board.slot(child.slot)
+            for child in daemon.children
+            if child.pid and child.name.startswith("worker")
+        }
+
     def ill(self) -> str:
         """Return why the daemon is not alive; empty: it is."""
         beat = self._watched.board.slot(self._watched.supervisor_slot).last_beat()
@@ -139,11 +151,7 @@ class Observer:
     def _look(self, now: float) -> Sight:
         board = self._watched.board
         daemon = daemon_view(board.slot(self._watched.supervisor_slot).read())
-        views = {
-            child.name: worker_view(board.slot(child.slot).read())
-            for child in daemon.children
-            if child.pid and child.name.startswith("worker")
-        }
+        views = {name: worker_view(slot.read()) for name, slot in self.workers().items()}
         broker = self._broker()
         return Sight(
             wall=self._clock.wall(),
@@ -232,6 +240,7 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     counters = metrics.read_files(watched.metrics_folder)
     observer = Observer(watched, broker.sight, counters, clock)
     observer.turn()
+    asking = Asking(slot, observer.workers, clock, threading.Event().wait)
     registry = CollectorRegistry()
     registry.register(observer.counted)
     registry.register(observer.gauges)
@@ -241,6 +250,7 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
         page=observer.page,
         ill=observer.ill,
         not_ready=observer.not_ready,
+        requests=lambda question: orjson.dumps(asking.ask(question)),
     )
     web = Web(settings.metrics, pages)
     web.start()

@@ -48,9 +48,15 @@ class Progress:
         (first_at, first), (last_at, last) = samples[0], samples[-1]
         return (last - first) / (last_at - first_at)
 
-    def eta_seconds(self, partner: str, remaining: int) -> float | None:
-        """Return the seconds until ``remaining`` are done; None if that cannot be told."""
+    def eta_seconds(
+        self, partner: str, remaining: int, slowest_seconds: float = 0.0
+    ) -> float | None:
+        """Return the seconds until ``remaining`` are done; None if that cannot be told.
+
+        Not before the account with the most to do, which takes ``slowest_seconds`` at its limit:
+        the rate of all of them says little of the one that goes on when the others are done.
+        """
         if remaining == 0:
             return 0.0
         rate = self.rate(partner)
-        return remaining / rate if rate else None
+        return max(remaining / rate, slowest_seconds) if rate else None

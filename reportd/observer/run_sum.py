@@ -4,63 +4,16 @@ Pure; one is made for each look at a run that seems to be over. It holds 16 byte
 more for one that has brought nothing, and one number a report and account; the files go by.
 """
 
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 
+from reportd.model.id_set import IdSet, number_of
 from reportd.model.ledger import End
 from reportd.model.run import Covered, Manifest
 
 NO_REQUEST = "no such request"
-_EMPTY = 0
-_FULL = 0.6
-
-
-class IdSet:
-    """A set of 64-bit numbers, 16 bytes each at most; knows the XOR of all that is in it."""
-
-    def __init__(self, slots: int = 1024) -> None:
-        """Begin empty; ``slots`` is a power of two."""
-        self._table = array("Q", bytes(8 * slots))
-        self._mask = slots - 1
-        self._has_zero = False
-        self._stored = 0
-        self.mark = 0
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return self._stored + self._has_zero
-
-    def add(self, number: int) -> bool:
-        """Add one; say whether it is new."""
-        if number == _EMPTY:
-            is_new, self._has_zero = not self._has_zero, True
-            return is_new
-        at = self._place(number)
-        if self._table[at] == number:
-            return False
-        self._table[at] = number
-        self._stored += 1
-        self.mark ^= number
-        if self._stored > _FULL * len(self._table):
-            self._grow()
-        return True
-
-    def _place(self, number: int) -> int:
-        at = number & self._mask
-        while self._table[at] not in {_EMPTY, number}:
-            at = (at + 1) & self._mask
-        return at
-
-    def _grow(self) -> None:
-        before = self._table
-        self._table = array("Q", bytes(2 * 8 * len(before)))
-        self._mask = len(self._table) - 1
-        for number in before:
-            if number != _EMPTY:
-                self._table[self._place(number)] = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +107,7 @@ class RunSum:
         A replay counts in place of the life that was dead. The partition is the ledger's, and so
         the request's.
         """
-        number = int(end.id[:16], 16)
+        number = number_of(end.id)
         is_new = self._all.add(number)
         first, last = self._spans.get((end.topic, partition), (0, 0))
         if first <= end.offset < last:
@@ -179,7 +132,7 @@ class RunSum:
         """
         wanted = self._manifest
         return any(
-            (len(ids), f"{ids.mark:016x}") == (wanted.requests, wanted.ids_hash)
+            (len(ids), ids.hash) == (wanted.requests, wanted.ids_hash)
             for ids in (self._inside, self._all)
         )
 

@@ -119,9 +119,18 @@ def partners(
     for partner, one in found.items():
         one["ended"] = ended.get(partner, 0.0)
         one["ended_per_second"] = progress.rate(partner)
-        one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"])
+        slowest_seconds = _slowest_seconds(sight, partner)
+        one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"], slowest_seconds)
         one["allowed_calls_per_second"] = _allowed(sight, partner)
     return found
+
+
+def _slowest_seconds(sight: Sight, partner: str) -> float:
+    """Return what the account with the most to do here takes at its limit; 0.0: not known."""
+    rate = sight.allowed.get(partner, {}).get("account")
+    views = [one for _, one in _owned(sight).values() if one.partner == partner]
+    most = max((one.most_open for one in views), default=0)
+    return most / rate if rate else 0.0
 
 
 def _allowed(sight: Sight, partner: str) -> float | None:

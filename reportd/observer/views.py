@@ -29,6 +29,8 @@ class PartitionView(_View):
     """Where the worker reads next."""
     committed: int | None = None
     open: int = 0
+    most_open: int = 0
+    """The most requests that wait for their turn of one account, of all topics' partitions."""
     states: dict[str, int] = {}
     oldest_open: float | None = None
     """Epoch seconds."""

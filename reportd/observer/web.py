@@ -1,7 +1,7 @@
-"""The observer's HTTP: a page for people, /metrics, /healthz, /readyz, /status. Threads.
+"""The observer's HTTP: a page for people, /metrics, /healthz, /readyz, /status, /requests.
 
-It answers from what the observer last put together and never asks anybody itself, so it answers
-while broker, output and workers are away.
+It answers from what the observer last put together, so it answers while broker, output and workers
+are away. For ``/requests`` alone the workers are asked, and waited for, for seconds at most.
 """
 
 import base64
@@ -16,12 +16,15 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import parse_qsl
 
+import orjson
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from reportd.config.settings import MetricsSettings
-from reportd.errors import ConfigError
+from reportd.errors import ConfigError, InvalidMessageError
+from reportd.model.question import Question
 from reportd.observer.page import POLICY
 
 logger = logging.getLogger(__name__)
@@ -50,6 +53,8 @@ class Pages:
     """Why the daemon is not alive; empty: it is."""
     not_ready: Callable[[], str]
     """Why this VM is not ready, one problem a line; empty: it is."""
+    requests: Callable[[Question], bytes]
+    """Where open requests are, as JSON: asks this VM's workers, and waits for them."""
 
 
 class Web:
@@ -181,7 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._may_ask():
             self._answer(HTTPStatus.UNAUTHORIZED, b"send the token: Authorization: Bearer ...\n")
             return
-        match self.path.partition("?")[0]:
+        path, _, query = self.path.partition("?")
+        match path:
             case "/":
                 self._answer(HTTPStatus.OK, self.answers.page(), PAGE, PAGE_HEADERS)
             case "/metrics":
@@ -189,12 +195,16 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(HTTPStatus.OK, body, CONTENT_TYPE_LATEST)
             case "/status":
                 self._answer(HTTPStatus.OK, self.answers.status(), "application/json")
+            case "/requests":
+                self._find(query)
             case "/healthz":
                 self._say(self.answers.ill())
             case "/readyz":
                 self._say(self.answers.not_ready())
             case _:
-                self._answer(HTTPStatus.NOT_FOUND, b"/ /metrics /healthz /readyz /status\n")
+                self._answer(
+                    HTTPStatus.NOT_FOUND, b"/ /metrics /healthz /readyz /status /requests\n"
+                )
 
     do_HEAD = do_GET  # noqa: N815  # the library's name
 
@@ -214,6 +224,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             token = credentials if kind == b"Bearer" else b""
         return hmac.compare_digest(token, self.wanted_token.encode())
+
+    def _find(self, query: str) -> None:
+        asked = orjson.dumps(dict(parse_qsl(query)))
+        try:
+            question = Question.from_json(asked)
+        except InvalidMessageError as error:
+            self._answer(HTTPStatus.BAD_REQUEST, f"{error}\n".encode())
+        else:
+            self._answer(HTTPStatus.OK, self.answers.requests(question), "application/json")
 
     def _say(self, trouble: str) -> None:
         if trouble:

@@ -166,7 +166,8 @@ def _members(archive: Content, pattern: str, limit_bytes: int) -> list[zipfile.Z
         (
             one
             for one in found
-            if not one.is_dir()
+            if one.filename  # damaged ones may have none
+            and not one.is_dir()
             and not one.filename.startswith(_NOT_OURS)
             and fnmatchcase(one.filename, pattern)
         ),

@@ -18,6 +18,7 @@ from reportd.sinks.formats import encode
 from reportd.sinks.gathering import Rows
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.receipts import Receipt
+from reportd.sinks.sameness import content_of
 from reportd.sinks.schema import COLUMNS_HASH
 from reportd.sinks.store import Guard, Stage, Store, stage_key
 
@@ -106,6 +107,7 @@ class Publisher:
         stages = self._store.stages(stage_key(request.id, replay))
         try:
             standing: dict[str, Receipt] = {}
+            unchanged: set[str] = set()
             for target in targets:
                 receipt = self._standing(target, request, replay)
                 if receipt is not None:
@@ -118,14 +120,15 @@ class Publisher:
                 if staged is None:
                     return Look("none")
                 stage, receipts = staged
-                standing |= _give_names(self._store, stage, receipts, guard)
+                given, unchanged = _give_names(self._store, stage, receipts, guard)
+                standing |= given
                 stage.settle()
             for stage in stages:
                 stage.discard()
         finally:
             for stage in stages:
                 stage.close()
-        published = _published(targets, standing, request, replay)
+        published = _published(targets, standing, unchanged, request, replay)
         self._store.make_durable(file.path for file in published.files)
         return Look("newer" if published.all_superseded else "mine", published)
 
@@ -177,6 +180,7 @@ class Publisher:
         stage = self._store.stage(stage_key(request.id, replay))
         try:
             receipts = []
+            contents = {day: content_of(tables[day]) for day in {each.day for each in targets}}
             for target in targets:
                 table = tables[target.day]
                 receipt = Receipt(
@@ -189,6 +193,7 @@ class Publisher:
                     rows=table.num_rows,
                     columns=(table.schema.metadata or {}).get(COLUMNS_HASH, b"").decode(),
                     provisional=target.day in provisional,
+                    content=contents[target.day],
                 )
                 chunks = encode(table, target.format, receipt.to_json())
                 receipts.append(stage.write(receipt, chunks))
@@ -220,6 +225,7 @@ class _Publication:
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         self._standing: dict[str, Receipt] = {}
+        self._unchanged: set[str] = set()
         self._error: Exception | None = None
 
     def attempt(self, step: Callable[[], None]) -> None:
@@ -241,7 +247,7 @@ class _Publication:
     def give_names(self, store: Store) -> None:
         one = self._prepared
         try:
-            self._standing = _give_names(store, one.stage, one.receipts, one.guard)
+            self._standing, self._unchanged = _give_names(store, one.stage, one.receipts, one.guard)
         except BaseException:
             one.stage.close()
             raise
@@ -256,14 +262,17 @@ class _Publication:
         if self._error is not None:
             return self._error
         one = self._prepared
-        return _published(one.targets, self._standing, one.request, one.replay)
+        return _published(one.targets, self._standing, self._unchanged, one.request, one.replay)
 
 
 def _give_names(
     store: Store, stage: Stage, receipts: Iterable[Receipt], guard: Guard
-) -> dict[str, Receipt]:
-    """Give staged files their final names; return what stands under those names then."""
-    standing = {}
+) -> tuple[dict[str, Receipt], set[str]]:
+    """Give staged files their final names; return what stands under those names then.
+
+    And which of them took the place of another run's with the same content.
+    """
+    standing, unchanged = {}, set()
     for receipt in receipts:
         there = store.receipt_of(receipt.path, receipt.format)
         if there is not None and there.order > receipt.order:
@@ -271,7 +280,9 @@ def _give_names(
             continue
         stage.publish(receipt, guard)
         standing[receipt.path] = receipt
-    return standing
+        if there is not None and there.run != receipt.run and there.content == receipt.content:
+            unchanged.add(receipt.path)
+    return standing, unchanged
 
 
 def _first_complete(
@@ -291,13 +302,17 @@ def _first_complete(
 
 
 def _published(
-    targets: Iterable[Target], standing: Mapping[str, Receipt], request: Request, replay: int
+    targets: Iterable[Target],
+    standing: Mapping[str, Receipt],
+    unchanged: Collection[str],
+    request: Request,
+    replay: int,
 ) -> Published:
     files, superseded, newest = [], [], None
     for target in targets:
         receipt = standing[target.path]
         if receipt.made_by(request.id, replay):
-            files.append(_file(receipt))
+            files.append(_file(receipt, unchanged=target.path in unchanged))
         else:
             superseded.append(target)
             if newest is None or receipt.order > newest.order:
@@ -305,7 +320,7 @@ def _published(
     return Published(tuple(files), tuple(superseded), newest.run if newest else "")
 
 
-def _file(receipt: Receipt) -> PublishedFile:
+def _file(receipt: Receipt, *, unchanged: bool) -> PublishedFile:
     return PublishedFile(
         path=receipt.path,
         day=receipt.day,
@@ -314,4 +329,5 @@ def _file(receipt: Receipt) -> PublishedFile:
         bytes=receipt.size_bytes,
         checksum=receipt.checksum,
         provisional=receipt.provisional,
+        unchanged=unchanged,
     )

@@ -34,6 +34,8 @@ class Receipt:
     """The file's size; 0 in a Parquet footer, which cannot know it."""
     checksum: str = ""
     """``sha256:...`` of the file; empty in a Parquet footer, which cannot know it."""
+    content: str = ""
+    """A hash of what the rows hold; empty: not known."""
     v: int = 1
     """The version of this record."""
 
@@ -61,7 +63,7 @@ class Receipt:
             return None
         values: dict[str, Any] = {}
         for item in fields(cls):
-            value = found.get(item.name)
+            value = found.get(item.name, "" if item.name == "content" else None)
             if type(value) is not item.type:
                 return None
             values[item.name] = value

@@ -15,6 +15,10 @@ from reportd.sinks.plaintext import JSON_FIELD
 COLUMNS_HASH = b"reportd.columns"
 """Metadata of a table's schema: a short hash of its columns, for receipts."""
 
+PASSING_FIELD = b"reportd.passing"
+"""Metadata of a field that tells when, or by which run, its row was downloaded."""
+_PASSING = ("run", "downloaded_at")
+
 _TYPES = {
     "string": pa.string(),
     "json": pa.string(),
@@ -37,14 +41,18 @@ class Schema:
     def compile(cls, columns: Mapping[str, ColumnSpec]) -> "Schema":
         """Compile columns that have no problems (`column_problems`)."""
         fields = [
-            pa.field(
-                name, arrow_type(spec), metadata={JSON_FIELD: b""} if spec.kind == "json" else None
-            )
+            pa.field(name, arrow_type(spec), metadata=_marks(spec))
             for name, spec in columns.items()
         ]
         text = "\n".join(f"{item.name} {item.type}" for item in fields)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         return cls(columns, pa.schema(fields, metadata={COLUMNS_HASH: digest.encode()}))
+
+
+def _marks(spec: ColumnSpec) -> dict[bytes, bytes] | None:
+    if spec.kind == "json":
+        return {JSON_FIELD: b""}
+    return {PASSING_FIELD: b""} if spec.request in _PASSING else None
 
 
 def arrow_type(spec: ColumnSpec) -> pa.DataType:

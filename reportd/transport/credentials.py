@@ -66,6 +66,20 @@ class AuthPlan:
     """The header that carries it; empty: only texts do."""
     token_prefix: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all its secrets."""
+        texts = (text for _, text in (*self.header_texts, *self.query_texts))
+        named = (
+            self.bearer,
+            self.basic_user_secret,
+            self.basic_password,
+            *(name for _, name in (*self.headers, *self.query)),
+            *(name for text in texts for _, name in text.names),
+            *(self.token.names if self.token is not None else ()),
+        )
+        return tuple(dict.fromkeys(name for name in named if name))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:

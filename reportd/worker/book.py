@@ -79,7 +79,7 @@ class OffsetBook:
     @property
     def paused_count(self) -> int:
         """How many of the parked ones are because of a pause."""
-        return sum(len(found) for key, found in self._parked.items() if isinstance(key, Paused))
+        return sum(n for key, n in self.parked_counts().items() if isinstance(key, Paused))
 
     def park(self, offset: int, key: ParkKey) -> None:
         """Forget a message but not its offset: it is read again when there is room for it."""
@@ -114,3 +114,7 @@ class OffsetBook:
     def parked_first(self) -> dict[ParkKey, int]:
         """Return the first parked offset of each kind."""
         return {key: queue[0] for key, queue in self._parked.items()}
+
+    def parked_counts(self) -> dict[ParkKey, int]:
+        """Return how many offsets of each kind are parked."""
+        return {key: len(queue) for key, queue in self._parked.items()}

@@ -114,22 +114,37 @@ def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitR
     seconds = limit.window_seconds
     if limit.meter == "concurrent":
         seconds = limit.seconds if "seconds" in limit.model_fields_set else longest_seconds
-    margin = limit.margin_seconds
-    if not margin:
-        margin = min(seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
-        margin = RESET_MARGIN_SECONDS if limit.meter in RECORDED else margin
     return LimitRule(
         per=_kind(limit),
         calls=limit.calls,
         seconds=seconds,
         meter=limit.meter,
-        burst=max(1, (limit.burst or 1) // 2),
-        margin_seconds=margin,
+        burst=_burst(limit),
+        margin_seconds=_margin_seconds(limit, seconds),
         counts=limit.counts,
         cost=limit.cost,
         number=number,
         zone=limit.zone,
     )
+
+
+def _burst(limit: LimitSpec) -> int:
+    return max(1, (limit.burst or 1) // 2)
+
+
+def _margin_seconds(limit: LimitSpec, seconds: float) -> float:
+    if limit.margin_seconds:
+        return limit.margin_seconds
+    if limit.meter in RECORDED:
+        return RESET_MARGIN_SECONDS
+    return min(seconds * MARGIN_SHARE, MARGIN_MOST_SECONDS)
+
+
+def slack_seconds(limit: LimitSpec) -> float:
+    """Return how late a call that is granted may leave: what is kept inside the limit for that."""
+    if limit.meter == "bucket":
+        return ((limit.burst or 1) - _burst(limit)) * limit.seconds / limit.calls
+    return _margin_seconds(limit, limit.window_seconds)
 
 
 class Sender(Protocol):

@@ -96,11 +96,13 @@ class Controls:
 
     def pauses(self, request: Request) -> Paused | None:
         """Return why a request may not be called now; None: it may."""
-        if self._paused:
-            for target in targets_of(request):
-                if (control := self._paused.get(target)) is not None:
-                    return Paused(control.scope, request.run)
-        return None
+        control = self.pause_of(request) if self._paused else None
+        return None if control is None else Paused(control.scope, request.run)
+
+    def pause_of(self, request: Request) -> Control | None:
+        """Return the widest pause that a request is under."""
+        found = (self._paused.get(target) for target in targets_of(request))
+        return next((control for control in found if control is not None), None)
 
     def keeps(self, paused: Paused) -> bool:
         """Say whether what was put aside for that reason is still to stay there."""

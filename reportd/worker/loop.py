@@ -38,6 +38,7 @@ from reportd.worker.events import Events
 from reportd.worker.executor import Executor
 from reportd.worker.fence import Fence
 from reportd.worker.finishing import Finishing, Looking
+from reportd.worker.inquiry import Inquiry
 from reportd.worker.partition import Partition
 from reportd.worker.records import Records
 from reportd.worker.restoring import Restorer
@@ -105,6 +106,7 @@ class Loop:
         drain_seconds: float,
         stop_requested: Callable[[], bool],
         leaves: Callable[[], bool],
+        inquiry: Inquiry,
     ) -> None:
         """Take the deciding parts; `attach` brings the doing ones, which need callbacks."""
         self._engine = engine
@@ -117,6 +119,7 @@ class Loop:
         self._drain_seconds = drain_seconds
         self._stop_requested = stop_requested
         self._leaves = leaves
+        self._inquiry = inquiry
         self._snapshot_at = 0.0
         self._tidy_at = clock.monotonic() + FIRST_SECONDS
         self._idle = True
@@ -228,6 +231,7 @@ class Loop:
 
     def _beat(self, now: Now) -> None:
         self._board.beat(now.boot)
+        self._inquiry.look(self._engine, now)
         if now.mono >= self._snapshot_at:
             self._board.publish(snapshot(self._engine, self._fence, now))
             took = self._clock.monotonic() - now.mono

@@ -3,6 +3,7 @@
 Made when the partition is assigned, thrown away when it is lost. Used by the engine alone.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -143,6 +144,14 @@ class Partition:
         """Requests held as possibly part of an outage."""
         self.paused: dict[Entry, None] = {}
         """Requests that somebody paused when something was done for them already."""
+
+    def most_open(self) -> int:
+        """Return how many requests the account has that has the most waiting for their turn."""
+        counts = Counter(self.scheduler.lengths())
+        for book in self.books.values():
+            parked = book.parked_counts().items()
+            counts.update({key: count for key, count in parked if isinstance(key, str)})
+        return max(counts.values(), default=0)
 
     def alive(self) -> bool:
         """Say whether this worker still owns the partition; asked from every thread."""

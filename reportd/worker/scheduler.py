@@ -128,6 +128,13 @@ class Scheduler:
         lines = (self._lines.get((name, account)) for name in CLASSES)
         return sum(len(line.entries) for line in lines if line)
 
+    def lengths(self) -> dict[str, int]:
+        """Return how many requests wait in lines by account."""
+        found: dict[str, int] = {}
+        for line in self._lines.values():
+            found[line.account] = found.get(line.account, 0) + len(line.entries)
+        return found
+
     def lines_count(self) -> int:
         """Return how many accounts and classes have work."""
         return len(self._lines)

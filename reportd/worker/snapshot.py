@@ -48,6 +48,7 @@ def _topics(partition: Partition, controls: Controls, now: Now) -> list[dict[str
         states[topic][name] = states[topic].get(name, 0) + 1
         oldest[topic] = min(oldest.get(topic, entry.message.timestamp), entry.message.timestamp)
     shown = []
+    most_open = partition.most_open()
     for topic, book in partition.books.items():
         counts = states[topic]
         if paused := book.paused_count:
@@ -62,6 +63,7 @@ def _topics(partition: Partition, controls: Controls, now: Now) -> list[dict[str
                 "position": book.position,
                 "committed": book.committed,
                 "open": book.open_count,
+                "most_open": most_open,
                 "states": counts,
                 "oldest_open": oldest.get(topic),
             }

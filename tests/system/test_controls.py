@@ -1,6 +1,8 @@
 """Pause, slow down, cancel: a real daemon, a real broker, the real command line."""
 
+import json
 import time
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,13 @@ def open_of(stage: Stage, account: str) -> set[str]:
     return {name for name in stage.open_ids() if stage.requests[name].account == account}
 
 
+def requests_of(vm: Vm, account: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return what ``reportctl requests`` says of an account."""
+    capsys.readouterr()
+    reportctl_of(vm, "requests", "--account", account, "--json")
+    return json.loads(capsys.readouterr().out)
+
+
 def concluded(stage: Stage, vm: Vm) -> None:
     """Stop, and see that every promise was kept."""
     stopped(vm)
@@ -87,9 +96,18 @@ def test_a_paused_account_waits_also_after_a_restart(
     assert "ada" in said
     assert "a new login" in said
 
+    document = requests_of(vm, account, capsys)
+    assert {one["state"] for one in document["open"]} <= {"paused"}
+    assert len(document["ended"]) == len(stage.requests) // ACCOUNTS - waiting
+    assert f"{waiting} of any account are paused" in " ".join(document["notes"])
+
     reportctl_of(vm, "resume", scope)
     until(stage.all_ended, "every request to end")
     until(lambda: shown(vm, "paused") == 0, "nothing to be paused")
+    document = requests_of(vm, account, capsys)
+    assert document["open"] == []
+    assert all(one["state"] == "result" and one["files"] for one in document["ended"])
+    assert len(document["ended"]) == len(stage.requests) // ACCOUNTS
     concluded(stage, vm)
 
 

@@ -39,15 +39,22 @@ def ask(stage: Stage) -> Manifest:
 
 
 def test_a_partial_run(stage: Stage, tmp_path: Path) -> None:
-    """When the last request has ended: file, list and marks stand, and the command was called."""
+    """When the last request has ended: file, list and marks stand, and the command was called.
+
+    The first call kills the observer that makes it: the next observer calls again.
+    """
     told = tmp_path / "told"
+    once = f"mkdir {tmp_path}/killed && kill -9 $PPID && exit 1"
     vm = stage.vm("vm-a")
-    stage.configure(vm, more=f'runs = {{ command = ["/bin/sh", "-c", "cat >> {told}"] }}')
+    stage.configure(
+        vm, more=f"""runs = {{ command = ["/bin/sh", "-c", '{once}; cat >> {told}'] }}"""
+    )
     stage.start(vm)
     ask(stage)
     record = until(lambda: finished(stage), "the run to be over")
     stopped(vm)
 
+    assert (tmp_path / "killed").exists()
     assert record is not None
     assert (record.run, record.state, record.states) == (RUN, "partial", {"dead": 1, "result": 3})
     covered = record.reports["acme.campaigns"]

@@ -103,7 +103,7 @@ def test_writer_dies_half_way() -> None:
     slot = Slot(memory)
     slot.publish(b"one")
     slot.publish(b"two")
-    at = board._BUFFERS_AT + board._BUFFER_BYTES  # where the third would go
+    at = board._BUFFERS_AT + (8 + board.MAX_SNAPSHOT_BYTES)  # where the third would go
     memory[at : at + 20] = b"half of a new header"
 
     assert slot.read() == b"two"
@@ -114,7 +114,7 @@ def test_torn_snapshot_is_not_returned() -> None:
     memory = memoryview(bytearray(board._SLOT_BYTES))  # a mapping to break into
     slot = Slot(memory)
     slot.publish(b"one")
-    at = board._BUFFERS_AT + board._BUFFER_BYTES + 8
+    at = board._BUFFERS_AT + (8 + board.MAX_SNAPSHOT_BYTES) + 8
     memory[at] = 0
 
     assert slot.read() == b""
@@ -147,3 +147,19 @@ def test_cleared_slot_is_new(slot: Slot) -> None:
         None,
     )
     assert slot.take("a")
+
+
+def test_letters_are_numbered_on(slot: Slot) -> None:
+    """Also after a child's death: what was seen already is told from what is new."""
+    assert (slot.letter_number(), slot.read_letter()) == (0, (0, b""))
+    assert slot.write_letter(b"one") == 1
+    assert slot.write_letter(b"two") == 2
+    slot.publish(b"a snapshot")
+
+    slot.clear()
+
+    assert slot.letter_number() == 2
+    assert slot.write_letter(b"three") == 3
+    assert slot.read_letter() == (3, b"three")
+    with pytest.raises(ValueError, match="does not fit"):
+        slot.write_letter(bytes(board.MAX_LETTER_BYTES + 1))

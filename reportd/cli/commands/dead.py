@@ -12,12 +12,15 @@ import orjson
 from reportd.broker.admin import Admin
 from reportd.broker.keys import partition_of
 from reportd.broker.letters import DeadLetter, dead_letters, replay_headers, replayed_headers
+from reportd.broker.message import Part
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import ClientSettings, client_settings
 from reportd.broker.topics import Topics
+from reportd.cli.mending import Mendings
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import harmless, instant, show_json, show_table
+from reportd.clock import SystemClock
 from reportd.config.load import load
 from reportd.errors import BrokerError, ConfigError
 
@@ -173,17 +176,22 @@ def _replay(args: argparse.Namespace) -> int:
 
 def _send(letters: list[DeadLetter], place: _Place) -> None:
     """Send the requests, then note in ``dead`` that it was done; raises `BrokerError`."""
-    counts = Admin(place.settings).topics()
+    admin = Admin(place.settings)
+    counts = admin.topics()
     gone = {letter.topic for letter in letters} - counts.keys()
     if gone:
         raise BrokerError(f"not there any more: {', '.join(sorted(gone))}")
     producer = Producer(place.settings)
     failures: list[BrokerError] = []
+    targets = [(each, (each.topic, _partition(each, counts[each.topic]))) for each in letters]
+    mendings = Mendings(admin, producer, place.topics.runs, SystemClock().wall())
+    mendings.begin(targets)
 
-    def note(letter: DeadLetter, done: int | BrokerError) -> None:
+    def note(letter: DeadLetter, part: Part, done: int | BrokerError) -> None:
         if isinstance(done, BrokerError):
             failures.append(done)
             return
+        mendings.sent(letter, part, done)
         producer.send(
             place.topics.dead,
             b"",
@@ -196,15 +204,15 @@ def _send(letters: list[DeadLetter], place: _Place) -> None:
         if isinstance(done, BrokerError):
             failures.append(done)
 
-    for each in letters:
+    for each, part in targets:
         letter = place.original(each)
         producer.send(
             letter.topic,
             letter.value,
             key=letter.key,
-            partition=_partition(letter, counts[letter.topic]),
+            partition=part[1],
             headers=replay_headers(letter),
-            on_done=partial(note, each),
+            on_done=partial(note, each, part),
         )
         producer.poll()
     left = producer.flush(CONFIRM_SECONDS)
@@ -212,6 +220,7 @@ def _send(letters: list[DeadLetter], place: _Place) -> None:
         raise failures[0]
     if left:
         raise BrokerError(f"{left} records are not confirmed; start it again: none runs twice")
+    mendings.end()
 
 
 def _partition(letter: DeadLetter, partitions: int) -> int:

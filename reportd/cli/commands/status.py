@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     return 0 if found.get("ready") else 1
 
 
-def ask_observer(metrics: MetricsSettings) -> dict[str, Any]:
-    """Return the observer's document.
+def ask_observer(metrics: MetricsSettings, path: str = "/status") -> dict[str, Any]:
+    """Return one of the observer's documents.
 
     Raises `OSError` or `http.client.HTTPException` if it is not there, `ValueError` for another
     answer than its document.
@@ -71,7 +71,7 @@ def ask_observer(metrics: MetricsSettings) -> dict[str, Any]:
     if metrics.token is not None:
         headers["Authorization"] = f"Bearer {metrics.token.reveal()}"
     try:
-        connection.request("GET", "/status", headers=headers)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         body = answer.read(MOST_BYTES)
     finally:

@@ -16,11 +16,14 @@ from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import ClientSettings, client_settings
-from reportd.broker.topics import Topics
+from reportd.broker.topics import TopicPlan, Topics
 from reportd.cli import reportctl
 from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
+from reportd.model.account import Account
+from reportd.model.request import Request
+from reportd.model.run import Manifest
 
 PARTNER = """
 partitions = %d
@@ -369,3 +372,179 @@ class TestStatus:
         assert document(capsys) == {"observer": None, "partners": {"acme": {"lag": 5}}}
         assert made.run("status") == 1
         assert "no observer at 127.0.0.1:9" in capsys.readouterr().out
+
+
+class TestLag:
+    def test_each_partition_is_shown(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """Begin, commit, end and lag; nobody has it, so what is open is not known."""
+        topic = made.topics.requests("acme")
+        producer = Producer(made.settings)
+        for _ in range(3):
+            producer.send(topic, b"{}", partition=1)
+        assert producer.flush(FLUSH_SECONDS) == 0
+
+        assert made.run("lag", "acme", "--json") == 0
+        found = [one for one in document(capsys) if one["topic"] == topic]
+        assert [(one["begin"], one["end"], one["lag"]) for one in found] == [
+            (0, 0, 0),
+            (0, 3, 3),
+            (0, 0, 0),
+        ]
+        assert {(one["commit"], one["open"]) for one in found} == {(None, None)}
+
+    def test_a_partner_without_topics_is_named(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A typing error is told from a partner with nothing to do."""
+        assert made.run("lag", "amce") == EXIT_CONFIG
+        assert "amce has no topics; did you mean 'acme'?" in capsys.readouterr().err
+
+
+class TestControls:
+    def test_what_is_asked_for_is_listed_and_lifted(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The newest counts for each scope; a resume takes it away, a second one says so."""
+        assert made.run("pause", "acme/1", "--who", "ada", "--reason", "new login") == 0
+        assert made.run("pause", "acme.campaigns", "--for", "2h") == 0
+        assert made.run("slow", "acme.campaigns", "--to", "50%") == 0
+        capsys.readouterr()
+        assert made.run("controls", "--json") == 0
+        found = {one["scope"]: one for one in document(capsys)}
+        assert found["acme/1"]["action"] == "pause"
+        assert (found["acme/1"]["who"], found["acme/1"]["reason"]) == ("ada", "new login")
+        assert found["acme.campaigns"]["rate"] == 0.5
+        assert found["acme.campaigns"]["until"] is None
+
+        assert made.run("resume", "acme/1") == 0
+        assert made.run("resume", "acme/1") == EXIT_CONFIG
+        assert "there is: acme.campaigns" in capsys.readouterr().err
+        assert made.run("resume", "--all") == 0
+        capsys.readouterr()
+        assert made.run("controls", "--json") == 0
+        assert document(capsys) == []
+
+    @pytest.mark.parametrize(
+        ("command", "words"),
+        [
+            (("pause", "amce"), "did you mean 'acme'?"),
+            (("pause", "acme.campaign"), "did you mean 'campaigns'?"),
+            (("pause", "acme", "--until", "2001-01-01"), "has passed"),
+            (("pause", "acme", "--until", "tomorrow"), "like 2026-11-28T06:00"),
+            (("pause", "acme", "--for", "soon"), "write 90s, 30min, 2h or 3d"),
+            (("slow", "acme", "--to", "0"), "write a part of the limits"),
+            (("slow", "acme", "--to", "150%"), "write a part of the limits"),
+            (("pause", "run:daily/2026-11-22T04:00Z#1"), "see 'reportctl cancel'"),
+            (("cancel", "daily/2026-11-22T04:00Z#1"), "the newest are: none"),
+            (("cancel", "daily/2026-11-22T04:00Z#1", "--undo"), "is not cancelled"),
+        ],
+    )
+    def test_what_nobody_has_is_refused(
+        self,
+        made: Place,
+        capsys: pytest.CaptureFixture[str],
+        command: tuple[str, ...],
+        words: str,
+    ) -> None:
+        """With what is meant, perhaps; and nothing is written."""
+        assert made.run(*command) == EXIT_CONFIG
+        assert words in capsys.readouterr().err
+        assert made.read(made.topics.control) == []
+
+
+class TestBackfill:
+    def know(self, place: Place, *accounts: Account) -> None:
+        """Write accounts as the enqueuer's snapshot does."""
+        producer = Producer(place.settings)
+        for one in accounts:
+            key = f"{one.partner}/{one.account}".encode()
+            producer.send(place.topics.accounts, one.to_json(), key=key, partition=0)
+        assert producer.flush(FLUSH_SECONDS) == 0
+
+    def test_a_backfill_is_a_run_with_a_manifest(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Nothing in a dry run; then each request where its key belongs, and where it is said."""
+        ids = [f"{n}" for n in range(7)]
+        self.know(made, *(Account(partner="acme", account=one) for one in ids))
+        self.know(made, Account(partner="acme", account="gone", active=False))
+        self.know(made, Account(partner="bolt", account="9"))
+        days = ("--from", "2026-01-01", "--to", "2026-01-03")
+        command = ("backfill", "acme", "campaigns", *days, "--accounts", "all", "--json")
+        assert made.run(*command, "--dry-run") == 0
+        told = document(capsys)
+        assert (told["requests"], told["accounts"], told["written"]) == (21, 7, False)
+        assert made.read(made.topics.runs) == made.read(made.topics.backfill("acme")) == []
+
+        assert made.run(*command) == 0
+        name = document(capsys)["run"]
+        written = made.read(made.topics.backfill("acme"))
+        requests = [Request.from_json(message.value) for message in written]
+        assert len({one.id for one in requests}) == 21
+        assert {one.account for one in requests} == set(ids)
+        assert {(one.run, one.class_) for one in requests} == {(name, "backfill")}
+        for message in written:
+            assert message.partition == partition_of(message.key or b"", 3)
+        manifest = Manifest.from_json(made.read(made.topics.runs)[-1].value)
+        assert (manifest.run, manifest.requests) == (name, 21)
+        spans = manifest.topics[0].spans
+        assert all(spans[m.partition][0] <= m.offset < spans[m.partition][1] for m in written)
+        assert made.run(*command, "--run", name) == EXIT_CONFIG
+
+    @pytest.mark.parametrize(
+        ("more", "words"),
+        [
+            (("--accounts", "1,2,x"), "has no account 2, x"),
+            (("--accounts", "@/nothing"), "cannot be read"),
+            (("--accounts", "1", "--split-days", "2"), "days: 2"),
+            (("--accounts", "1", "--format", "excel"), "--format excel"),
+            (("--accounts", "1", "--to", "2025-01-01"), "--to is before --from"),
+            (("--accounts", "1", "--run", "daily/2026-11-22T04:00Z#1"), "is no backfill's"),
+        ],
+    )
+    def test_what_cannot_be_asked_is_refused(
+        self,
+        made: Place,
+        capsys: pytest.CaptureFixture[str],
+        more: tuple[str, ...],
+        words: str,
+    ) -> None:
+        """With what is wrong, and nothing is written."""
+        self.know(made, Account(partner="acme", account="1"))
+        command = ("backfill", "acme", "campaigns", "--from", "2026-01-01", "--to", "2026-01-03")
+        assert made.run(*command, *more) == EXIT_CONFIG
+        assert words in capsys.readouterr().err
+        assert made.read(made.topics.runs) == []
+
+
+class TestDoctor:
+    def test_a_real_broker_is_looked_at(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Well but for what is not there yet; a topic that loses messages is to be mended."""
+        (made.folder / "out").mkdir()
+        assert made.run("doctor", "--json") == 0
+        levels = {one["check"]: one["level"] for one in document(capsys)}
+        assert levels == {
+            "output": "ok", "broker": "ok", "topics": "ok", "rights": "ok", "offsets": "ok",
+            "retention": "ok", "credentials": "warning", "VMs": "ok", "clock": "warning",
+        }  # fmt: skip
+
+        topic = made.topics.requests("acme")
+        plan = TopicPlan(topic, 3, 1, {"retention.ms": "1000"})
+        Admin(made.settings).create([plan], repair=True)
+        assert made.run("doctor") == 1
+        said = capsys.readouterr().out
+        assert f"topics: {topic}: retention.ms is 1000, not -1" in said
+        assert "-> reportctl topics create --repair" in said
+
+    def test_a_missing_topic_is_to_be_mended(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Before the first start all of them are."""
+        (place.folder / "out").mkdir()
+        assert place.run("doctor", "--json") == 1
+        bad = [one for one in document(capsys) if one["level"] == "bad"]
+        assert {one["mend"] for one in bad if one["check"] == "topics"} == {
+            "reportctl topics create"
+        }

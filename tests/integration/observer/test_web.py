@@ -8,6 +8,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from reportd.config.secrets import Secret
 from reportd.config.settings import MetricsSettings, TlsSettings
 from reportd.errors import ConfigError
 from reportd.metrics import Metrics
+from reportd.model.question import Question
 from reportd.observer.page import POLICY, page
 from reportd.observer.screen import Screen
 from reportd.observer.web import MAX_ASKERS, Pages, Web, probe_port
@@ -41,6 +43,7 @@ class Health:
             page=lambda: page(self.screen).encode(),
             ill=lambda: self.ill,
             not_ready=lambda: self.not_ready,
+            requests=lambda question: question.to_json(),
         )
 
 
@@ -98,6 +101,18 @@ def test_page_says_what_it_may_load() -> None:
     assert "unsafe" not in POLICY
     assert "default-src 'none'" in POLICY
     assert "<h1>vm-1: running</h1>" in body
+
+
+def test_a_question_for_requests_is_read_from_the_query() -> None:
+    """And one that is none is refused, with what is wrong."""
+    with serving(LOCAL, Health()) as web:
+        status, body = ask(web, "/requests?account=1%2F2&day=2026-11-21")
+        assert (status, Question.from_json(body.encode())) == (
+            200,
+            Question(account="1/2", day=date(2026, 11, 21)),
+        )
+        status, body = ask(web, "/requests?day=yesterday")
+        assert (status, "account" in body, "day" in body) == (400, True, True)
 
 
 def test_trouble_is_a_503_with_its_reason() -> None:

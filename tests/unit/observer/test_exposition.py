@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 
 from reportd import metrics
 from reportd.board import Board
+from reportd.errors import OutputError
 from reportd.metrics import Metrics
 from reportd.model.vm import Vm
 from reportd.observer.brokerwatch import BrokerSight
@@ -53,8 +54,8 @@ class Files:
 
 
 def no_output() -> Marks:
-    """Stand for an output that nobody opens here."""
-    raise NotImplementedError
+    """Say that there is none: this daemon has no run."""
+    raise OutputError
 
 
 def observer(files: Files, tmp_path: Path) -> Observer:

@@ -85,3 +85,16 @@ def test_source_taken_over_is_forgotten() -> None:
     progress.tick("acme", 10.0, remaining=1)
 
     assert progress.rate("acme") == 0.0
+
+
+def test_the_eta_is_not_before_the_slowest_accounts_end() -> None:
+    """A hundred accounts that are nearly done say little of the one that is not."""
+    progress = Progress()
+    for second in range(60):
+        progress.note("acme", "here", second * 100.0)
+        progress.tick("acme", float(second), remaining=1000)
+
+    assert progress.eta_seconds("acme", 1000) == pytest.approx(10.0)
+    assert progress.eta_seconds("acme", 1000, 5.0) == pytest.approx(10.0)
+    assert progress.eta_seconds("acme", 1000, 900.0) == 900.0
+    assert progress.eta_seconds("acme", 0, 900.0) == 0.0

@@ -5,12 +5,10 @@ from operator import xor
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from reportd.model.ledger import End, EndState, PublishedFile
 from reportd.model.run import Manifest, TopicSpan
-from reportd.observer.run_sum import IdSet, Missing, RunSum
+from reportd.observer.run_sum import Missing, RunSum
 
 RUN = "daily/2026-11-22T04:00Z#1"
 REQUESTS = "p.requests.acme"
@@ -175,15 +173,3 @@ def test_ends_of_an_older_version() -> None:
 
     assert total.asked_by_day()["acme", "stats"]["2026-11-20"] == 1
     assert [(one.first_day, one.last_day) for one in total.missing()] == [DAYS]
-
-
-@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 40)))
-def test_ids_are_a_set(numbers: list[int]) -> None:
-    """It counts and hashes as Python's own does, whatever comes, however it grows."""
-    ids = IdSet(slots=4)
-    known: set[int] = set()
-    for number in numbers:
-        assert ids.add(number) == (number not in known)
-        known.add(number)
-
-    assert (len(ids), ids.mark) == (len(known), reduce(xor, known, 0))

@@ -165,6 +165,20 @@ def test_allowed_rate(allowed: dict[str, float], rate: float | None) -> None:
     assert acme["allowed_calls_per_second"] == rate
 
 
+def test_the_eta_waits_for_the_largest_account() -> None:
+    """600 of one account at 5 a second take two minutes, however fast the others end."""
+    progress = Progress()
+    for second in range(60):
+        progress.note("acme", "here", float(second * 100))
+        progress.tick("acme", float(second), remaining=58)
+    view = worker()
+    parts = [part.model_copy(update={"most_open": 600}) for part in view.partitions]
+    full = view.model_copy(update={"partitions": parts})
+    known = sight(workers={"worker-0": full}, allowed={"acme": {"account": 5.0}})
+
+    assert document(known, {}, progress)["partners"]["acme"]["eta_seconds"] == 120.0
+
+
 def test_runs_are_shown() -> None:
     """A run shows what is open of it at most."""
     run = made(sight())["runs"][0]

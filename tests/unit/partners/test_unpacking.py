@@ -67,6 +67,14 @@ def test_members_of_a_zip() -> None:
         unpacked(zipped({}))
 
 
+def test_a_member_without_a_name_is_none() -> None:
+    """Damaged, or made so: zipfile cuts names at a NUL, and fails to say of none what it is."""
+    archive = zipped({"x": b"date,clicks"}).replace(b"x", b"\0")
+
+    with pytest.raises(UnexpectedAnswerError, match="no file like"):
+        unpacked(archive)
+
+
 @given(st.data())
 def test_a_damaged_zip_is_asked_for_again(data: st.DataObject) -> None:
     """Cut anywhere, it is transient; with a wrong byte, it is that, or what it was, or refused."""

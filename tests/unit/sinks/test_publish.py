@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from reportd.sinks.formats import FORMATS
 from reportd.sinks.local import LocalStore
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Look, Published, Publisher
+from reportd.sinks.receipts import Receipt
 from reportd.sinks.staging import LocalStage
 from tests.unit.sinks.making import (
     DAY,
@@ -510,3 +512,55 @@ def test_receipts_say_who_made_a_file(publisher: Publisher, tmp_path: Path) -> N
     assert in_footer["id"] == in_file["id"] == request.id
     assert in_file["run"] == request.run
     assert in_file["checksum"].startswith("sha256:")
+
+
+def test_files_with_the_content_that_stood_there_are_unchanged(publisher: Publisher) -> None:
+    """Day by day, in every format: against the run before, not against another try."""
+    older, newer = (a_request(run=run, formats=BOTH, **WEEK) for run in (OLDER_RUN, NEWER_RUN))
+    first = publish(publisher, older)
+    again = publish(publisher, older)
+    tables = tables_of(newer) | {DAY: a_table(["other"])}
+    second = publisher.publish(newer, publisher.targets(newer), tables, nothing_forbids)
+
+    assert {file.unchanged for file in (*first.files, *again.files)} == {False}
+    assert {(file.day, file.unchanged) for file in second.files} == {
+        ("2026-11-19", True),
+        ("2026-11-20", True),
+        ("2026-11-21", False),
+    }
+    assert len(second.files) == 6
+
+
+def test_a_look_that_publishes_tells_what_is_unchanged(publisher: Publisher) -> None:
+    """Complete staged files of a life that was killed are compared, too."""
+    publish(publisher, a_request(run=OLDER_RUN))
+    newer = a_request(run=NEWER_RUN)
+    prepared = publisher.prepare(newer, publisher.targets(newer), tables_of(newer), nothing_forbids)
+    prepared.stage.seal()
+    prepared.stage.close()
+
+    found = look(publisher, newer)
+
+    assert [file.unchanged for file in found.published.files] == [True]
+
+
+def test_the_file_of_an_older_version_is_another_one(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its receipt does not tell the content: it counts, and what replaces it is changed."""
+    with monkeypatch.context() as before:
+        before.setattr(Receipt, "to_json", without_content)
+        older = a_request(run=OLDER_RUN, formats=BOTH)
+        publish(publisher, older)
+    assert look(publisher, older).kind == "mine"
+
+    published = publish(publisher, a_request(run=NEWER_RUN, formats=BOTH))
+
+    assert [file.unchanged for file in published.files] == [False, False]
+
+
+def without_content(receipt: Receipt) -> bytes:
+    """Return a receipt as a version wrote it that did not know contents."""
+    fields = {**asdict(receipt)}
+    del fields["content"]
+    return json.dumps(fields).encode()

@@ -119,6 +119,7 @@ def play(
         engine=hands.engine, events=events, fence=hands.fence, topics=Topics("reportd"),
         clock=clock, board=nobody, tally=nobody, drain_seconds=0.0,
         stop_requested=lambda: next(left, None) is None, leaves=lambda: leaves,
+        inquiry=nobody,
     )  # fmt: skip
     group.loop = loop
     loop.attach(

@@ -36,10 +36,22 @@ def test_open_requests_are_counted_by_state() -> None:
 
     assert found["partitions"][0] == {
         "topic": REQUESTS, "partition": 0, "partner": "acme", "position": 8,
-        "committed": 0, "open": 3, "oldest_open": WALL,
+        "committed": 0, "open": 3, "most_open": 0, "oldest_open": WALL,
         "states": {"backoff": 1, "in_flight": 1, "scheduled": 1},
     }  # fmt: skip
     assert (found["in_flight"], found["fence_open"], found["output_away"]) == (1, True, "")
+
+
+def test_the_account_with_the_most_to_do_is_shown() -> None:
+    """In memory or parked: when everything is done is when that account is."""
+    hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=1e6)], window_requests=20)
+    hands.own(high=40)
+    names = ["b", *"a" * 30]
+    hands.put(*(message(request(n, params={"n": str(o)}), o) for o, n in enumerate(names)))
+    (part, _) = shown(hands)["partitions"]
+
+    assert part["states"]["parked"] > 0
+    assert part["most_open"] == 30
 
 
 def test_the_last_commits_age_is_shown() -> None:

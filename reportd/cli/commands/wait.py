@@ -1,0 +1,95 @@
+"""``reportctl wait``: let a job start when a run is over. For Airflow, and for scripts."""
+
+import argparse
+import threading
+from typing import TYPE_CHECKING
+
+from reportd.broker.reader import PartitionReader
+from reportd.broker.settings import client_settings
+from reportd.broker.topics import Topics
+from reportd.cli.options import add_config_option
+from reportd.cli.run_names import KnownRuns, RunName
+from reportd.cli.showing import show_json
+from reportd.clock import SystemClock
+from reportd.config.load import load
+from reportd.model.run import Finished
+from reportd.observer.clients import TopicMailbox
+
+if TYPE_CHECKING:
+    from reportd.cli.options import Subparsers
+
+EXIT_PARTIAL = 3
+EXIT_TIMEOUT = 4
+LOOK_SECONDS = 2.0
+
+
+def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
+    """Add ``wait RUN [--timeout SECONDS] [--json]``."""
+    parser = subparsers.add_parser(
+        "wait",
+        help="wait until a run is over",
+        description="Wait until all requests of a run have ended and its file and marks stand at "
+        "the output. Status 0: it is complete; 3: something is missing; 4: it is not over in time, "
+        "or not even enqueued.",
+        epilog="example: reportctl wait daily/2026-11-22T04:00Z --timeout 10800",
+    )
+    add_config_option(parser)
+    parser.add_argument(
+        "name",
+        metavar="RUN",
+        help="daily/2026-11-22T04:00Z#1; without #1: the newest revision of that slot",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=float("inf"),
+        metavar="SECONDS",
+        help="give up waiting (default: never)",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Wait; raises `ConfigError` for what is no run's name, `BrokerError`."""
+    name = RunName.parse(args.name)
+    kafka = load(args.config).settings.kafka
+    reader = PartitionReader(client_settings(kafka), group=kafka.prefix)
+    try:
+        mailbox = TopicMailbox(reader, Topics(kafka.prefix).runs)
+        return _wait(name, mailbox, args.timeout, as_json=args.json)
+    finally:
+        reader.close()
+
+
+def _wait(name: RunName, mailbox: TopicMailbox, seconds: float, *, as_json: bool) -> int:
+    clock, pause = SystemClock(), threading.Event().wait  # nothing ever sets it: a bounded wait
+    deadline = clock.monotonic() + seconds
+    known = KnownRuns()
+    while True:
+        known.see(mailbox.new())
+        found = known.named(name)
+        finished = known.finished().get(found) if found is not None else None
+        if finished is not None:
+            _say(finished, as_json=as_json)
+            return 0 if finished.state == "complete" else EXIT_PARTIAL
+        left = deadline - clock.monotonic()
+        if left <= 0:
+            what = f"{name} is not enqueued yet" if found is None else f"{found} is not over yet"
+            if as_json:
+                show_json({"run": str(found or name), "state": None})
+            else:
+                print(what)
+            return EXIT_TIMEOUT
+        pause(min(LOOK_SECONDS, left))
+
+
+def _say(finished: Finished, *, as_json: bool) -> None:
+    if as_json:
+        show_json(finished.model_dump())
+        return
+    missing = sum(covered.missing for covered in finished.reports.values())
+    print(
+        f"{finished.run} is {finished.state}"
+        + (f": {missing:,} account-days are missing, see {finished.file}" if missing else "")
+    )
