@@ -182,17 +182,25 @@ class Story:
             pytest.fail(f"{query} is {given}, not {value}: {what}")
 
 
+def named(legend: str, series: Labels) -> str:
+    """Return a series' name as Grafana makes it."""
+    found = dict(series)
+    return re.sub(r"{{(\w+)}}", lambda match: found[match[1]], legend)
+
+
 def draw(prometheus: Prometheus, since: float, folder: Path) -> None:
     """Draw each dashboard, for the docs: REPORTD_PICTURES names their folder."""
+    folder.mkdir(exist_ok=True)
     for file in sorted(BOARDS.glob("*.json")):
         board = json.loads(file.read_text())
         given: dict[str, dict[str, Points]] = {}
         for panel in board["panels"]:
             target = panel["targets"][0]
             query = as_asked(target["expr"]).replace(RATE, "[15s]")
+            legend = target["legendFormat"]
             given[panel["title"]] = {
-                re.sub(r"{{(\w+)}}", lambda m, s=dict(series): s[m[1]], target["legendFormat"]): at
-                for series, at in prometheus.range(query, since, 1.0).items()
+                named(legend, series): points
+                for series, points in prometheus.range(query, since, 1.0).items()
             }
         (folder / f"{file.stem}.svg").write_text(picture(board, given))
 
@@ -374,13 +382,15 @@ class Night:
                 labels(partner="acme", state="dead"): self.rate(1),
                 labels(partner="crux", state="result"): self.slowly(),
             },
-            "Calls by outcome": {
-                labels(partner="acme", outcome="ok"): self.rate(len(results)),
-                labels(partner="acme", outcome="permanent"): Between(1 / self.window, 1),
-                labels(partner="bolt", outcome="ok"): 0.0,
-                labels(partner="bolt", outcome="transient"): Between(1 / self.window, 10),
-                labels(partner="crux", outcome="ok"): self.slowly(),
-            },
+            "Calls by outcome": AtLeast(
+                {
+                    labels(partner="acme", outcome="ok"): self.rate(len(results)),
+                    labels(partner="acme", outcome="permanent"): Between(1 / self.window, 1),
+                    labels(partner="bolt", outcome="ok"): 0.0,
+                    labels(partner="bolt", outcome="transient"): Between(1 / self.window, 10),
+                    labels(partner="crux", outcome="ok"): self.slowly(),
+                }
+            ),
             "Calls that are allowed": {
                 labels(partner="acme"): pytest.approx(100 * ACCOUNTS),
                 labels(partner="bolt"): pytest.approx(40 / 1.03),
@@ -444,9 +454,9 @@ class Night:
             "Memory": every(Between(1e6, 1e9), "observer"),
             "Partitions": parts,
             "Age of the last commit": every(Between(0, 30)),
-            "Commits": {
-                labels(instance=vm, outcome="accepted"): Between(0.1, 10) for vm in self.vms
-            },
+            "Commits": AtLeast(
+                {labels(instance=vm, outcome="accepted"): Between(0.1, 10) for vm in self.vms}
+            ),
             "May call": every(1.0),
             "Can write": every(1.0),
             "Rebalances": AtLeast({labels(instance=first, event="assigned"): Between(0.02, 1)}),
@@ -471,7 +481,7 @@ class Night:
             "Wait for their day to end": {labels(partner="acme"): float(self.waiting)},
             "Offsets not committed": AtLeast(
                 {
-                    labels(topic=self.topics.requests("acme")): Between(16, 18),
+                    labels(topic=self.topics.requests("acme")): Between(16, 36),
                     labels(topic=self.topics.requests("bolt")): 4.0,
                     labels(topic=self.topics.requests("crux")): Between(1, self.narrow),
                 }
