@@ -5,9 +5,10 @@ starts spent. Not thread-safe: the worker's loop alone uses it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from reportd.errors import ConfigError
 from reportd.limits.meters import AtOnce, Bucket, FixedWindow, Meter, SlidingWindow
 from reportd.limits.quotas import Asked, Days, Quota, Rolling, Span
 from reportd.model import ledger
@@ -48,6 +49,28 @@ class LimitRule:
     """Its place in the file, by which an answer's costs name it."""
     zone: str = "UTC"
     """Whose days are counted, by the meter ``day``."""
+    divide: bool = False
+    """Whether each partition has a share of it."""
+
+    def share_of(self, partitions: int) -> "LimitRule":
+        """Return what one of so many partitions may use; in sum they never exceed the limit.
+
+        A window of N calls is cut into V whole parts: up to V - 1 calls of it are used by nobody. A
+        bucket's rate can be cut exactly; its burst is cut, too, for all may come at once. Raises
+        `ConfigError` where a share would be nothing: partner files are checked for that, but topics
+        may have been grown since.
+        """
+        if not self.divide or partitions <= 1:
+            return self
+        if (self.burst if self.meter == "bucket" else self.calls) < partitions:
+            raise ConfigError(
+                f"a limit of {self.calls} in {self.seconds:g} s per {self.per} cannot be divided "
+                f"into {partitions} partitions"
+            )
+        if self.meter == "bucket":
+            seconds = self.seconds * partitions
+            return replace(self, seconds=seconds, burst=self.burst / partitions)
+        return replace(self, calls=self.calls // partitions)
 
     def meter_at(self, now: Now) -> Meter:
         """Return a new meter, spent; one of errors half: what came before is not known.
@@ -130,29 +153,39 @@ class Limiter:
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         """Take the partner's limits."""
         self._own = tuple(rules)
-        self._rules = _by_kind(rules)
+        self._take_rules(self._own)
         self._charges: dict[Scope, tuple[Charge, ...]] = {}
         self._blocked_until: dict[Scope, tuple[float, bool]] = {}
-        self._spans = {rule: rule.span() for rule in rules}
         self._quotas: dict[Quota, tuple[Scope, str]] = {}
         self._asking: list[Quota] = []
         self._recorded: dict[Scope, list[ledger.Grant]] = {}
         self._born: Now | None = None
+        self._began: Now | None = None
         self._forget_at = METERS_MOST
         self.frees_at_end = any(rule.meter == "concurrent" for rule in rules)
         """Whether a call that is over makes room for others."""
 
-    def start(self, now: Now) -> None:
-        """Remember when this owner began: scopes met later were last used before that."""
-        self._born = now
+    def _take_rules(self, rules: Sequence[LimitRule]) -> None:
+        self._spans = {rule: rule.span() for rule in rules}
+        self._rules = _by_kind(rules)
+
+    def start(self, now: Now, process_began: Now | None = None, partitions: int = 1) -> None:
+        """Remember when this owner began: scopes met later were last used before that.
+
+        ``process_began``: since when its process has seen what the wall clock does.
+        ``partitions``: how many have a share of the limits that are divided.
+        """
+        self._began = process_began or now
+        self._born = self._sound(now)
+        self._own = tuple(rule.share_of(partitions) for rule in self._own)
+        self._take_rules(self._own)
 
     def also(self, rules: Sequence[LimitRule]) -> None:
         """Keep these rules beside the partner's own, in place of those of the last time.
 
         Their kinds of scopes are none of the partner's, and another rule has another kind.
         """
-        self._rules = _by_kind([*self._own, *rules])
-        self._spans |= {rule: rule.span() for rule in rules}
+        self._take_rules([*self._own, *rules])
         self._charges = {key: one for key, one in self._charges.items() if key.per in self._rules}
 
     def recorded(self, record: ledger.Grant) -> float | None:
@@ -178,7 +211,7 @@ class Limiter:
         """Yield the grants that are wanted; each is used once `granted` says that it stands."""
         asking = self._asking[:]
         self._asking.clear()
-        wall = self._sound(now).wall
+        wall = self.wall(now)
         for quota in asking:
             scope, label = self._quotas[quota]
             for asked in quota.ask(wall):
@@ -197,7 +230,7 @@ class Limiter:
 
     def quotas_left(self, now: Now) -> Iterator[QuotaLeft]:
         """Yield what is left of every quota that was met, and those that partners call spent."""
-        wall = self._sound(now).wall
+        wall = self.wall(now)
         for quota, (scope, _) in self._quotas.items():
             yield QuotaLeft(scope, quota.remaining(wall), quota.resets_at(wall))
         for scope, (until, is_quota) in self._blocked_until.items():
@@ -214,15 +247,19 @@ class Limiter:
                 worst = Blocked(wait, scope, is_quota)
         return worst
 
+    def wall(self, now: Now) -> float:
+        """Return the time of quotas' windows: epoch seconds by a clock that was not set forward."""
+        return self._sound(now).wall
+
     def _sound(self, now: Now) -> Now:
         """Return the instant with a wall clock that was not set forward since the start.
 
         Whether it was right before or is now, nobody knows: no window may open too early.
         """
-        born = self._born
-        if born is None or now.wall - born.wall <= now.boot - born.boot:
+        began = self._began
+        if began is None or now.wall - began.wall <= now.boot - began.boot:
             return now
-        return now._replace(wall=born.wall + now.boot - born.boot)
+        return now._replace(wall=began.wall + now.boot - began.boot)
 
     def take(self, scopes: Collection[Scope], now: Now) -> Grant:
         """Charge one call; only after `blocked` returned None for the same ``now``."""

@@ -14,7 +14,7 @@ from reportd.config.load import CATALOGUE
 from reportd.config.problems import Location, problems_of
 from reportd.errors import ConfigError
 from reportd.partners.extending import read_source
-from reportd.partners.partner import Partner
+from reportd.partners.partner import Partner, division_problems
 from reportd.partners.spec import RULE_KINDS, PartnerSpec
 
 _RULE_TABLE = re.compile(r"^[ \t]*\[\[[ \t]*([a-z_]+)[ \t]*\]\]", re.MULTILINE)
@@ -36,7 +36,11 @@ def load_partner(path: Path, catalogue: Path = CATALOGUE) -> Partner:
         raise ConfigError(*error.problems, *apart) from None
     if apart:
         raise ConfigError(*apart)
-    return Partner(name, spec)
+    partner = Partner(name, spec)
+    undivided = [f"{path}: {problem}" for problem in division_problems(partner)]
+    if undivided:
+        raise ConfigError(*undivided)
+    return partner
 
 
 def rules_apart(text: str) -> Iterator[str]:

@@ -29,6 +29,9 @@ FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zs
 DEFAULT_PARTITIONS = 12
 LONGEST_RATE_SECONDS = 3600.0
 """A limit over longer is a quota, no rate."""
+SHARE_LEAST = 10
+"""A limit is divided into shares of so many calls or more: a tenth of it at most is lost."""
+_WIDTH = {"account": 0, "credential": 1, "report": 2, "partner": 2}
 _NARROWEST_FIRST = ("account", "report", "credential", "partner")
 
 
@@ -229,11 +232,32 @@ class Partner:
 
 
 def key_scope(limits: tuple[LimitSpec, ...]) -> KeyScope:
-    """Return the widest scope that has a limit; a report's limit counts over all accounts."""
-    scopes = {narrows(limit.per) or "partner" for limit in limits}
+    """Return the widest scope that has a limit; a report's limit counts over all accounts.
+
+    One that is divided needs no worker that has it all.
+    """
+    scopes = {narrows(limit.per) or "partner" for limit in limits if not limit.divide}
     if scopes & {"partner", "report"}:
         return "partner"
     return "credential" if "credential" in scopes else "account"
+
+
+def division_problems(partner: Partner) -> Iterator[str]:
+    """Yield which limits cannot be divided, or need not be."""
+    for number, limit in enumerate(partner.spec.limits, 1):
+        if not limit.divide:
+            continue
+        what, value = "calls", limit.calls
+        least = SHARE_LEAST * partner.partitions
+        if limit.meter == "bucket":
+            what, value, least = "burst", limit.burst or 1, 2 * partner.partitions
+        key = partner.key_scope
+        where = f"limits[{number}].divide"
+        if _WIDTH[narrows(limit.per) or "partner"] <= _WIDTH[key]:
+            yield f"{where}: not needed: the key is {key}, so one worker has all of it"
+        elif value < least:
+            why = f"{what} = {value} cannot be divided into {partner.partitions} partitions"
+            yield f"{where}: {why}: at least {least}, or fewer partitions"
 
 
 def narrows(per: str) -> str:
@@ -275,6 +299,8 @@ def allowed_rates(partners: Mapping[str, Partner]) -> dict[str, dict[str, float]
             is_rate = 0 < limit.window_seconds <= LONGEST_RATE_SECONDS
             if is_rate and limit.counts == "calls" and not limit.reports:
                 rate = limit.calls / limit.cost / (limit.window_seconds + limit.margin_seconds)
+                if limit.divide:  # each partition is a scope of its own, with its share
+                    rate /= partner.partitions
                 rates[limit.per] = min(rate, rates.get(limit.per, rate))
     return found
 

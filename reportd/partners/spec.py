@@ -74,6 +74,10 @@ class LimitSpec(Section):
     counts: Literal["calls", "errors"] = "calls"
     """errors: answers with 5xx, where a partner allows so many. A call under way takes a place,
     which it gives back unless it fails so; with none left its scope waits."""
+    divide: bool = False
+    """Each partition has a share of it, so that more than one worker can use it: for limits that
+    one cannot use up. It does not count for the messages' key; what one partition does not use of
+    its share, no other can."""
     cost: Annotated[float, Field(gt=0, le=1_000_000_000)] = 1.0
     """What a call costs at most, where the partner counts more than calls (tokens, points)."""
     cost_from: Wait | None = None

@@ -125,6 +125,7 @@ def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitR
         cost=limit.cost,
         number=number,
         zone=limit.zone,
+        divide=limit.divide,
     )
 
 

@@ -99,6 +99,7 @@ class Engine:
         self._stalled_until = 0.0
         self._stall_seconds = settings.stall_first_seconds
         self._stored_at = 0.0
+        self._began: Now | None = None
         self._takes_files = True  # a full disk still shows what is there: a look proves nothing
         self.stall_reason = ""
         """Why the output does not take files; empty: it does."""
@@ -136,7 +137,13 @@ class Engine:
         if partition is None or partition.is_active:
             return
         self._counts[partner] = partition_count
-        partition.restored(topics, image, now)
+        partition.restored(
+            topics,
+            image,
+            now,
+            process_began=self._began or now,
+            partition_count=partition_count,
+        )
         self._restraint.look(partition, now)
         for topic in topics:
             self._by_topic[(topic.topic, index)] = partition
@@ -260,6 +267,8 @@ class Engine:
 
     def step(self, now: Now) -> None:
         """Do what time asks for: ends of waits, commits, reading, and the next calls."""
+        if self._began is None:
+            self._began = now
         if now.wall >= self.controls.ends_at:
             self.controls.look(now)
             self._obey(now)
@@ -271,7 +280,7 @@ class Engine:
             for partition in self._turn:
                 stopped = self.is_stopping or partition.is_closing or bool(self.stall_reason)
                 self._reading.steer(partition, stopped=stopped)
-                partition.image.windows_over(now.wall)
+                partition.image.windows_over(partition.limiter.wall(now))
         if self._stalled and now.mono >= self._stalled_until:
             self._resume_stalled(now)
         commit = self._commits.due(self._partitions.values(), now)

@@ -157,14 +157,22 @@ class Partition:
         """Say whether this worker still owns the partition; asked from every thread."""
         return self.is_alive
 
-    def restored(self, topics: Sequence[RestoredTopic], image: LedgerImage, now: Now) -> None:
+    def restored(
+        self,
+        topics: Sequence[RestoredTopic],
+        image: LedgerImage,
+        now: Now,
+        *,
+        process_began: Now | None = None,
+        partition_count: int = 1,
+    ) -> None:
         """Take the books and the ledger's image as they were read."""
         self.image = image
         for topic in topics:
             self.books[topic.topic] = OffsetBook(topic.start)
         ends = {topic.topic: topic.end for topic in topics}
         image.need_restored(self.books, ends)
-        self.limiter.start(now)
+        self.limiter.start(now, process_began, partition_count)
         for position, grant in image.grants:
             until = self.limiter.recorded(grant)
             if until is not None:

@@ -191,6 +191,48 @@ MUTANTS = (
         "            return False\n",
     ),
     Mutant(
+        "quota-used-before-its-grant-stands",
+        "worker/engine.py",
+        "                self._out.extend(\n"
+        "                    WriteGrant(partition, grant) "
+        "for grant in partition.limiter.to_record(now)\n"
+        "                )\n",
+        "                for grant in partition.limiter.to_record(now):\n"
+        "                    self._out.append(WriteGrant(partition, grant))\n"
+        "                    type(grant.quota).granted(grant.quota, grant.asked)\n"
+        "                    grant.quota.granted = lambda _asked: None\n",
+    ),
+    Mutant(
+        "grants-of-the-last-owner-forgotten",
+        "worker/partition.py",
+        "        for position, grant in image.grants:\n",
+        "        for position, grant in ():\n",
+    ),
+    Mutant(
+        "grants-fall-out-of-the-ledger",
+        "worker/ledger.py",
+        "return min(first, self._counting[0][0]) if self._counting else first",
+        "return first",
+    ),
+    Mutant(
+        "places-free-after-restart",
+        "limits/meters.py",
+        "        self._from = now + seconds\n",
+        "        self._from = now\n",
+    ),
+    Mutant(
+        "costs-of-answers-ignored",
+        "limits/meters.py",
+        "            charge[1] += actual - cost\n            self._used += actual - cost\n",
+        "            charge[1] += 1.0 - cost\n            self._used += 1.0 - cost\n",
+    ),
+    Mutant(
+        "clock-set-forward-opens-windows",
+        "limits/limiter.py",
+        "        if began is None or now.wall - began.wall <= now.boot - began.boot:\n",
+        "        if began is None or now.wall:\n",
+    ),
+    Mutant(
         "grant-given-back-though-sent",
         "worker/engine.py",
         "        if verdict.unsent and partition is not None:\n",

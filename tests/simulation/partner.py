@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import pyarrow as pa
@@ -13,7 +13,11 @@ from reportd.model.request import Request
 from reportd.partners.verdict import Outcome, Pace, Verdict
 from reportd.worker.entry import Entry
 from reportd.worker.partition import RetryRules
-from tests.simulation.world import World
+from tests.simulation.world import MIDNIGHT_SECONDS, World
+
+COSTLY = 7
+"""The number of a limit that counts costs."""
+MOST_COST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,16 @@ class PartnerPlan:
     making_seconds: float = 0.0
     """How long a report takes at most."""
 
+    @property
+    def has_costs(self) -> bool:
+        """Whether a limit counts more than calls."""
+        return any(rule.number == COSTLY for rule in self.limits)
+
+    @property
+    def day(self) -> LimitRule | None:
+        """The quota of a day, if there is one: a story may end with it spent."""
+        return next((rule for rule in self.limits if rule.meter == "day"), None)
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -65,6 +79,8 @@ class Sent:
     generation: int
     report: str = ""
     """Which report is polled or read, where one is made first."""
+    cost: int = 1
+    """What the limit with the number `COSTLY` counts it as."""
 
 
 def days_table(account: str, day: date, pages: Sequence[int]) -> pa.Table:
@@ -81,12 +97,26 @@ class Partner:
     plan: PartnerPlan
     world: World
     calls: list[Sent] = field(default_factory=list)
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
+    """Of each call: its account, from when to when it was under way."""
+
+    def under_way(self, request: Request, at: float, seconds: float) -> None:
+        """Take note of how long a call keeps the partner busy, whoever waits for it."""
+        self.spans.append((request.account, at, at + seconds))
 
     def begin(self, entry: Entry, worker: str, at: float) -> Callable[[], tuple[Verdict, bytes]]:
         """Take note of a call; return what answers it once it has arrived."""
         page = int(entry.cursor.get("page", "1"))
-        self.calls.append(Sent(at, worker, entry.request, entry.replay, page, entry.generation))
-        return lambda: self.verdict(entry.request, page)
+        cost = self.world.random.randint(1, MOST_COST) if self.plan.has_costs else 1
+        sent = Sent(at, worker, entry.request, entry.replay, page, entry.generation, cost=cost)
+        self.calls.append(sent)
+        return lambda: self._costing(cost, self.verdict(entry.request, page))
+
+    def _costing(self, cost: int, answer: tuple[Verdict, bytes]) -> tuple[Verdict, bytes]:
+        """Let an answer say what it cost."""
+        verdict, body = answer
+        said = self.plan.has_costs and verdict.outcome is Outcome.OK
+        return (replace(verdict, costs=((COSTLY, float(cost)),)) if said else verdict), body
 
     def has_token(self) -> bool:
         """Say whether a call's token is at hand."""
@@ -136,26 +166,43 @@ class Partner:
         """Check every window of every limit by the partner's own meter."""
         found = []
         for rule in self.plan.strict:
+            if rule.meter == "concurrent":
+                found += self._too_many_at_once(rule)
+                continue
             by_scope: dict[str, list[float]] = defaultdict(list)
             for call in self.calls:
                 value = self.plan.name if rule.per == "partner" else call.request.account
-                by_scope[value].append(call.at)
+                by_scope[value] += [call.at] * (call.cost if rule.number == COSTLY else 1)
             for value, times in by_scope.items():
                 times.sort()
                 found += _exceeded(rule, value, times)
         return found
 
+    def _too_many_at_once(self, rule: LimitRule) -> list[str]:
+        changes: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        for account, start, end in self.spans:
+            changes[account] += [(start, 1), (end, -1)]
+        found = []
+        for account, of in changes.items():
+            count = 0
+            for at, change in sorted(of):
+                count += change
+                if count > rule.calls:
+                    found.append(f"{count} calls of {account} at once at {at:.3f}")
+        return found[:1]
+
 
 def _exceeded(rule: LimitRule, value: str, times: Sequence[float]) -> list[str]:
     where = f"{rule.meter} {rule.calls}/{rule.seconds:g} s of {rule.per} {value}"
-    if rule.meter == "sliding":
+    if rule.meter in ("sliding", "rolling"):
         for first, last in zip(times, times[rule.calls :], strict=False):
             if last - first < rule.seconds - 1e-6:
                 return [f"{where}: {rule.calls + 1} calls in {last - first:.3f} s at {first:.3f}"]
-    elif rule.meter == "fixed":
+    elif rule.meter in ("fixed", "day"):
         windows: dict[int, int] = defaultdict(int)
+        after = MIDNIGHT_SECONDS if rule.meter == "day" else 0.0
         for at in times:
-            windows[int(at // rule.seconds)] += 1
+            windows[int((at - after) // rule.seconds)] += 1
         return [f"{where}: {n} calls in window {w}" for w, n in windows.items() if n > rule.calls]
     else:
         interval = rule.seconds / rule.calls

@@ -1,19 +1,23 @@
 """One seeded story: what is asked, who works, and everything that goes wrong."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from random import Random
 from typing import NamedTuple
 
 from reportd.broker.keys import partition_of
+from reportd.broker.message import Message
 from reportd.limits.limiter import LimitRule
 from reportd.model.control import RUN, Control
+from reportd.model.ledger import End, Grant, parse_ledger_record
 from reportd.model.request import Request, request_id
 from reportd.partners.verdict import Outcome
 from reportd.worker.settings import EngineSettings
 from tests.simulation.broker import Broker
 from tests.simulation.making import KINDS, make_partner, making_plan
-from tests.simulation.partner import Partner, PartnerPlan
+from tests.simulation.partner import COSTLY, MOST_COST, Partner, PartnerPlan
 from tests.simulation.store import MemoryStore
 from tests.simulation.worker import CONTROL, Worker
 from tests.simulation.world import WALL_AT_START, World
@@ -93,6 +97,8 @@ def _plans(random: Random) -> list[PartnerPlan]:
                 transient_share=random.choice((0.0, 0.1)),
             )
         )
+    if random.random() < 0.7:
+        plans.append(_dole(random))
     if random.random() < 0.5:
         base = replace(
             plans[0],
@@ -101,6 +107,31 @@ def _plans(random: Random) -> list[PartnerPlan]:
         )
         plans.append(making_plan(random.choice(KINDS), base))
     return plans
+
+
+def _dole(random: Random) -> PartnerPlan:
+    """Return a partner with a quota, calls at once, and costs."""
+    day = LimitRule(
+        per="account", calls=9, seconds=86_400.0, meter="day", zone="Etc/GMT+4", margin_seconds=2.0
+    )
+    rolling = LimitRule(per="account", calls=6, seconds=60.0, meter="rolling", margin_seconds=1.0)
+    at_once = LimitRule(per="account", calls=2, seconds=21.0, meter="concurrent")
+    tokens = LimitRule(
+        per="account", calls=20, seconds=10.0, meter="sliding", margin_seconds=0.05,
+        cost=MOST_COST, number=COSTLY,
+    )  # fmt: skip
+    rules, slow_share = random.choice(
+        (((day,), 0.0), ((rolling,), 0.0), ((at_once,), 0.3), ((tokens, at_once), 0.0))
+    )
+    return PartnerPlan(
+        name="dole",
+        partitions=2,
+        limits=rules,
+        strict=rules,
+        key="account",
+        slow_share=slow_share,
+        transient_share=random.choice((0.0, 0.1)),
+    )
 
 
 def _limit(per: str, calls: int, seconds: float, meter: str) -> tuple[LimitRule, LimitRule]:
@@ -225,6 +256,9 @@ def _trouble(story: Story, random: Random) -> None:
         for _ in range(random.choice((0, 0, 1, 2))):
             at, seconds = random.uniform(1, TROUBLE_SECONDS), random.uniform(1, 30)
             world.plan(at, lambda w=worker, s=seconds: w.freeze(s))  # type: ignore[misc]
+        if random.random() < 0.4:
+            at, ahead = random.uniform(1, TROUBLE_SECONDS), random.choice((100.0, 90_000.0))
+            world.plan(at, lambda w=worker, s=ahead: w.set_clock_forward(s))  # type: ignore[misc]
     if random.random() < 0.2:
         at = random.uniform(1, TROUBLE_SECONDS)
         world.plan(at, lambda: setattr(story.store, "is_away", True))
@@ -281,10 +315,36 @@ def _restarting(story: Story, worker: Worker, random: Random):  # type: ignore[n
     return restart
 
 
+def _is_spent(story: Story, part: tuple[str, int]) -> bool:
+    """Say whether all that is open there waits for the reset of a quota that is spent."""
+    partner = story.partners[part[0].partition(".")[2]].plan
+    if partner.day is None:
+        return False
+    ledger = [parse_ledger_record(one.value) for one in _whole(story, f"ledger.{partner.name}")]
+    done = {record.id for record in ledger if isinstance(record, End)}
+    granted = Counter[str]()
+    today = max((record.window for record in ledger if isinstance(record, Grant)), default="")
+    for record in ledger:
+        if isinstance(record, Grant) and record.window == today:
+            granted[record.scope] += record.units
+    return all(
+        granted[f"account {request.account}"] >= partner.day.calls
+        for request in story.asked.values()
+        if request.partner == partner.name and request.id not in done
+    )
+
+
+def _whole(story: Story, topic: str) -> Iterator[Message]:
+    for part, log in story.broker.logs.items():
+        if part[0] == topic:
+            yield from (message for message in log if message is not None)
+
+
 def _watch(story: Story) -> None:
     def look() -> None:
         story.finished = story.world.time > 82 and all(
             story.broker.commits.get(part, (0, ""))[0] >= story.broker.end(part)
+            or (story.world.time > 200 and _is_spent(story, part))
             for part in story.broker.logs
             if part[0].startswith(("requests.", "backfill."))
         )

@@ -10,6 +10,7 @@ from confluent_kafka import TopicPartition
 from reportd.broker.commits import SentCommits
 from reportd.broker.keys import partition_of
 from reportd.errors import FencedError, OutputError
+from reportd.limits.limiter import Now
 from reportd.model.content import whole
 from reportd.model.ledger import answers_of, parse_ledger_record
 from reportd.partners.verdict import Outcome, Verdict
@@ -30,6 +31,7 @@ from reportd.worker.actions import (
     Sweep,
     WriteDead,
     WriteEnd,
+    WriteGrant,
     WriteStep,
 )
 from reportd.worker.engine import Engine
@@ -76,6 +78,8 @@ class Worker:
         self.strikes: dict[str, int] = {}
         self.thawed: list[float] = []
         """When it went on after a stop."""
+        self.clocks: list[tuple[float, float]] = [(0.0, 0.0)]
+        """By how much its wall clock was ahead, since when."""
         self.turns = Counter[int]()
         """How often its loop turned, by virtual second."""
         self.process: Process | None = None
@@ -85,6 +89,7 @@ class Worker:
         """Fork a process."""
         self.process = Process(self, self._world, self._broker, self._store, self._partners)
         self._log.append(f"{self._world.time:9.3f} {self.name} starts")
+        self.clocks.append((self._world.time, 0.0))
         self.process.join()
 
     def crash(self, why: str) -> None:
@@ -109,6 +114,17 @@ class Worker:
         process.is_frozen = True
         self._broker.silent(self.name, process)
         self._world.plan(seconds, process.thaw)
+
+    def set_clock_forward(self, seconds: float) -> None:
+        """Set the wall clock of the VM forward; a restart sets it right."""
+        if self.process is not None:
+            self._log.append(f"{self._world.time:9.3f} {self.name} is {seconds:.0f} s ahead")
+            self.process.clock_ahead_seconds = seconds
+            self.clocks.append((self._world.time, seconds))
+
+    def ahead_seconds(self, at: float) -> float:
+        """Return by how much its wall clock was ahead then."""
+        return next(ahead for since, ahead in reversed(self.clocks) if since <= at)
 
     @property
     def settings(self) -> EngineSettings:
@@ -168,6 +184,8 @@ class Process:
         self._is_storing = False
         self._unconfirmed = Counter[Part]()
         self._drains: list[Drain] = []
+        self.clock_ahead_seconds = 0.0
+        """By how much its wall clock was set forward since it started."""
 
     # --- life ------------------------------------------------------------------------------
 
@@ -249,6 +267,10 @@ class Process:
 
     # --- time ------------------------------------------------------------------------------
 
+    def _now(self) -> Now:
+        now = self._world.now()
+        return now._replace(wall=now.wall + self.clock_ahead_seconds)
+
     def _delay(self) -> float:
         return self._world.random.uniform(0.001, 0.02)
 
@@ -281,12 +303,12 @@ class Process:
 
     def _pump(self) -> None:
         self._worker.turns[int(self._world.time)] += 1
-        self.engine.step(self._world.now())
+        self.engine.step(self._now())
         while actions := self.engine.take_actions():
             for action in actions:
                 self._maybe_crash(type(action).__name__)
                 self._do(action)
-        wake = max(self.engine.next_wake(self._world.now()), self._world.time + 0.001)
+        wake = max(self.engine.next_wake(self._now()), self._world.time + 0.001)
         if not self._world.time < self._wake_at <= wake:
             self._wake_at = wake
             self._wake_number += 1
@@ -315,14 +337,21 @@ class Process:
                     self._ledger_of(entry),
                     entry.message.key,
                     end.to_json(),
-                    lambda at: self.engine.end_confirmed(entry, end, at, self._world.now()),
+                    lambda at: self.engine.end_confirmed(entry, end, at, self._now()),
                 )
             case WriteStep(entry, step):
                 self._produce(
                     self._ledger_of(entry),
                     entry.message.key,
                     step.to_json(),
-                    lambda at: self.engine.step_confirmed(entry, step, at, self._world.now()),
+                    lambda at: self.engine.step_confirmed(entry, step, at, self._now()),
+                )
+            case WriteGrant(partition, grant):
+                self._produce(
+                    (f"ledger.{partition.partner}", partition.index),
+                    None,
+                    grant.record.to_json(),
+                    lambda at: self.engine.granted(partition, grant, at, self._now()),
                 )
             case WriteDead(entry, headers):
                 self._produce(
@@ -354,7 +383,7 @@ class Process:
                 self._commit(offsets)
 
     def _call(self, entry: Entry) -> None:
-        now = self._world.now()
+        now = self._now()
         late = now.mono - entry.granted_at > self._worker.settings.grant_seconds
         if late or not entry.alive() or not self._fence.is_open(now.boot):
             self.engine.not_sent(entry, now)
@@ -369,18 +398,21 @@ class Process:
             return
         answer = partner.begin(entry, self._worker.name, sent_at)
 
+        latency_seconds = partner.latency_seconds()
+        partner.under_way(entry.request, sent_at, latency_seconds)
+
         def arrive() -> None:
             verdict, body = answer()
             self._after(
-                partner.latency_seconds(),
-                lambda: self.engine.answered(entry, verdict, body, sent_at, self._world.now()),
+                latency_seconds,
+                lambda: self.engine.answered(entry, verdict, body, sent_at, self._now()),
             )
 
         self._world.plan(self._delay() / 4, arrive)
 
     def _guard(self, entry: Entry) -> Callable[[], None]:
         def guard() -> None:
-            if not entry.alive() or not self._fence.is_open(self._world.now().boot):
+            if not entry.alive() or not self._fence.is_open(self._now().boot):
                 raise FencedError("closed")
 
         return guard
@@ -392,10 +424,10 @@ class Process:
                 request, self._publisher.targets(request), self._guard(entry), replay=entry.replay
             )
         except OutputError as error:
-            self.engine.not_stored(entry, action, str(error), self._world.now())
+            self.engine.not_stored(entry, action, str(error), self._now())
             return
         except FencedError:
-            self.engine.fenced(entry, action, self._world.now())
+            self.engine.fenced(entry, action, self._now())
             return
         files = [step.file for step in entry.steps if step.file]
         looked = Looked(spool_fits=all(file in self._store.spooled for file in files))
@@ -403,7 +435,7 @@ class Process:
             looked = Looked(files=found.published.files)
         elif found.kind == "newer":
             looked = Looked(newer_run=found.published.run)
-        self.engine.looked(entry, looked, self._world.now())
+        self.engine.looked(entry, looked, self._now())
 
     def _next_job(self) -> None:
         if self._jobs and not self._is_storing:
@@ -418,7 +450,7 @@ class Process:
         self._next_job()
 
     def _store_entry(self, job: Finish | Spool, entry: Entry) -> None:
-        now = self._world.now()
+        now = self._now()
         try:
             if isinstance(job, Spool):
                 self._guard(entry)()
@@ -433,7 +465,7 @@ class Process:
             self.engine.not_stored(entry, job, str(error), now)
 
     def _publish(self, job: Finish, entry: Entry) -> None:
-        now, request = self._world.now(), entry.request
+        now, request = self._now(), entry.request
         partner = self._partners[request.partner]
         if request.account in partner.plan.killers:
             raise Crash("parsing a killer")
@@ -540,7 +572,7 @@ class Process:
             topics=topics,
             image=image,
             partition_count=self._partners[partner].plan.partitions,
-            now=self._world.now(),
+            now=self._now(),
         )
 
     def _fetch(self, at: Part, number: int) -> None:
@@ -555,5 +587,5 @@ class Process:
             self._readers[at] = position
             taken += 1
             if message is not None:
-                self.engine.message(message, self._world.now())
+                self.engine.message(message, self._now())
         self._after(0.02 if taken else 0.3, lambda: self._fetch(at, number))

@@ -6,8 +6,10 @@ from random import Random
 
 from reportd.limits.limiter import Now
 
-WALL_AT_START = 1_763_784_000.0
-"""2025-11-22T04:00:00Z."""
+MIDNIGHT_SECONDS = 45.0
+"""When a day ends in ``Etc/GMT+4``."""
+WALL_AT_START = 1_763_784_000.0 - MIDNIGHT_SECONDS
+"""2025-11-22T04:00:00Z, but for what is left of the day there."""
 
 
 class World:

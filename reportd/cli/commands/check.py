@@ -15,7 +15,7 @@ from reportd.errors import ConfigError
 from reportd.observer.web import tls_context
 from reportd.partners.extending import catalogue_files
 from reportd.partners.load import load_partners
-from reportd.partners.partner import Partner
+from reportd.partners.partner import Partner, narrows
 from reportd.sinks.formats import FORMATS
 from reportd.sinks.paths import PathTemplate
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 LONG_SECONDS = 3600.0
 """A limit over that long is worth a word: whoever takes a partition over starts it spent."""
+
+WORKER_RATE = 600.0
+"""Small reports a second that one worker does (docs/benchmarks.rst)."""
 
 T = TypeVar("T")
 
@@ -140,6 +143,7 @@ def summary(
     for partner in partners.values():
         limits = ", ".join(limit.words() for limit in partner.spec.limits)
         yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
+        yield from _fitting(partner)
         for number, limit in enumerate(partner.spec.limits, 1):
             spent = limit.meter in ("bucket", "fixed", "sliding") and limit.counts == "calls"
             if spent and limit.seconds >= LONG_SECONDS:
@@ -150,6 +154,34 @@ def summary(
                 )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)
+
+
+def _fitting(partner: Partner) -> Iterator[str]:
+    """Yield where the key and the limits of a partner do not fit, and what dividing costs."""
+    where = f"partner {partner.name}"
+    if partner.key_scope == "partner" and partner.partitions > 1:
+        yield (
+            f"{where}: partitions = {partner.partitions}, but a limit over all accounts makes the "
+            "partner the key: one partition, and one worker, has everything; divide = true on "
+            "that limit lets several share it"
+        )
+    for number, limit in enumerate(partner.spec.limits, 1):
+        if limit.divide:
+            lost = limit.calls % partner.partitions if limit.meter != "bucket" else 0
+            yield (
+                f"{where}: limits[{number}] is divided: {limit.calls / partner.partitions:.4g} "
+                f"calls a partition; {lost} of {limit.calls} are used by none"
+            )
+            continue
+        if limit.meter == "concurrent" or limit.counts == "errors":
+            continue
+        rate = limit.calls / limit.cost / limit.window_seconds
+        wide = (narrows(limit.per) or "partner") == "partner"
+        if wide and rate > WORKER_RATE:
+            yield (
+                f"{where}: limits[{number}] allows {rate:.0f} calls a second, and the one worker "
+                f"that has it makes about {WORKER_RATE:.0f}: divide = true lets several use it"
+            )
 
 
 def _schedule(schedule: Schedule, now: datetime) -> Iterator[str]:

@@ -86,6 +86,18 @@ def test_pages() -> None:
         assert "/metrics" in body
 
 
+def test_a_question_for_requests_is_read_from_the_query() -> None:
+    """And one that is none is refused, with what is wrong."""
+    with serving(LOCAL, Health()) as web:
+        status, body = ask(web, "/requests?account=1%2F2&day=2026-11-21")
+        assert (status, Question.from_json(body.encode())) == (
+            200,
+            Question(account="1/2", day=date(2026, 11, 21)),
+        )
+        status, body = ask(web, "/requests?day=yesterday")
+        assert (status, "account" in body, "day" in body) == (400, True, True)
+
+
 def test_page_says_what_it_may_load() -> None:
     """A strict policy, in the header: the page's own style and script, its own server, no more."""
     with serving(LOCAL, Health()) as web:
@@ -101,18 +113,6 @@ def test_page_says_what_it_may_load() -> None:
     assert "unsafe" not in POLICY
     assert "default-src 'none'" in POLICY
     assert "<h1>vm-1: running</h1>" in body
-
-
-def test_a_question_for_requests_is_read_from_the_query() -> None:
-    """And one that is none is refused, with what is wrong."""
-    with serving(LOCAL, Health()) as web:
-        status, body = ask(web, "/requests?account=1%2F2&day=2026-11-21")
-        assert (status, Question.from_json(body.encode())) == (
-            200,
-            Question(account="1/2", day=date(2026, 11, 21)),
-        )
-        status, body = ask(web, "/requests?day=yesterday")
-        assert (status, "account" in body, "day" in body) == (400, True, True)
 
 
 def test_trouble_is_a_503_with_its_reason() -> None:

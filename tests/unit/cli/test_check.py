@@ -93,6 +93,29 @@ def test_a_limit_over_a_day_is_told_of(place: Place, capsys: pytest.CaptureFixtu
     assert "limits[1]" not in said
 
 
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ("partitions = 8\n", "partitions = 8, but a limit over all accounts makes the partner the"),
+        (
+            "",
+            "limits[1] allows 9000 calls a second, and the one worker that has it makes about 600",
+        ),
+        ("divided", "limits[1] is divided: 750 calls a partition; 0 of 9000 are used by none"),
+    ],
+)
+def test_limits_that_do_not_fit_the_key_are_told_of(
+    place: Place, capsys: pytest.CaptureFixture[str], changes: str, wanted: str
+) -> None:
+    """One worker has all of a limit over all accounts: whoever writes it may not know."""
+    more = ", divide = true" if changes == "divided" else ""
+    text = PARTNER.replace('per = "partner", calls = 100', f'per = "partner", calls = 9000{more}')
+    place.write("partners/acme.toml", text if more else changes + text)
+
+    assert place.check() == 0
+    assert wanted in capsys.readouterr().out
+
+
 def test_every_problem_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """The path template, the partner that is not there, the format: all in one go, and 78."""
     place.write("reportd.toml", CONFIG)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
-from reportd.partners.partner import allowed_rates, sunsets
+from reportd.partners.partner import allowed_rates, division_problems, sunsets
 from tests.unit.partners.making import AUTH, REPORT, flow, partner, request
 
 
@@ -29,6 +29,28 @@ def test_the_widest_limit_is_the_key(limits: list[str], scope: str, key: str) ->
 
     assert found.key_scope == scope
     assert found.key_of(request()) == key
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted"),
+    [
+        ("{ per = 'partner', calls = 5_000, divide = true }", []),
+        ("{ per = 'partner', calls = 100, divide = true }",
+         ["limits[1].divide: calls = 100 cannot be divided into 12 partitions: at least 120, or "
+          "fewer partitions"]),
+        ("{ per = 'partner', calls = 5_000, meter = 'bucket', burst = 23, divide = true }",
+         ["limits[1].divide: burst = 23 cannot be divided into 12 partitions: at least 24, or "
+          "fewer partitions"]),
+        ("{ per = 'account', calls = 5_000, divide = true }",
+         ["limits[1].divide: not needed: the key is account, so one worker has all of it"]),
+    ],
+)  # fmt: skip
+def test_what_is_divided_is_no_key_and_not_too_small(limits: str, wanted: list[str]) -> None:
+    """Shares need a limit that is worth dividing."""
+    found = partner(f"limits = [{limits}, {{ per = 'account', calls = 9 }}]\n")
+
+    assert found.key_scope == "account"
+    assert list(division_problems(found)) == wanted
 
 
 def test_scopes_of_a_request() -> None:
@@ -238,3 +260,12 @@ limits = [
     assert allowed_rates({"acme": limited}) == {
         "acme": {"account": 1.0, "partner": 5.0, "credential": 3.0}
     }
+
+
+def test_a_divided_limit_allows_its_share_to_each_partition() -> None:
+    """Each partition counts as a scope that is in use: together they may do no more than all."""
+    divided = partner("limits = [{ per = 'partner', calls = 2_400, divide = true }]\n")
+
+    (rate,) = allowed_rates({"acme": divided})["acme"].values()
+
+    assert rate * divided.partitions == 2_400
