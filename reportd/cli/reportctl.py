@@ -69,6 +69,7 @@ COMMANDS = (
     "rerun",
     "requests",
     "lag",
+    "limits",
     "dead",
     "backfill",
     "pause",

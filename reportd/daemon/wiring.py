@@ -30,6 +30,7 @@ from reportd.notify import Notifier, watchdog_seconds
 from reportd.observer import main as observer_main
 from reportd.observer.machine import this_vm
 from reportd.observer.main import Watched
+from reportd.observer.views import DaemonView, daemon_view
 from reportd.partners.load import load_partners, partner_problems
 from reportd.partners.partner import Partner, allowed_rates, sunsets
 from reportd.sinks.paths import PathTemplate
@@ -60,6 +61,14 @@ class Loaded:
     partners: Mapping[str, Partner]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rollout:
+    """A reload on its way: what workers of before it have, and since when (epoch seconds)."""
+
+    before: Mapping[str, Partner]
+    planned_at: float
+
+
 class DaemonSource:
     """Plans for the supervisor, from the configuration on disk."""
 
@@ -75,6 +84,9 @@ class DaemonSource:
         """Start with what was loaded already; every later plan is read from disk anew."""
         self._path = first.config.path
         self._first: Loaded | None = first
+        self._planned: Loaded | None = None
+        self._running: Loaded | None = None
+        """What the workers have that a plan replaces: the last one that was not refused."""
         self._me = me
         self._board = board
         self._metrics_folder = metrics_folder
@@ -116,7 +128,8 @@ class DaemonSource:
         log.setup(settings.log.level)
         # Read here once: in each worker the system's authorities would take 1.5 MB
         tls = tls_context()
-        children = [self._worker(loaded, me, index, tls) for index in range(workers)]
+        rollout = self._rollout(loaded)
+        children = [self._worker(loaded, me, index, tls, rollout) for index in range(workers)]
         return Plan(
             children=[*children, self._observer(loaded, me)],
             drain_seconds=settings.workers.drain_seconds,
@@ -135,7 +148,30 @@ class DaemonSource:
             )
         return loaded
 
-    def _worker(self, loaded: Loaded, me: Vm, index: int, tls: ssl.SSLContext) -> ChildSpec:
+    def _rollout(self, loaded: Loaded) -> Rollout | None:
+        """Begin a reload; None at the start."""
+        if self._told().reload.ok:
+            self._running = self._planned
+        self._planned = loaded
+        if self._running is None:
+            return None
+        return Rollout(self._running.partners, self._clock.wall())
+
+    def _is_over(self, rollout: Rollout | None) -> bool:
+        """Say whether a reload is over: no worker of before it runs any more."""
+        return rollout is None or self._told().reload.at >= rollout.planned_at
+
+    def _told(self) -> DaemonView:
+        return daemon_view(self._board.slot(SUPERVISOR_SLOT).read())
+
+    def _worker(
+        self,
+        loaded: Loaded,
+        me: Vm,
+        index: int,
+        tls: ssl.SSLContext,
+        rollout: Rollout | None,
+    ) -> ChildSpec:
         def run(context: ChildContext) -> int:
             log.setup(loaded.config.settings.log.level, process=context.name)
             return worker_main.run(
@@ -150,6 +186,8 @@ class DaemonSource:
                 metrics=Metrics.of_process(self._metrics_folder, context.name),
                 tokens_folder=self._tokens_folder,
                 tls=tls,
+                partners_before=rollout.before if rollout is not None else None,
+                is_rolled_out=lambda: self._is_over(rollout),
             )
 
         return ChildSpec(

@@ -52,6 +52,9 @@ class LimitRule:
     divide: bool = False
     """Whether each partition has a share of it."""
 
+    is_old: bool = False
+    """Whether it is of the configuration before a reload: kept beside the new one for a while."""
+
     def share_of(self, partitions: int) -> "LimitRule":
         """Return what one of so many partitions may use; in sum they never exceed the limit.
 
@@ -99,6 +102,16 @@ class LimitRule:
         return Bucket(self.calls, self.seconds, self.burst, now.mono)
 
 
+def joined(rules: Sequence[LimitRule], before: Sequence[LimitRule]) -> tuple[LimitRule, ...]:
+    """Return the limits to keep while workers of the configuration before still run: both.
+
+    Quotas of before are not kept: the ledger has all that was used, whatever the limit was.
+    """
+    known = {replace(rule, number=-1) for rule in rules}
+    old = [replace(rule, number=-1) for rule in before if rule.meter not in RECORDED]
+    return (*rules, *(replace(rule, is_old=True) for rule in old if rule not in known))
+
+
 class Scope(NamedTuple):
     """Whom a limit counts: ``("account", "123")``, ``("partner", "acme")``."""
 
@@ -123,6 +136,16 @@ class ToRecord(NamedTuple):
     asked: Asked
     scope: Scope
     record: ledger.Grant
+
+
+class Use(NamedTuple):
+    """How much one kind of limit is used."""
+
+    scopes: int
+    """How many are in use."""
+    share: float
+    """What the busiest one uses of its limit, 0 to 1."""
+    busiest: str = ""
 
 
 class QuotaLeft(NamedTuple):
@@ -152,8 +175,8 @@ class Limiter:
 
     def __init__(self, rules: Sequence[LimitRule]) -> None:
         """Take the partner's limits."""
-        self._own = tuple(rules)
-        self._take_rules(self._own)
+        self._also: tuple[LimitRule, ...] = ()
+        self._take_rules(rules)
         self._charges: dict[Scope, tuple[Charge, ...]] = {}
         self._blocked_until: dict[Scope, tuple[float, bool]] = {}
         self._quotas: dict[Quota, tuple[Scope, str]] = {}
@@ -166,8 +189,10 @@ class Limiter:
         """Whether a call that is over makes room for others."""
 
     def _take_rules(self, rules: Sequence[LimitRule]) -> None:
-        self._spans = {rule: rule.span() for rule in rules}
-        self._rules = _by_kind(rules)
+        self._own = tuple(rules)
+        kept = [*self._own, *self._also]
+        self._spans = {rule: rule.span() for rule in kept}
+        self._rules = _by_kind(kept)
 
     def start(self, now: Now, process_began: Now | None = None, partitions: int = 1) -> None:
         """Remember when this owner began: scopes met later were last used before that.
@@ -177,8 +202,7 @@ class Limiter:
         """
         self._began = process_began or now
         self._born = self._sound(now)
-        self._own = tuple(rule.share_of(partitions) for rule in self._own)
-        self._take_rules(self._own)
+        self._take_rules([rule.share_of(partitions) for rule in self._own])
 
     @property
     def own(self) -> Sequence[LimitRule]:
@@ -190,7 +214,8 @@ class Limiter:
 
         Their kinds of scopes are none of the partner's, and another rule has another kind.
         """
-        self._take_rules([*self._own, *rules])
+        self._also = tuple(rules)
+        self._take_rules(self._own)
         self._charges = {key: one for key, one in self._charges.items() if key.per in self._rules}
 
     def recorded(self, record: ledger.Grant) -> float | None:
@@ -241,6 +266,14 @@ class Limiter:
         for scope, (until, is_quota) in self._blocked_until.items():
             if is_quota and until > now.mono:
                 yield QuotaLeft(scope, 0.0, now.wall + until - now.mono)
+
+    def settle(self) -> None:
+        """Keep the new limits alone: the last worker of the configuration before is gone."""
+        self._take_rules([rule for rule in self._own if not rule.is_old])
+        self._charges = {
+            scope: tuple(charge for charge in charges if not charge.rule.is_old)
+            for scope, charges in self._charges.items()
+        }
 
     def blocked(self, scopes: Iterable[Scope], now: Now) -> Blocked | None:
         """Return what keeps a call of these scopes from starting now: the longest wait."""
@@ -306,15 +339,17 @@ class Limiter:
         told = (now.mono + seconds, is_quota)
         self._blocked_until[scope] = max(told, self._blocked_until.get(scope, told))
 
-    def shares(self, now: Now) -> dict[str, tuple[int, float]]:
-        """Return, per kind of scope, how many are in use and the largest used share."""
-        found: dict[str, tuple[int, float]] = {}
+    def shares(self, now: Now) -> dict[str, Use]:
+        """Return how much is used, by kind of scope."""
+        found: dict[str, Use] = {}
         now = self._sound(now)
         for scope, charges in self._charges.items():
-            count, share = found.get(scope.per, (0, 0.0))
+            count, share, busiest = found.get(scope.per, Use(0, 0.0, scope.value))
             for meter, _ in charges:
-                share = max(share, meter.share(now.wall if meter.wall else now.mono))
-            found[scope.per] = (count + 1, share)
+                this = meter.share(now.wall if meter.wall else now.mono)
+                if this > share:
+                    share, busiest = this, scope.value
+            found[scope.per] = Use(count + 1, share, busiest)
         return found
 
     def _wait(self, scope: Scope, now: Now) -> tuple[float, bool]:

@@ -147,20 +147,23 @@ def _allowed(sight: Sight, partner: str) -> float | None:
 
 
 def limits(sight: Sight) -> list[dict[str, Any]]:
-    """Return each limit: the busiest scope's share, how many scopes are in use."""
-    found: dict[tuple[str, str], LimitView] = {}
-    for worker in sight.workers.values():
+    """Return each limit: the busiest scope and its share, what waits, and who holds it."""
+    found: dict[tuple[str, str], list[tuple[str, LimitView]]] = {}
+    for name, worker in sight.workers.items():
         for limit in worker.limits:
-            known = found.get((limit.partner, limit.per))
-            if known is not None:
-                limit = LimitView(  # noqa: PLW2901  # the sum of both
-                    partner=limit.partner,
-                    per=limit.per,
-                    scopes=known.scopes + limit.scopes,
-                    share=max(known.share, limit.share),
-                )
-            found[limit.partner, limit.per] = limit
-    return [limit.model_dump() for _, limit in sorted(found.items())]
+            found.setdefault((limit.partner, limit.per), []).append((name, limit))
+    return [
+        {
+            "partner": partner,
+            "per": per,
+            "scopes": sum(limit.scopes for _, limit in held),
+            "share": max(limit.share for _, limit in held),
+            "busiest": max((limit.share, limit.busiest) for _, limit in held)[1],
+            "waiting": sum(limit.waiting for _, limit in held),
+            "workers": sorted({name for name, _ in held}),
+        }
+        for (partner, per), held in sorted(found.items())
+    ]
 
 
 def quotas(sight: Sight) -> list[dict[str, Any]]:

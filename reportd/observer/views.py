@@ -43,6 +43,10 @@ class LimitView(_View):
     per: str
     scopes: int = 0
     share: float = 0.0
+    """Of the busiest scope."""
+    busiest: str = ""
+    waiting: int = 0
+    """Requests that wait for scopes of this kind."""
 
 
 class QuotaView(_View):

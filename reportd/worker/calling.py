@@ -13,7 +13,7 @@ from reportd.errors import (
     ReportdError,
     UnavailableError,
 )
-from reportd.limits.limiter import RECORDED, LimitRule, Scope
+from reportd.limits.limiter import RECORDED, LimitRule, Scope, joined
 from reportd.model.request import Request
 from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
@@ -42,19 +42,23 @@ AWAY_SECONDS = 5.0
 class Rules:
     """A partner as the engine sees it: `reportd.worker.partition.PartnerRules`."""
 
-    def __init__(self, partner: Partner) -> None:
-        """Read the limits and the patience off the partner's file."""
+    def __init__(self, partner: Partner, before: Partner | None = None) -> None:
+        """Read the limits and the patience off the partner's file.
+
+        ``before``: the partner as workers may still have it that a reload has not replaced yet. Its
+        limits are kept, too.
+        """
         self._partner = partner
+        self._before = before
         self.name = partner.name
-        longest = max(
-            step.timeout_seconds for report in partner.reports.values() for step in report.steps
-        )
-        self.limits = tuple(
-            _limit_rule(limit, number, longest) for number, limit in enumerate(partner.spec.limits)
-        )
+        self.limits = _limit_rules(partner)
+        kept = partner.spec.limits
+        if before is not None:
+            self.limits = joined(self.limits, _limit_rules(before))
+            kept = (*kept, *before.spec.limits)
         self._kinds = {
             (limit.per, limit.reports): _kind(limit)
-            for limit in partner.spec.limits
+            for limit in kept
             if limit.reports or limit.per not in _PLAIN_KINDS
         }
         retry = partner.spec.retry
@@ -87,6 +91,8 @@ class Rules:
         if not self._kinds:
             return scopes
         counted = self._partner.scopes(request)
+        if self._before is not None:
+            counted = {**self._before.scopes(request), **counted}
         return scopes + tuple(
             Scope(self._kinds[which], value)
             for which, value in counted.items()
@@ -101,6 +107,14 @@ def _growing(spec: GrowingSpec) -> Growing:
 def _kind(limit: LimitSpec) -> str:
     """Return the kind of a limit's scope: its own, where it counts some reports only."""
     return f"{limit.per}#{','.join(limit.reports)}" if limit.reports else limit.per
+
+
+def _limit_rules(partner: Partner) -> tuple[LimitRule, ...]:
+    longest = max(
+        step.timeout_seconds for report in partner.reports.values() for step in report.steps
+    )
+    limits = enumerate(partner.spec.limits)
+    return tuple(_limit_rule(limit, number, longest) for number, limit in limits)
 
 
 def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitRule:

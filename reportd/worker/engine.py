@@ -182,6 +182,12 @@ class Engine:
         if not self._stalled:
             self._stored()
 
+    def settle_limits(self) -> None:
+        """Keep the new limits alone: no worker has those of before the reload any more."""
+        for partition in self._partitions.values():
+            partition.limiter.settle()
+            partition.scheduler.look_again()
+
     def stop(self) -> None:
         """Start nothing more at all: the worker drains."""
         self.is_stopping = True
@@ -249,6 +255,7 @@ class Engine:
         partition = self._partition_of(entry)
         if partition is None:
             return
+        partition.looking[entry.request.account] -= 1
         if looked.files:
             self._endings.end(partition, entry, "result", now, files=looked.files)
         elif looked.newer_run:
@@ -722,6 +729,7 @@ class Engine:
             self._intake.schedule(partition, entry, now)
         else:
             entry.state = State.LOOKING
+            partition.looking[entry.request.account] += 1
             self._out.append(LookAt(entry))
 
     def _wait_on(self, partition: Partition, entry: Entry, now: Now) -> None:

@@ -113,6 +113,7 @@ class Intake:
         if early and not is_cancelled:
             self.schedule(partition, entry, now)
         else:
+            partition.looking[request.account] += 1
             self._out.append(LookAt(entry))
 
     def _entry(

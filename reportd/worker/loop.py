@@ -107,6 +107,7 @@ class Loop:
         stop_requested: Callable[[], bool],
         leaves: Callable[[], bool],
         inquiry: Inquiry,
+        is_rolled_out: Callable[[], bool] = lambda: True,
     ) -> None:
         """Take the deciding parts; `attach` brings the doing ones, which need callbacks."""
         self._engine = engine
@@ -119,6 +120,8 @@ class Loop:
         self._drain_seconds = drain_seconds
         self._stop_requested = stop_requested
         self._leaves = leaves
+        self._is_rolled_out = is_rolled_out
+        self._keeps_old_limits = True
         self._inquiry = inquiry
         self._snapshot_at = 0.0
         self._tidy_at = clock.monotonic() + FIRST_SECONDS
@@ -237,6 +240,9 @@ class Loop:
             took = self._clock.monotonic() - now.mono
             pause = min(max(SNAPSHOT_SECONDS, took / SNAPSHOT_SHARE), SNAPSHOT_MOST_SECONDS)
             self._snapshot_at = now.mono + pause
+            if self._keeps_old_limits and self._is_rolled_out():
+                self._keeps_old_limits = False
+                self._engine.settle_limits()
             self._complaints.look(self._engine.partitions(), now)
             self._complaints.look_at_output(self._engine.output_trouble(now), now)
         if now.mono >= self._tidy_at:

@@ -75,6 +75,8 @@ def run(
     tokens_folder: Path | None = None,
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
+    partners_before: Mapping[str, Partner] | None = None,
+    is_rolled_out: Callable[[], bool] = lambda: True,
 ) -> int:
     """Work as one member of the group until asked to stop; return the exit status.
 
@@ -83,7 +85,8 @@ def run(
 
     ``tokens_folder`` is where the workers of this VM share access tokens; None: this one alone has
     them. ``tls`` is the context of the calls to partners, shared by all workers that are forked
-    with it.
+    with it. ``partners_before`` are those of workers that a reload has yet to replace: their limits
+    are kept, too, until ``is_rolled_out``.
     Raises `OutputError` when the output is not there, `BrokerFatalError`, and `Halt` (78) for
     another store or a second process of the same name.
     """
@@ -106,7 +109,10 @@ def run(
     events = Events()
     tally = Tally(metrics, partners)
     engine = Engine(
-        rules={name: Rules(partner) for name, partner in partners.items()},
+        rules={
+            name: Rules(partner, (partners_before or {}).get(name))
+            for name, partner in partners.items()
+        },
         settings=engine_settings,
         fence=fence,
         random=Random(),  # noqa: S311 - jitter, no secret
@@ -123,6 +129,7 @@ def run(
         drain_seconds=workers.drain_seconds,
         stop_requested=stop_requested,
         leaves=leaves,
+        is_rolled_out=is_rolled_out,
         inquiry=Inquiry(observer_slot, slot),
     )
     producer = Producer(client)

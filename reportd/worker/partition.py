@@ -128,6 +128,8 @@ class Partition:
         self.books: dict[str, OffsetBook] = {}
         self.reading: set[str] = set()
         self.entries: dict[Identity, Entry] = {}
+        self.looking: Counter[str] = Counter()
+        """How many requests of each account are being looked up at the output."""
         self.spools: list[SpoolLeft] = []
         self.throttled_times: dict[Scope, int] = {}
         self.part_days: dict[tuple[str, str], int] = {}
@@ -179,6 +181,10 @@ class Partition:
                 image.counts(position, until)
         image.grants.clear()
         self.is_active = True
+
+    def waiting_of(self, account: str) -> int:
+        """Return how many requests of an account wait for their turn, or to be looked up first."""
+        return self.scheduler.length_of(account) + self.looking[account]
 
     def offsets(self, store_id: str) -> dict[str, tuple[int, str]]:
         """Return what to commit now: offset and metadata (R and the store's id) by topic."""

@@ -37,7 +37,7 @@ class Reading:
         lines = max(1, partition.scheduler.lines_count())
         most = max(LINE_LEAST, self._settings.window_requests // (2 * lines))
         return (
-            partition.scheduler.length_of(account) < most
+            partition.waiting_of(account) < most
             and total < 2 * self._settings.window_requests
             and partition.window_bytes < self._settings.window_bytes
         )
@@ -97,4 +97,4 @@ class Reading:
         """Say whether what is parked may be read again; after a pause, to see whose it is."""
         if isinstance(key, Paused):
             return not self._controls.keeps(key)
-        return partition.scheduler.length_of(key) < below and self.admits(partition, key)
+        return partition.waiting_of(key) < below and self.admits(partition, key)

@@ -4,7 +4,7 @@ One scheduler a partition, used by the engine in the worker's loop. Pure; not th
 """
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 
 from reportd.limits.limiter import Blocked, Limiter, Now, Scope
@@ -290,6 +290,23 @@ class Scheduler:
                 self._queue(line)
             elif not line.queued:
                 self._forget(line)
+
+    def waiting_for(self, now: Now) -> Counter[str]:
+        """Return how many requests in lines wait for scopes of each kind."""
+        found = Counter[str]()
+        for scope, room in self._rooms.items():
+            found[scope.per] += sum(
+                len(line.entries) for lines in room.lines.values() for line in lines
+            )
+        if now.mono < self.blocked_until:
+            found["partner"] = self.ready_count - found.total()
+        return found
+
+    def look_again(self) -> None:
+        """Look at all limits again: they have changed."""
+        self.blocked_until = 0.0
+        for scope in list(self._rooms):
+            self._open(scope)
 
     def next_due(self) -> float:
         """Return the monotonic time at which the next wait is over."""

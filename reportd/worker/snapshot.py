@@ -84,9 +84,17 @@ def state_of(partition: Partition, entry: Entry, controls: Controls, now: Now) -
 
 
 def _limits(partition: Partition, now: Now) -> list[dict[str, Any]]:
+    waiting = partition.scheduler.waiting_for(now)
     return [
-        {"partner": partition.partner, "per": per, "scopes": scopes, "share": round(share, 4)}
-        for per, (scopes, share) in partition.limiter.shares(now).items()
+        {
+            "partner": partition.partner,
+            "per": per,
+            "scopes": use.scopes,
+            "share": round(use.share, 4),
+            "busiest": use.busiest,
+            "waiting": waiting[per],
+        }
+        for per, use in partition.limiter.shares(now).items()
         if not per.startswith(SLOWED)
     ]
 

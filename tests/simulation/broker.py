@@ -53,6 +53,8 @@ class Broker:
         self.logs: dict[Part, list[Message | None]] = {}
         self.commits: dict[Part, tuple[int, str]] = {}
         self.seats: dict[str, Seat] = {}
+        self._silences: dict[str, int] = {}
+        """How often each name fell silent: one that was heard of meanwhile has a whole session."""
         self.late: set[tuple[Part, int]] = set()
         """Records that a process wrote after it had lost its membership."""
 
@@ -92,10 +94,12 @@ class Broker:
 
     def silent(self, name: str, member: Member) -> None:
         """Start the session's time-out for a member that stopped responding."""
+        self._silences[name] = since = self._silences.get(name, 0) + 1
 
         def expire() -> None:
             seat = self.seats.get(name)
-            if seat is not None and seat.member is member and not member.responds:
+            is_same = seat is not None and seat.member is member
+            if is_same and not member.responds and self._silences[name] == since:
                 del self.seats[name]
                 self._balance()
 

@@ -40,8 +40,8 @@ MUTANTS = (
     Mutant(
         "no-receipt-look",
         "worker/intake.py",
-        "        else:\n            self._out.append(LookAt(entry))\n\n    def _entry(",
-        "        else:\n            partition.scheduler.add(entry)\n\n    def _entry(",
+        "            self._out.append(LookAt(entry))\n\n    def _entry(",
+        "            partition.scheduler.add(entry)\n\n    def _entry(",
     ),
     Mutant("no-fence", "worker/fence.py", "return boot < self.closes_at", "return True"),
     Mutant(
@@ -189,6 +189,18 @@ MUTANTS = (
         "worker/reading.py",
         "            return not self._controls.keeps(key)\n",
         "            return False\n",
+    ),
+    Mutant(
+        "old-limits-kept-at-reload",
+        "limits/limiter.py",
+        "    known = {replace(rule, number=-1) for rule in rules}\n",
+        "    return tuple(before)\n    known = {replace(rule, number=-1) for rule in rules}\n",
+    ),
+    Mutant(
+        "new-limits-alone-while-old-workers-run",
+        "limits/limiter.py",
+        "    known = {replace(rule, number=-1) for rule in rules}\n",
+        "    return tuple(rules)\n    known = {replace(rule, number=-1) for rule in rules}\n",
     ),
     Mutant(
         "quota-used-before-its-grant-stands",

@@ -8,7 +8,7 @@ from datetime import date
 import pyarrow as pa
 
 from reportd.errors import InvalidMessageError
-from reportd.limits.limiter import LimitRule, Scope
+from reportd.limits.limiter import LimitRule, Scope, joined
 from reportd.model.request import Request
 from reportd.partners.verdict import Outcome, Pace, Verdict
 from reportd.worker.entry import Entry
@@ -96,6 +96,10 @@ class Partner:
 
     plan: PartnerPlan
     world: World
+    later: PartnerPlan | None = None
+    """What it becomes with a reload, if it does."""
+    settled_at: float = float("inf")
+    """When the last worker of before the reload was gone."""
     calls: list[Sent] = field(default_factory=list)
     spans: list[tuple[str, float, float]] = field(default_factory=list)
     """Of each call: its account, from when to when it was under way."""
@@ -164,13 +168,20 @@ class Partner:
 
     def exceeded(self) -> list[str]:
         """Check every window of every limit by the partner's own meter."""
+        found = self._exceeded(self.plan.strict, float("-inf"), self.settled_at)
+        if self.later is not None:
+            found += self._exceeded(self.later.strict, self.settled_at, float("inf"))
+        return found
+
+    def _exceeded(self, strict: Sequence[LimitRule], start: float, end: float) -> list[str]:
         found = []
-        for rule in self.plan.strict:
+        calls = [call for call in self.calls if start <= call.at < end]
+        for rule in strict:
             if rule.meter == "concurrent":
                 found += self._too_many_at_once(rule)
                 continue
             by_scope: dict[str, list[float]] = defaultdict(list)
-            for call in self.calls:
+            for call in calls:
                 value = self.plan.name if rule.per == "partner" else call.request.account
                 by_scope[value] += [call.at] * (call.cost if rule.number == COSTLY else 1)
             for value, times in by_scope.items():
@@ -217,11 +228,11 @@ def _exceeded(rule: LimitRule, value: str, times: Sequence[float]) -> list[str]:
 class SimRules:
     """A plan as the engine sees it."""
 
-    def __init__(self, plan: PartnerPlan) -> None:
-        """Take the plan."""
+    def __init__(self, plan: PartnerPlan, before: PartnerPlan | None = None) -> None:
+        """Take the plan; ``before``: what other workers may still have."""
         self._plan = plan
         self.name = plan.name
-        self.limits = plan.limits
+        self.limits = joined(plan.limits, before.limits) if before else plan.limits
         self.retry = RetryRules(
             attempts=10,
             base_seconds=0.5,

@@ -1,7 +1,7 @@
 """One seeded story: what is asked, who works, and everything that goes wrong."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from random import Random
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
-from reportd.limits.limiter import LimitRule
+from reportd.limits.limiter import RECORDED, LimitRule
 from reportd.model.control import RUN, Control
 from reportd.model.ledger import End, Grant, parse_ledger_record
 from reportd.model.request import Request, request_id
@@ -180,6 +180,8 @@ def tell(seed: int) -> Story:
     ]
     _ask(story, random, plans)
     _trouble(story, random)
+    if random.random() < 0.4:
+        _reload(story, random)
     _control(story, Random(seed * 7919 + 2))
     _watch(story)
     return story
@@ -256,9 +258,9 @@ def _trouble(story: Story, random: Random) -> None:
         for _ in range(random.choice((0, 0, 1, 2))):
             at, seconds = random.uniform(1, TROUBLE_SECONDS), random.uniform(1, 30)
             world.plan(at, lambda w=worker, s=seconds: w.freeze(s))  # type: ignore[misc]
-        if random.random() < 0.4:
+        for _ in range(random.choice((0, 1, 3))):
             at, ahead = random.uniform(1, TROUBLE_SECONDS), random.choice((100.0, 90_000.0))
-            world.plan(at, lambda w=worker, s=ahead: w.set_clock_forward(s))  # type: ignore[misc]
+            world.plan(at, _setting_clock(story, worker, ahead))
     if random.random() < 0.2:
         at = random.uniform(1, TROUBLE_SECONDS)
         world.plan(at, lambda: setattr(story.store, "is_away", True))
@@ -271,9 +273,47 @@ def _trouble(story: Story, random: Random) -> None:
     world.plan(TROUBLE_SECONDS * 1.5, calm)
 
 
+def _setting_clock(story: Story, worker: Worker, seconds: float) -> Callable[[], None]:
+    def set_forward() -> None:
+        # What is paused until a time of day goes on by the clock of its VM
+        if all(asked.control.until is None for asked in story.controls):
+            worker.set_clock_forward(seconds)
+
+    return set_forward
+
+
+def _reload(story: Story, random: Random) -> None:
+    """Change the limits of a partner, and replace the workers one after the other."""
+    partner = story.partners["acme"]
+    meter = random.choice(("sliding", "fixed", "bucket"))
+    limit = _limit("account", random.choice((1, 2, 6)), random.choice((1.0, 4.0)), meter)
+    partner.later = replace(partner.plan, limits=(limit[0],), strict=(limit[1],))
+    at = random.uniform(5.0, TROUBLE_SECONDS)
+
+    def replaced(worker: Worker) -> None:
+        worker.is_reloaded = True
+        worker.crash("replaced by a reload")
+        if all(each.is_reloaded for each in story.workers):
+            partner.settled_at = story.world.time
+            story.world.plan(random.uniform(0.1, 1.0), lambda: _settle(story))
+
+    for worker in story.workers:
+        story.world.plan(at, lambda w=worker: replaced(w))  # type: ignore[misc]
+        at += random.uniform(0.5, 8.0)
+
+
+def _settle(story: Story) -> None:
+    for worker in story.workers:
+        if worker.process is not None:
+            worker.process.engine.settle_limits()
+
+
 def _control(story: Story, random: Random) -> None:
     """Have people pause, slow down and cancel; but for cancelled runs all of it ends."""
     scopes = ["acme", "acme/a1", "acme/a2", "acme.daily", "class:backfill", "bolt"]
+    quotas = any(
+        rule.meter in RECORDED for one in story.partners.values() for rule in one.plan.limits
+    )
     for scope in random.sample(scopes, random.choice((0, 0, 1, 2, 3))):
         since = random.choice((0.0, random.uniform(0, 50)))
         until = since + random.uniform(5, 30)
@@ -281,7 +321,7 @@ def _control(story: Story, random: Random) -> None:
             scope=scope,
             action=random.choice(("pause", "pause", "slow")),
             rate=0.5,
-            until=random.choice((None, WALL_AT_START + until)),
+            until=None if quotas else random.choice((None, WALL_AT_START + until)),
             at=WALL_AT_START + since,
         )
         _say(story, Asked(control, since, until))

@@ -83,6 +83,8 @@ class Worker:
         self.turns = Counter[int]()
         """How often its loop turned, by virtual second."""
         self.process: Process | None = None
+        self.is_reloaded = False
+        """Whether its processes start with the configuration of after the reload."""
         self.on_crash: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -165,7 +167,7 @@ class Process:
         self._commits = SentCommits()
         self._fence = Fence(broker.session_seconds, HEARTBEAT_SECONDS)
         self.engine = Engine(
-            rules={name: SimRules(partner.plan) for name, partner in partners.items()},
+            rules={name: self._rules_of(partner) for name, partner in partners.items()},
             settings=worker.settings,
             fence=self._fence,
             random=world.random,
@@ -186,6 +188,12 @@ class Process:
         self._drains: list[Drain] = []
         self.clock_ahead_seconds = 0.0
         """By how much its wall clock was set forward since it started."""
+
+    def _rules_of(self, partner: Partner) -> SimRules:
+        if partner.later is None or not self._worker.is_reloaded:
+            return SimRules(partner.plan)
+        is_over = self._world.time >= partner.settled_at
+        return SimRules(partner.later, None if is_over else partner.plan)
 
     # --- life ------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ from random import Random
 
 from reportd.limits.limiter import Now
 
-MIDNIGHT_SECONDS = 45.0
-"""When a day ends in ``Etc/GMT+4``."""
+MIDNIGHT_SECONDS = 44.0
+"""When a day ends in ``Etc/GMT+4``; windows of 1, 2 or 4 s begin together on both clocks."""
 WALL_AT_START = 1_763_784_000.0 - MIDNIGHT_SECONDS
 """2025-11-22T04:00:00Z, but for what is left of the day there."""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from reportd.limits import limiter as limiter_module
-from reportd.limits.limiter import Blocked, Limiter, LimitRule, MeterName, Now, Scope
+from reportd.limits.limiter import Blocked, Limiter, LimitRule, MeterName, Now, Scope, joined
 
 PARTNER = Scope("partner", "acme")
 ACCOUNT = Scope("account", "1")
@@ -113,7 +113,7 @@ def test_shares_are_shown_by_kind() -> None:
     limiter.take((PARTNER, ACCOUNT), at(0.0))
     limiter.blocked((OTHER,), at(0.0))
 
-    assert limiter.shares(at(0.0)) == {"partner": (1, 1.0), "account": (2, 1.0)}
+    assert limiter.shares(at(0.0)) == {"partner": (1, 1.0, "acme"), "account": (2, 1.0, "1")}
 
 
 @pytest.mark.parametrize("meter", ["bucket", "sliding", "fixed"])
@@ -266,3 +266,28 @@ def test_an_answer_says_what_its_call_cost() -> None:
     assert limiter.blocked((ACCOUNT,), at(1.0)) is None
     limiter.answered(grants[1], costs=[(0, 90.0)])
     assert limiter.blocked((ACCOUNT,), at(1.0)) is not None
+
+
+def test_old_and_new_limits_hold_until_a_reload_is_over() -> None:
+    """Whichever is the smaller; then the new one alone, with what it has counted."""
+    old = LimitRule(per="account", calls=1, seconds=60.0, meter="sliding", number=0)
+    new = LimitRule(per="account", calls=5, seconds=10.0, meter="sliding", number=0)
+    limiter = Limiter(joined([new], [old]))
+    limiter.start(at(-1_000.0))
+    limiter.take((ACCOUNT,), at(0.0))
+    assert limiter.blocked((ACCOUNT,), at(11.0)) == Blocked(49.0, ACCOUNT)
+
+    limiter.settle()
+    assert limiter.blocked((ACCOUNT,), at(11.0)) is None
+    for _ in range(5):
+        limiter.take((ACCOUNT,), at(11.0))
+    assert limiter.blocked((ACCOUNT,), at(11.0)) == Blocked(10.0, ACCOUNT)
+
+
+def test_a_limit_that_stays_is_kept_once() -> None:
+    """Its place in the file may have changed; a quota's use is known, whatever it was before."""
+    rule = LimitRule(per="account", calls=1, seconds=60.0, number=0)
+    moved = LimitRule(per="account", calls=1, seconds=60.0, number=3)
+    quota = LimitRule(per="account", calls=100, seconds=86_400.0, meter="day", number=1)
+
+    assert joined([moved], [rule, quota]) == (moved,)

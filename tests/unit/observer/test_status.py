@@ -145,7 +145,15 @@ def test_the_quota_with_the_least_left_is_shown() -> None:
 def test_limits_are_joined() -> None:
     """The busiest scope speaks for a limit."""
     assert made(sight())["limits"] == [
-        {"partner": "acme", "per": "account", "scopes": 5, "share": 0.9}
+        {
+            "partner": "acme",
+            "per": "account",
+            "scopes": 5,
+            "share": 0.9,
+            "busiest": "",
+            "waiting": 0,
+            "workers": ["worker-0"],
+        }
     ]
 
 

@@ -276,3 +276,15 @@ def test_what_must_not_be_seen_of_a_call_asks_nobody() -> None:
 
     assert list(caller.secrets_of(request())) == ["app-secret"]
     assert given.refused == []
+
+
+def test_limits_of_before_a_reload_are_kept_beside_the_new_ones() -> None:
+    """Also those of kinds that the new file does not have any more."""
+    before = partner('limits = [{ per = "account", calls = 1, reports = ["stats"] }]\n')
+    rules = Rules(partner('limits = [{ per = "account", calls = 9 }]\n'), before)
+
+    assert [(rule.per, rule.calls, rule.is_old) for rule in rules.limits] == [
+        ("account", 9, False),
+        ("account#stats", 1, True),
+    ]
+    assert Scope("account#stats", "a") in rules.scopes_of(request())

@@ -1,5 +1,6 @@
 """The engine: the output or the broker away, drains, losses, the window."""
 
+from reportd.limits.limiter import LimitRule
 from reportd.worker.actions import (
     Finish,
     LookAt,
@@ -418,3 +419,21 @@ def test_a_probe_of_a_lost_partition_is_over() -> None:
     hands.put(request("b"))
     hands.go(3.0)
     assert hands.asked() == ["b"]
+
+
+def test_an_account_with_very_many_requests_delays_nobody() -> None:
+    """Those behind its window are parked; who comes after 20,000 of them is asked at once."""
+    limit = LimitRule(per="account", calls=1, seconds=3_600.0, meter="sliding")
+    hands = Hands(limits=[limit], window_requests=50)
+    partition = hands.own()
+    hands.seconds += 3_601.0
+    hands.go(1.0)
+    for offset in range(20_000):
+        of = request("big", params={"n": str(offset)})
+        hands.engine.message(message(of, offset), hands.now)
+    hands.put(message(request("small"), 20_000))
+    hands.go(1.0)
+
+    assert "small" in hands.asked()
+    assert len(partition.entries) <= 2 * 50
+    assert partition.books[REQUESTS].parked_count > 19_000

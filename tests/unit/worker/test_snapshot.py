@@ -73,7 +73,7 @@ def test_what_a_limit_keeps_is_shown_as_limit() -> None:
 
     assert found["partitions"][0]["states"] == {"limit": 1}
     limit = {"partner": "acme", "per": "account", "scopes": 1, "share": 1.0}
-    assert limit in found["limits"]
+    assert found["limits"] == [{**limit, "busiest": "a", "waiting": 1}]
 
 
 def test_open_circuits_are_shown_with_their_reason() -> None:

@@ -1,0 +1,75 @@
+"""``reportctl limits``: how much of each limit is used, who holds it, and what waits for it."""
+
+import argparse
+import http.client
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from reportd.cli.observing import ask_observer
+from reportd.cli.options import add_config_option
+from reportd.cli.showing import harmless, instant, show_json, show_table
+from reportd.config.load import load
+from reportd.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from reportd.cli.options import Subparsers
+
+
+def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
+    """Add ``limits [--json]``."""
+    parser = subparsers.add_parser(
+        "limits",
+        help="what of each limit is used, and what waits for it",
+        description="Ask this VM's observer how much of each limit its workers use, which of them "
+        "hold it, how many requests wait for it, and what is left of quotas.",
+        epilog="example: reportctl limits",
+    )
+    add_config_option(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show it; raises `UnavailableError` if no observer answers."""
+    metrics = load(args.config).settings.metrics
+    try:
+        found = ask_observer(metrics)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UnavailableError(f"no observer at {metrics.listen}: {error}") from error
+    if args.json:
+        show_json({name: found.get(name, []) for name in ("limits", "quotas")})
+    else:
+        show(found)
+    return 0
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Print the tables; a limit that nobody has met is in none."""
+    show_table(
+        ("partner", "per", "in use", "busiest", "its use", "waiting", "held by"),
+        (
+            (
+                one["partner"],
+                one["per"],
+                one["scopes"],
+                harmless(one["busiest"]),
+                f"{one['share']:.0%}",
+                one["waiting"],
+                ", ".join(one["workers"]),
+            )
+            for one in found.get("limits", ())
+        ),
+    )
+    if found.get("quotas"):
+        show_table(
+            ("quota of", "least left", "calls left", "more at"),
+            (
+                (
+                    one["partner"],
+                    harmless(f"{one['per']} {one['value']}"),
+                    round(one["calls"]),
+                    instant(one["resets_at"]),
+                )
+                for one in found["quotas"]
+            ),
+        )
