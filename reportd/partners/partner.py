@@ -299,6 +299,8 @@ def allowed_rates(partners: Mapping[str, Partner]) -> dict[str, dict[str, float]
             is_rate = 0 < limit.window_seconds <= LONGEST_RATE_SECONDS
             if is_rate and limit.counts == "calls" and not limit.reports:
                 rate = limit.calls / limit.cost / (limit.window_seconds + limit.margin_seconds)
+                if limit.divide:  # each partition is a scope of its own, with its share
+                    rate /= partner.partitions
                 rates[limit.per] = min(rate, rates.get(limit.per, rate))
     return found
 
