@@ -180,6 +180,11 @@ class Limiter:
         self._own = tuple(rule.share_of(partitions) for rule in self._own)
         self._take_rules(self._own)
 
+    @property
+    def own(self) -> Sequence[LimitRule]:
+        """The partner's rules, as far as this partition has a share of them."""
+        return self._own
+
     def also(self, rules: Sequence[LimitRule]) -> None:
         """Keep these rules beside the partner's own, in place of those of the last time.
 

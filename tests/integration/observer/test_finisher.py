@@ -74,6 +74,7 @@ def kill_at_every_step(stage: Stage, root: Path) -> None:
     assert (mark["run"], mark["missing"]) == (run_name(dying.STEPS + 1), [])
 
 
+@pytest.mark.timeout(300)
 def test_killed_at_every_step(kafka: EmbeddedKafka, topic_prefix: str, tmp_path: Path) -> None:
     """Each run is written once, its day marked, and told of at least once."""
     (tmp_path / "root").mkdir()
@@ -82,6 +83,7 @@ def test_killed_at_every_step(kafka: EmbeddedKafka, topic_prefix: str, tmp_path:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_killed_at_every_step_before_a_bucket(
     kafka: EmbeddedKafka,
     topic_prefix: str,
