@@ -53,7 +53,9 @@ def _numbers(series: Mapping[str, Points], unit: str) -> Iterator[str]:
 
 def _lines(series: Mapping[str, Points], unit: str, wide: int, tall: int) -> Iterator[str]:
     left, right, top = 64, wide - 10, 28
-    bottom = tall - 14 - 15 * -(-len(series) // 2)
+    names = [f"{name}: {said(points[-1][1], unit)}" for name, points in series.items()]
+    columns = 2 if max(map(len, names), default=0) < wide / 2 / 7 else 1
+    bottom = tall - 14 - 15 * -(-len(series) // columns)
     times = [t for points in series.values() for t, _ in points]
     most = max((v for points in series.values() for _, v in points), default=0.0) or 1.0
     first, last = min(times, default=0.0), max(times, default=1.0)
@@ -67,12 +69,12 @@ def _lines(series: Mapping[str, Points], unit: str, wide: int, tall: int) -> Ite
         yield f'<line x1="{left}" x2="{right}" y1="{y}" y2="{y}" stroke="#eee"/>\n'
         yield f'<text x="{left - 6}" y="{y + 4}" text-anchor="end" fill="#666">'
         yield f"{said(most * share, unit)}</text>\n"
-    for number, (name, points) in enumerate(series.items()):
+    for number, points in enumerate(series.values()):
         colour = _COLOURS[number]
         line = " ".join(place(t, v) for t, v in points)
         yield f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>\n'
-        x, y = 10 + (wide // 2) * (number % 2), bottom + 20 + 15 * (number // 2)
-        words = html.escape(f"{name}: {said(points[-1][1], unit)}")
+        x, y = 10 + (wide // 2) * (number % columns), bottom + 20 + 15 * (number // columns)
+        words = html.escape(names[number])
         yield f'<rect x="{x}" y="{y - 8}" width="10" height="4" fill="{colour}"/>'
         yield f'<text x="{x + 14}" y="{y}" font-size="11">{words}</text>\n'
 
