@@ -296,6 +296,18 @@ def test_a_slow_down_lowers_the_limit_of_its_scope() -> None:
     )
 
 
+def test_a_slow_down_that_is_lifted_keeps_nobody_waiting() -> None:
+    """However far its next call was: what waited for it goes by its own limits at once."""
+    limit = LimitRule(per="account", calls=100, seconds=86_400.0, meter="sliding")
+    hands = hands_of(record("acme", "slow", rate=0.5), limits=[limit])
+    hands.go(86_401.0)
+    hands.put(*(request("a", params={"n": f"{n}"}) for n in range(3)))
+    assert len(hands.calls) == 1
+
+    ask(hands, "acme")
+    assert len(hands.calls) == 3
+
+
 def test_a_share_of_a_divided_limit_is_slowed_down() -> None:
     """Half of what this partition may use, not of the whole."""
     limit = LimitRule(per="partner", calls=8, seconds=1.0, burst=4.0, divide=True)
