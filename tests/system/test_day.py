@@ -134,7 +134,7 @@ class Day:
         until(self.stage.all_ended, "every request to end", 90)
 
 
-@pytest.mark.long
+@pytest.mark.soak  # two minutes and a half of a clock that runs 120 times too fast
 @pytest.mark.timeout(600)
 def test_a_day(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> None:
     """Each alert fires when its time has come, alone, and is quiet when it is mended."""
