@@ -4,6 +4,12 @@ Used by every process. A library's own errors are translated once, in the module
 library, with ``raise ... from``. All of them survive pickling.
 """
 
+EXIT_PARTIAL = 3
+"""``reportctl wait``: the run is over, and something is missing."""
+
+EXIT_TIMEOUT = 4
+"""``reportctl wait``: the run is not over in time."""
+
 EXIT_UNAVAILABLE = 75
 """Something outside is not there yet (broker, output): systemd tries again for ever."""
 

@@ -1,7 +1,8 @@
 """Dead letters as they lie in the topic ``dead``, and how they are replayed. Pure; tools use it.
 
 The value is the original record's bytes; what happened stands in the headers. A replay is noted
-in the same topic by a record with the header ``replayed`` and no value.
+in the same topic by a record with the header ``replayed`` and no value, and so is with ``dropped``
+that nobody is to look at a letter any more.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from reportd.broker.message import Headers, Message
 REPLAY = "replay"
 """Header of a replayed request, and of its dead letter: which replay it is."""
 REPLAYED = "replayed"
+DROPPED = "dropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,13 @@ class DeadLetter:
     """The redacted beginning of the partner's answer."""
     replayed: bool = False
     """It was replayed: what became of that is another record."""
+    dropped: bool = False
+    """Somebody has decided that it needs nothing more."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nobody has to do anything about it."""
+        return self.replayed or self.dropped
 
 
 def dead_letters(messages: Iterable[Message]) -> list[DeadLetter]:
@@ -51,16 +60,23 @@ def dead_letters(messages: Iterable[Message]) -> list[DeadLetter]:
     """
     letters: dict[tuple[str, int], DeadLetter] = {}
     last_replay: dict[str, int] = {}
+    dropped: set[tuple[str, int]] = set()
     for message in messages:
         identity = _text(message, "id"), _number(message, REPLAY)
         if message.header(REPLAYED) is not None:
             last_replay[identity[0]] = max(last_replay.get(identity[0], 0), identity[1] + 1)
+        elif message.header(DROPPED) is not None:
+            dropped.add(identity)
         else:
             letters.setdefault(identity, _letter(message, *identity))
             last_replay[identity[0]] = max(last_replay.get(identity[0], 0), identity[1])
     return [
-        replace(letter, replayed=last_replay[letter.id] > letter.replay)
-        for letter in letters.values()
+        replace(
+            letter,
+            replayed=last_replay[letter.id] > letter.replay,
+            dropped=identity in dropped,
+        )
+        for identity, letter in letters.items()
     ]
 
 
@@ -73,6 +89,15 @@ def replayed_headers(letter: DeadLetter) -> Headers:
     """Return the headers of the note, in the topic ``dead``, that it was replayed."""
     return (
         (REPLAYED, str(letter.replay + 1).encode()),
+        ("id", letter.id.encode()),
+        (REPLAY, str(letter.replay).encode()),
+    )
+
+
+def dropped_headers(letter: DeadLetter) -> Headers:
+    """Return the headers of the note, in the topic ``dead``, that it needs nothing more."""
+    return (
+        (DROPPED, b"1"),
         ("id", letter.id.encode()),
         (REPLAY, str(letter.replay).encode()),
     )

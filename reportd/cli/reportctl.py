@@ -1,40 +1,20 @@
 """``reportctl``: look at and steer what is there. A thin parser; each command is a module.
 
 A new command is a module of `reportd.cli.commands` with ``add_parser(subparsers)`` and
-``run(args)``, named in `COMMANDS`.
+``run(args)``, named in `COMMANDS`. Only the one that is asked for is imported: all of them take a
+second, most of it for what formats and partners need.
 """
 
 import argparse
+import importlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from reportd.cli.commands import (
-    backfill,
-    cancel,
-    check,
-    controls,
-    dead,
-    doctor,
-    lag,
-    leave,
-    limits,
-    partner,
-    pause,
-    reload,
-    requests,
-    rerun,
-    resume,
-    runs,
-    schedule,
-    slow,
-    status,
-    top,
-    topics,
-    wait,
-)
 from reportd.errors import (
     EXIT_CONFIG,
+    EXIT_PARTIAL,
+    EXIT_TIMEOUT,
     EXIT_UNAVAILABLE,
     ConfigError,
     ReportdError,
@@ -45,6 +25,24 @@ if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
 INTERRUPTED = 130
+
+WALKS_ALL = "completion"
+"""The command that needs all the others' parsers."""
+
+STATUSES: tuple[tuple[int, str], ...] = (
+    (0, "done; of a question: all is well, or there is something to show"),
+    (
+        1,
+        "done, and something is not as it should be (its help says what); or an error that says so",
+    ),
+    (2, "the command line is wrong"),
+    (EXIT_PARTIAL, "wait: the run is over, and something is missing"),
+    (EXIT_TIMEOUT, "wait: the run is not over in time, or not even enqueued"),
+    (EXIT_UNAVAILABLE, "something outside is not there (broker, output, daemon): try again later"),
+    (EXIT_CONFIG, "the configuration is wrong, or names what is not there: trying again is no use"),
+    (INTERRUPTED, "interrupted by Ctrl-C"),
+)
+"""Every exit status and what it means; docs/reportctl.rst and ``--help`` have them from here."""
 
 
 class Command(Protocol):
@@ -59,49 +57,69 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: tuple[Command, ...] = (
-    check,
-    doctor,
-    partner,
-    topics,
-    status,
-    top,
-    runs,
-    wait,
-    rerun,
-    requests,
-    lag,
-    limits,
-    dead,
-    backfill,
-    pause,
-    slow,
-    resume,
-    cancel,
-    controls,
-    reload,
-    leave,
-    schedule,
+COMMANDS = (
+    "check",
+    "doctor",
+    "partner",
+    "topics",
+    "status",
+    "top",
+    "runs",
+    "wait",
+    "rerun",
+    "requests",
+    "lag",
+    "limits",
+    "dead",
+    "backfill",
+    "pause",
+    "slow",
+    "resume",
+    "cancel",
+    "controls",
+    "reload",
+    "leave",
+    "schedule",
+    "completion",
 )
 
 
-def parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:
-    """Return the whole command line."""
-    root = argparse.ArgumentParser(prog="reportctl", description="Look at and steer reportd.")
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the command line, by default the whole of it."""
+    root = argparse.ArgumentParser(
+        prog="reportctl",
+        description="Look at and steer reportd.",
+        epilog="exit status: "
+        + "; ".join(f"{status} {meaning.replace(';', ',')}" for status, meaning in STATUSES),
+    )
+    root.set_defaults(root=root)
     subparsers = root.add_subparsers(metavar="COMMAND", required=True)
-    for command in commands:
+    for name in names:
+        command = _command(name)
         command.add_parser(subparsers).set_defaults(run=command.run)
     return root
 
 
-def main(argv: Sequence[str] | None = None, commands: Sequence[Command] = COMMANDS) -> int:
+def _command(name: str) -> Command:
+    found: Any = importlib.import_module(f"reportd.cli.commands.{name}")
+    return cast("Command", found)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 78 configuration, 75 not there yet, else 1.
 
     Whoever is tired of waiting presses Ctrl-C: 130, as shells say it.
     """
-    args = parser(commands).parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    is_plain = bool(words) and words[0] in COMMANDS and words[0] != WALKS_ALL
+    args = parser(words[:1] if is_plain else COMMANDS).parse_args(words)
+    return guarded(lambda: args.run(args))
+
+
+def guarded(act: Callable[[], int]) -> int:
+    """Do it and return its status; an error is said in a line and has a status of its own."""
     try:
-        status: int = args.run(args)
+        return act()
     except ConfigError as error:
         return _say(error, EXIT_CONFIG)
     except UnavailableError as error:
@@ -113,7 +131,6 @@ def main(argv: Sequence[str] | None = None, commands: Sequence[Command] = COMMAN
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    return status
 
 
 def _say(error: ReportdError, status: int) -> int:

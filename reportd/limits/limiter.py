@@ -204,6 +204,11 @@ class Limiter:
         self._born = self._sound(now)
         self._take_rules([rule.share_of(partitions) for rule in self._own])
 
+    @property
+    def own(self) -> Sequence[LimitRule]:
+        """The partner's rules, as far as this partition has a share of them."""
+        return self._own
+
     def also(self, rules: Sequence[LimitRule]) -> None:
         """Keep these rules beside the partner's own, in place of those of the last time.
 

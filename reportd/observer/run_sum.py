@@ -92,8 +92,9 @@ class RunSum:
             for topic in manifest.topics
             for number, span in topic.spans.items()
         }
-        self._inside = IdSet()
-        self._all = IdSet()
+        self._ids = IdSet()
+        self._inside, self._inside_mark = 0, 0
+        """How many of them lie where the manifest says, and their XOR."""
         self._missing: dict[int, Missing] = {}
         self._asked: defaultdict[tuple[str, str], _Days] = defaultdict(_Days)
         self.states: Counter[str] = Counter()
@@ -108,10 +109,11 @@ class RunSum:
         the request's.
         """
         number = number_of(end.id)
-        is_new = self._all.add(number)
+        is_new = self._ids.add(number)
         first, last = self._spans.get((end.topic, partition), (0, 0))
-        if first <= end.offset < last:
-            self._inside.add(number)
+        if is_new and first <= end.offset < last:
+            self._inside += 1
+            self._inside_mark ^= number
         if not is_new:
             if number not in self._missing or not end.replay:
                 return False
@@ -130,11 +132,11 @@ class RunSum:
         Those that lie where the manifest says are enough; of one that was moved to another
         partition the end lies elsewhere.
         """
-        wanted = self._manifest
-        return any(
-            (len(ids), ids.hash) == (wanted.requests, wanted.ids_hash)
-            for ids in (self._inside, self._all)
-        )
+        wanted = (self._manifest.requests, self._manifest.ids_hash)
+        return wanted in {
+            (self._inside, f"{self._inside_mark:016x}"),
+            (len(self._ids), self._ids.hash),
+        }
 
     def unasked(self) -> dict[tuple[str, str], int]:
         """Return how many account-days of each report were expected, and not even asked for."""

@@ -27,11 +27,11 @@ from reportd.transport.exchange import Call
 KeyScope = Literal["partner", "credential", "account"]
 FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst")
 DEFAULT_PARTITIONS = 12
+LONGEST_RATE_SECONDS = 3600.0
+"""A limit over longer is a quota, no rate."""
 SHARE_LEAST = 10
 """A limit is divided into shares of so many calls or more: a tenth of it at most is lost."""
 _WIDTH = {"account": 0, "credential": 1, "report": 2, "partner": 2}
-LONGEST_RATE_SECONDS = 3600.0
-"""A limit over longer is a quota, no rate."""
 _NARROWEST_FIRST = ("account", "report", "credential", "partner")
 
 
@@ -299,6 +299,8 @@ def allowed_rates(partners: Mapping[str, Partner]) -> dict[str, dict[str, float]
             is_rate = 0 < limit.window_seconds <= LONGEST_RATE_SECONDS
             if is_rate and limit.counts == "calls" and not limit.reports:
                 rate = limit.calls / limit.cost / (limit.window_seconds + limit.margin_seconds)
+                if limit.divide:  # each partition is a scope of its own, with its share
+                    rate /= partner.partitions
                 rates[limit.per] = min(rate, rates.get(limit.per, rate))
     return found
 

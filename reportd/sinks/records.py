@@ -176,7 +176,10 @@ def _array(values: list[Any], name: str, spec: ColumnSpec, zone: str) -> pa.Chun
 def _texts(values: Iterable[Any], name: str, spec: ColumnSpec) -> list[str | None]:
     """Write every value as a text, a float with all the digits it was read with."""
     if spec.kind == "json":
-        return [None if value is None else orjson.dumps(value).decode() for value in values]
+        try:
+            return [None if value is None else orjson.dumps(value).decode() for value in values]
+        except orjson.JSONEncodeError as error:  # what a function of JMESPath has made
+            raise UnexpectedAnswerError(f"column {name}: not JSON: {error}") from error
     texts: list[str | None] = []
     for row, value in enumerate(values):
         kind = type(value)

@@ -1,5 +1,6 @@
 """What the engine and the executor need of a partner's file: rules, limits, one call."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -157,6 +158,8 @@ def _margin_seconds(limit: LimitSpec, seconds: float) -> float:
 
 def slack_seconds(limit: LimitSpec) -> float:
     """Return how late a call that is granted may leave: what is kept inside the limit for that."""
+    if limit.meter == "concurrent":
+        return math.inf
     if limit.meter == "bucket":
         return ((limit.burst or 1) - _burst(limit)) * limit.seconds / limit.calls
     return _margin_seconds(limit, limit.window_seconds)

@@ -60,7 +60,7 @@ class Restraint:
         """Go through a partition: something else is asked for than before."""
         rules = partition.rules
         ready = [*partition.scheduler.take_all(), *self._suspects.take_all(partition)]
-        partition.limiter.also(self._controls.rules(rules.limits))
+        partition.limiter.also(self._controls.rules(partition.limiter.own))
         for entry in partition.entries.values():
             entry.scopes = self._controls.scopes_of(entry.request, rules.scopes_of(entry.request))
         for entry in ready:

@@ -238,14 +238,10 @@ class Scheduler:
             self._let_out(room, line.class_)
 
     def _let_out(self, room: Room, class_: RequestClass) -> None:
-        while room.lines[class_]:
+        if room.lines[class_]:
             line = room.lines[class_].popleft()
-            line.room = None
-            if line.entries:
-                line.via = room
-                self._queue(line)
-                return
-            self._forget(line)
+            line.room, line.via = None, room
+            self._queue(line)
 
     def _open(self, scope: Scope) -> None:
         room = self._rooms[scope]
@@ -330,12 +326,20 @@ class Scheduler:
         return State.READY
 
     def take_all(self) -> list[Entry]:
-        """Take all requests out of their lines, in order: their scopes are about to change."""
+        """Take all requests out of their lines, in order: their scopes are about to change.
+
+        Nobody waits for a scope any more: it may be none of theirs from here on.
+        """
         found: list[Entry] = []
-        for line in self._lines.values():
+        self._rooms.clear()
+        self._opening.clear()
+        self.blocked_until = 0.0
+        for line in list(self._lines.values()):
             found += line.entries
             line.entries.clear()
             line.kinds.clear()
+            line.room = line.via = None
+            self._forget(line)
         self.ready_count -= len(found)
         return found
 

@@ -167,6 +167,30 @@ MUTANTS = (
         "        return None\n",
     ),
     Mutant(
+        "pause-forgotten-after-a-restart",
+        "worker/engine.py",
+        "        self._out.append(Read(part, end))\n        self._hear(messages, now)\n",
+        "        self._out.append(Read(part, end))\n",
+    ),
+    Mutant(
+        "paused-request-is-called",
+        "worker/restraint.py",
+        "        return paused is not None\n",
+        "        return False\n",
+    ),
+    Mutant(
+        "cancelled-request-is-called",
+        "worker/restraint.py",
+        "        cancelled = self._cancels(entry)\n        if cancelled is not None:\n",
+        "        cancelled = self._cancels(entry)\n        if cancelled is not None and False:\n",
+    ),
+    Mutant(
+        "pause-without-end",
+        "worker/reading.py",
+        "            return not self._controls.keeps(key)\n",
+        "            return False\n",
+    ),
+    Mutant(
         "old-limits-kept-at-reload",
         "limits/limiter.py",
         "    known = {replace(rule, number=-1) for rule in rules}\n",
@@ -213,30 +237,6 @@ MUTANTS = (
         "limits/meters.py",
         "            charge[1] += actual - cost\n            self._used += actual - cost\n",
         "            charge[1] += 1.0 - cost\n            self._used += 1.0 - cost\n",
-    ),
-    Mutant(
-        "pause-forgotten-after-a-restart",
-        "worker/engine.py",
-        "        self._out.append(Read(part, end))\n        self._hear(messages, now)\n",
-        "        self._out.append(Read(part, end))\n",
-    ),
-    Mutant(
-        "paused-request-is-called",
-        "worker/restraint.py",
-        "        return paused is not None\n",
-        "        return False\n",
-    ),
-    Mutant(
-        "cancelled-request-is-called",
-        "worker/restraint.py",
-        "        cancelled = self._cancels(entry)\n        if cancelled is not None:\n",
-        "        cancelled = self._cancels(entry)\n        if cancelled is not None and False:\n",
-    ),
-    Mutant(
-        "pause-without-end",
-        "worker/reading.py",
-        "            return not self._controls.keeps(key)\n",
-        "            return False\n",
     ),
     Mutant(
         "grant-given-back-though-sent",

@@ -159,14 +159,17 @@ def _repeated(story: Story, ends: dict[Identity, End]) -> list[str]:
 
 def _disobeyed(story: Story, ends: dict[Identity, End]) -> list[str]:
     """Look for calls that somebody had forbidden, and for ends that nobody had asked for."""
-    thawed = {worker.name: worker.thawed for worker in story.workers}
+    workers = {worker.name: worker for worker in story.workers}
     found = []
     for partner in story.partners.values():
         for call in partner.calls:
+            worker = workers[call.worker]
             for control, since, until in story.controls:
                 if control.action == "slow" or not _covers(control, call.request):
                     continue
-                woke = any(0.0 <= call.at - at < HEARD_SECONDS for at in thawed[call.worker])
+                woke = any(0.0 <= call.at - at < HEARD_SECONDS for at in worker.thawed)
+                if control.until is not None:  # a time by the clock: a fast one is there earlier
+                    until -= worker.ahead_seconds(call.at)  # noqa: PLW2901
                 if since + HEARD_SECONDS < call.at < until and not woke:
                     found.append(
                         f"called in spite of {control.action} {control.scope}: {call.request.id}"

@@ -78,6 +78,8 @@ class Worker:
         self.strikes: dict[str, int] = {}
         self.thawed: list[float] = []
         """When it went on after a stop."""
+        self.clocks: list[tuple[float, float]] = [(0.0, 0.0)]
+        """By how much its wall clock was ahead, since when."""
         self.turns = Counter[int]()
         """How often its loop turned, by virtual second."""
         self.process: Process | None = None
@@ -89,6 +91,7 @@ class Worker:
         """Fork a process."""
         self.process = Process(self, self._world, self._broker, self._store, self._partners)
         self._log.append(f"{self._world.time:9.3f} {self.name} starts")
+        self.clocks.append((self._world.time, 0.0))
         self.process.join()
 
     def crash(self, why: str) -> None:
@@ -119,6 +122,11 @@ class Worker:
         if self.process is not None:
             self._log.append(f"{self._world.time:9.3f} {self.name} is {seconds:.0f} s ahead")
             self.process.clock_ahead_seconds = seconds
+            self.clocks.append((self._world.time, seconds))
+
+    def ahead_seconds(self, at: float) -> float:
+        """Return by how much its wall clock was ahead then."""
+        return next(ahead for since, ahead in reversed(self.clocks) if since <= at)
 
     @property
     def settings(self) -> EngineSettings:

@@ -268,6 +268,7 @@ class Stage:
         *,
         run: str = RUN,
         partition: int | None = None,
+        not_before: float | None = None,
     ) -> Request:
         """Write one request: the account's ``number``-th span of days, none asked twice."""
         nearest = 1 + number * role.days
@@ -284,6 +285,7 @@ class Stage:
             timezone=account.timezone,
             currency=account.currency,
             credential=account.credential,
+            not_before=not_before,
         )
         self.write(request, partition=partition)
         return request
@@ -307,10 +309,14 @@ class Stage:
         """Wait until every request is written."""
         assert self.producer.flush(30.0) == 0
 
-    def enqueued(self, run: str = RUN) -> Manifest:
+    def enqueued(self, run: str = RUN, *, deadline: float | None = None) -> Manifest:
         """Write the manifest of a run that was asked for, as an enqueuer does."""
         found: dict[str, dict[int, list[int]]] = {}
         ids = [name for name, request in self.requests.items() if request.run == run]
+        days = Counter[str]()
+        for request in map(self.requests.__getitem__, ids):
+            covered = (request.last_day - request.first_day).days + 1
+            days[f"{request.partner}.{request.report}"] += covered
         for topic in {self.topics.requests(self.requests[name].partner) for name in ids}:
             for message in self.reader.read_all(topic):
                 if Request.from_json(message.value).id in ids:
@@ -328,6 +334,8 @@ class Stage:
                 )
                 for topic, parts in found.items()
             ],
+            account_days=days,
+            deadline=deadline,
             enqueued_at=time.time(),
         )
         self.producer.send(self.topics.runs, manifest.to_json(), key=run.encode())

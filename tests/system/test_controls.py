@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reportd.cli import reportctl
-from reportd.cli.commands.status import ask_observer
+from reportd.cli.observing import ask_observer
 from reportd.config.load import load
 from reportd.model.run import Manifest
 from tests.system.stage import RUN, Feeder, Stage, Vm, accounts_of, stopped, until

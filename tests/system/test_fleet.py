@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reportd.cli import reportctl
-from reportd.cli.commands.status import ask_observer
+from reportd.cli.observing import ask_observer
 from reportd.config.load import load
 from reportd.demo.simulator.config import Latency
 from reportd.errors import EXIT_CONFIG

@@ -51,7 +51,7 @@ def test_a_partial_run(stage: Stage, tmp_path: Path) -> None:
     )
     stage.start(vm)
     ask(stage)
-    record = until(lambda: finished(stage), "the run to be over")
+    record = until(lambda: finished(stage), "the run to be over", 120)
     stopped(vm)
 
     assert (tmp_path / "killed").exists()

@@ -35,6 +35,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add ``check [--config FILE]``."""
     parser = subparsers.add_parser(
         "check",
+        epilog="example: reportctl check --config /etc/reportd/reportd.toml",
         help="check configuration, partners and schedules",
         description="Check configuration, partners and schedules; 78 if anything is wrong.",
     )

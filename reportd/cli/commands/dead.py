@@ -1,4 +1,4 @@
-"""``reportctl dead``: look at dead letters, and send them on their way again."""
+"""``reportctl dead``: look at dead letters, send them on their way again, or drop them."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -11,7 +11,13 @@ import orjson
 
 from reportd.broker.admin import Admin
 from reportd.broker.keys import partition_of
-from reportd.broker.letters import DeadLetter, dead_letters, replay_headers, replayed_headers
+from reportd.broker.letters import (
+    DeadLetter,
+    dead_letters,
+    dropped_headers,
+    replay_headers,
+    replayed_headers,
+)
 from reportd.broker.message import Part
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
@@ -19,7 +25,7 @@ from reportd.broker.settings import ClientSettings, client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.mending import Mendings
 from reportd.cli.options import add_config_option
-from reportd.cli.showing import harmless, instant, show_json, show_table
+from reportd.cli.showing import harmless, instant, show_json, show_table, watched
 from reportd.clock import SystemClock
 from reportd.config.load import load
 from reportd.errors import BrokerError, ConfigError
@@ -32,16 +38,28 @@ CONFIRM_SECONDS = 60.0
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
-    """Add ``dead list``, ``dead show`` and ``dead replay``."""
-    parser = subparsers.add_parser("dead", help="look at dead letters and replay them")
+    """Add ``dead list``, ``dead show``, ``dead replay`` and ``dead drop``."""
+    parser = subparsers.add_parser("dead", help="look at dead letters, replay or drop them")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="list dead letters, the oldest first")
+    listing = actions.add_parser(
+        "list",
+        help="list dead letters, the oldest first",
+        description="List dead letters, the oldest first, without those that were replayed or "
+        "dropped.",
+        epilog="example: reportctl dead list --partner google_ads --error permanent",
+    )
     _add_filters(listing)
     listing.add_argument(
         "--replayed", action="store_true", help="those that were replayed since, too"
     )
+    listing.add_argument("--dropped", action="store_true", help="those that were dropped, too")
     listing.set_defaults(act=_list)
-    showing = actions.add_parser("show", help="show one with its original bytes")
+    showing = actions.add_parser(
+        "show",
+        help="show one with its original bytes",
+        description="Show one with its original bytes and the beginning of the answer.",
+        epilog="example: reportctl dead show 3f9a0c",
+    )
     add_config_option(showing)
     showing.add_argument("id", metavar="ID", help="the request's id, or its beginning")
     showing.add_argument("--json", action="store_true", help="for programs")
@@ -50,12 +68,22 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "replay",
         help="send the original requests again",
         description="Send requests to their topics again, as they were. Those that were replayed "
-        "before are left out.",
+        "or dropped before are left out.",
+        epilog="example: reportctl dead replay --partner google_ads --error auth --dry-run",
     )
     _add_filters(replaying)
-    replaying.add_argument("--all", action="store_true", help="every one: no filter is needed")
-    replaying.add_argument("--dry-run", action="store_true", help="only say which")
+    _add_choice(replaying)
     replaying.set_defaults(act=_replay)
+    dropping = actions.add_parser(
+        "drop",
+        help="note that nobody has to look at them any more",
+        description="Leave letters out of the list, and of replays. Their bytes stay for as long "
+        "as the topic keeps them: 'dead list --dropped' shows them.",
+        epilog="example: reportctl dead drop --account 1234567890 --dry-run",
+    )
+    _add_filters(dropping)
+    _add_choice(dropping)
+    dropping.set_defaults(act=_drop)
     return parser
 
 
@@ -74,6 +102,11 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="every one: no filter is needed")
+    parser.add_argument("--dry-run", action="store_true", help="only say which")
+
+
 def _asked(name: str) -> str:
     return f"asked_{name}"  # ``args.run`` is the command
 
@@ -88,7 +121,9 @@ class _Place:
 
     def letters(self) -> list[DeadLetter]:
         """Return all of them, without the original bytes: they may be many."""
-        messages = self.reader.read_all(self.topics.dead)
+        part = (self.topics.dead, 0)
+        low, high = self.reader.watermarks(part)
+        messages = watched(self.reader.read(part, low, high), high - low, "dead letters")
         return dead_letters(replace(message, value=b"") for message in messages)
 
     def original(self, letter: DeadLetter) -> DeadLetter:
@@ -128,7 +163,11 @@ def _wanted(args: argparse.Namespace, place: _Place) -> list[DeadLetter]:
 
 def _list(args: argparse.Namespace) -> int:
     with _place(args) as place:
-        found = [one for one in _wanted(args, place) if args.replayed or not one.replayed]
+        found = [
+            one
+            for one in _wanted(args, place)
+            if (args.replayed or not one.replayed) and (args.dropped or not one.dropped)
+        ]
         _say(found, place, as_json=args.json)
     return 0
 
@@ -157,11 +196,51 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _replay(args: argparse.Namespace) -> int:
+def _chosen(args: argparse.Namespace, place: _Place) -> list[DeadLetter]:
+    """Return what is meant and not settled; raises `ConfigError` if nothing was chosen."""
     if not args.all and all(getattr(args, _asked(name)) is None for name in FILTERS):
         raise ConfigError("say which: --partner, --report, --error ..., or --all")
+    return [letter for letter in _wanted(args, place) if not letter.is_settled]
+
+
+def _drop(args: argparse.Namespace) -> int:
     with _place(args) as place:
-        found = [letter for letter in _wanted(args, place) if not letter.replayed]
+        found = _chosen(args, place)
+        if not args.dry_run:
+            _note_dropped(found, place)
+        _say(found, place, as_json=args.json)
+        if not args.json:
+            print(f"{len(found)} {'would be dropped' if args.dry_run else 'dropped'}")
+    return 0
+
+
+def _note_dropped(letters: list[DeadLetter], place: _Place) -> None:
+    producer = Producer(place.settings)
+    failures: list[BrokerError] = []
+
+    def check(done: int | BrokerError) -> None:
+        if isinstance(done, BrokerError):
+            failures.append(done)
+
+    for letter in letters:
+        producer.send(
+            place.topics.dead, b"", key=letter.key, headers=dropped_headers(letter), on_done=check
+        )
+        producer.poll()
+    _flush(producer, failures)
+
+
+def _flush(producer: Producer, failures: list[BrokerError]) -> None:
+    left = producer.flush(CONFIRM_SECONDS)
+    if failures:
+        raise failures[0]
+    if left:
+        raise BrokerError(f"{left} records are not confirmed; start it again: none runs twice")
+
+
+def _replay(args: argparse.Namespace) -> int:
+    with _place(args) as place:
+        found = _chosen(args, place)
         refused = [letter for letter in found if not place.partner_of(letter)]
         found = [letter for letter in found if place.partner_of(letter)]
         if not args.dry_run:
@@ -215,11 +294,7 @@ def _send(letters: list[DeadLetter], place: _Place) -> None:
             on_done=partial(note, each, part),
         )
         producer.poll()
-    left = producer.flush(CONFIRM_SECONDS)
-    if failures:
-        raise failures[0]
-    if left:
-        raise BrokerError(f"{left} records are not confirmed; start it again: none runs twice")
+    _flush(producer, failures)
     mendings.end()
 
 
@@ -246,7 +321,7 @@ def _say(letters: list[DeadLetter], place: _Place, *, as_json: bool) -> None:
                 letter.reason,
                 letter.attempts,
                 letter.id,
-                "replayed" if letter.replayed else "",
+                "dropped" if letter.dropped else "replayed" if letter.replayed else "",
             )
             for letter in letters
         ),
@@ -270,6 +345,7 @@ def _json(letter: DeadLetter, place: _Place) -> dict[str, object]:
         "offset": letter.offset,
         "died_at": letter.died_at,
         "replayed": letter.replayed,
+        "dropped": letter.dropped,
     }
 
 

@@ -10,7 +10,7 @@ from reportd.broker.admin import Admin
 from reportd.broker.message import Part
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
-from reportd.cli.commands.status import ask_observer
+from reportd.cli.observing import ask_observer
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import show_json, show_table
 from reportd.config.load import Config, load

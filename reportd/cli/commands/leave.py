@@ -17,6 +17,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add ``leave [--machine-id ID] [--force]``."""
     parser = subparsers.add_parser(
         "leave",
+        epilog="example: reportctl leave",
         help="after a stop for good: give this VM's partitions to others at once",
         description="A stopped VM keeps its partitions until its session is over, so that a "
         "restart moves nothing. After a stop for good, run this: others read them at once. 78 if "

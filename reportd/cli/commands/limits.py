@@ -5,7 +5,7 @@ import http.client
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reportd.cli.commands.status import ask_observer
+from reportd.cli.observing import ask_observer
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import harmless, instant, show_json, show_table
 from reportd.config.load import load
@@ -22,6 +22,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         help="what of each limit is used, and what waits for it",
         description="Ask this VM's observer how much of each limit its workers use, which of them "
         "hold it, how many requests wait for it, and what is left of quotas.",
+        epilog="example: reportctl limits",
     )
     add_config_option(parser)
     parser.add_argument("--json", action="store_true", help="for programs")

@@ -35,13 +35,17 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser(
-        "list", help="the partners of the configuration and of the catalogue"
+        "list",
+        description="List the partners of the configuration and of the catalogue.",
+        epilog="example: reportctl partner list",
+        help="the partners of the configuration and of the catalogue",
     )
     add_config_option(listing)
     listing.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(act=_list)
     showing = actions.add_parser(
         "show",
+        epilog="example: reportctl partner show google_ads",
         help="print a partner's file as it is meant, with what it extends",
         description="Print the whole file as TOML: what a file that extends another one comes to.",
     )
@@ -50,6 +54,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     showing.set_defaults(act=_show)
     checking = actions.add_parser(
         "check",
+        epilog="example: reportctl partner check ./acme.toml",
         help="say every mistake in partner files; 78 if there is one",
         description="Check partner files alone: every mistake at once, with its place and a hint.",
     )
@@ -58,6 +63,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     checking.set_defaults(act=_check)
     trying = actions.add_parser(
         "try",
+        epilog="example: reportctl partner try ./acme.toml --account 123 --days 1..3",
         help="ask for one report and show everything about it; no Kafka, no file is written",
         description="Make one request as a worker would: each call, what it meant, the columns' "
         "types, the rows, the files that would be written. Limits are kept, waits are obeyed. 1 if "
@@ -68,6 +74,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     trying.set_defaults(act=try_report)
     asking = actions.add_parser(
         "accounts",
+        epilog="example: reportctl partner accounts meta --credential main --csv",
         help="list the accounts that a credential can see",
         description="Ask the partner for the accounts of a credential. With --csv, a file for a "
         "schedule's accounts.",
@@ -76,6 +83,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     asking.set_defaults(act=list_accounts)
     describing = actions.add_parser(
         "schema",
+        epilog="example: reportctl partner schema > partner.schema.json",
         help="print the JSON Schema of partner files, for editors",
         description='Print the JSON Schema. Editors take it from a first line "#:schema FILE".',
     )

@@ -25,6 +25,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add ``reload [--config FILE] [--pid PID] [--timeout SECONDS] [--runtime-folder FOLDER]``."""
     parser = subparsers.add_parser(
         "reload",
+        epilog="example: reportctl reload --timeout 120",
         help="have the daemon take the new configuration, and wait until it has",
         description="Ask the daemon of this machine to take the configuration on disk, and wait "
         "until all its processes were replaced. 78 if it is refused, with every reason: what ran "

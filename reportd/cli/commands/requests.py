@@ -12,8 +12,8 @@ from reportd.broker.admin import Admin
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
-from reportd.cli.commands.status import ask_observer
 from reportd.cli.finding import end_document, find_ended, partitions_of
+from reportd.cli.observing import ask_observer
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import duration, harmless, instant, show_json, show_table, watched
 from reportd.clock import SystemClock

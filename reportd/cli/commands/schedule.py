@@ -31,13 +31,19 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         description="The schedules' files are the only truth: timers follow from them.",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the schedules, their next slots, their timers")
+    listing = actions.add_parser(
+        "list",
+        description="List the schedules, their next slots, and their timers.",
+        epilog="example: reportctl schedule list",
+        help="the schedules, their next slots, their timers",
+    )
     add_config_option(listing)
     _add_folder_option(listing)
     listing.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(act=show)
     applying = actions.add_parser(
         "apply",
+        epilog="example: reportctl schedule apply --dry-run",
         help="write, enable and start the timers; remove those of schedules that are gone",
         description="Write each schedule's calendar into a drop-in of its timer, enable and start "
         "the timer, and remove those of schedules that are gone (only what this command wrote). "

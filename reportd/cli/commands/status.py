@@ -2,34 +2,28 @@
 
 import argparse
 import http.client
-import ssl
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import TYPE_CHECKING
 
 from reportd.broker.admin import Admin
 from reportd.broker.growth import offset_lag
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
+from reportd.cli.observing import ask_observer
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import harmless, show_json, show_screen, show_table
 from reportd.config.load import Config, load
-from reportd.config.settings import MetricsSettings
 from reportd.observer.screen import screen
 from reportd.partners.load import load_partners
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
-ASK_SECONDS = 5.0
-MOST_BYTES = 64 * 1024 * 1024
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask, not to listen
-
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add ``status [--json]``."""
     parser = subparsers.add_parser(
         "status",
+        epilog="example: reportctl status",
         help="runs, partners, limits, workers, what needs a person",
         description="Ask this VM's observer what is open and how it goes; if there is none, ask "
         "the broker how far the group is. 1 if this VM is not ready.",
@@ -51,46 +45,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         show_screen(screen(found))
     return 0 if found.get("ready") else 1
-
-
-def ask_observer(metrics: MetricsSettings, path: str = "/status") -> dict[str, Any]:
-    """Return one of the observer's documents.
-
-    Raises `OSError` or `http.client.HTTPException` if it is not there, `ValueError` for another
-    answer than its document.
-    """
-    host = EVERYWHERE.get(metrics.host, metrics.host)
-    connection = (
-        http.client.HTTPConnection(host, metrics.port, timeout=ASK_SECONDS)
-        if metrics.tls is None
-        else http.client.HTTPSConnection(
-            host, metrics.port, timeout=ASK_SECONDS, context=_own_certificate(metrics)
-        )
-    )
-    headers = {}
-    if metrics.token is not None:
-        headers["Authorization"] = f"Bearer {metrics.token.reveal()}"
-    try:
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        body = answer.read(MOST_BYTES)
-    finally:
-        connection.close()
-    if answer.status != http.client.OK:
-        raise ValueError(f"it answers {answer.status}")
-    found = orjson.loads(body)
-    if not isinstance(found, dict):
-        raise ValueError("it answers no document")  # noqa: TRY004 - what was said is wrong
-    return found
-
-
-def _own_certificate(metrics: MetricsSettings) -> ssl.SSLContext:
-    """Trust the certificate it serves with, whatever name stands in it, and no other."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    if metrics.tls is not None:
-        context.load_verify_locations(metrics.tls.certificate)
-    return context
 
 
 def _without_observer(config: Config, why: str, *, as_json: bool) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.text import Text
 
-from reportd.cli.commands.status import ask_observer
+from reportd.cli.observing import ask_observer
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import console, drawn, harmless
 from reportd.config.load import load

@@ -32,6 +32,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     create = actions.add_parser(
         "create",
+        epilog="example: reportctl topics create --dry-run",
         help="make what is missing, say what differs, print the rights needed",
         description="Make the topics that are not there yet. Starting it again changes nothing; 1 "
         "if a topic differs from what it should be.",
@@ -51,6 +52,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     create.set_defaults(act=_create)
     growing = actions.add_parser(
         "grow",
+        epilog="example: reportctl topics grow google_ads --dry-run",
         help="raise the partitions of a partner's topics",
         description="Wait until nothing of the partner is open, then raise its topics' partitions "
         "to what its file says. Enqueue nothing meanwhile; reload the daemons afterwards.",

@@ -12,14 +12,13 @@ from reportd.cli.run_names import KnownRuns, RunName
 from reportd.cli.showing import show_json
 from reportd.clock import SystemClock
 from reportd.config.load import load
+from reportd.errors import EXIT_PARTIAL, EXIT_TIMEOUT
 from reportd.model.run import Finished
 from reportd.observer.clients import TopicMailbox
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
-EXIT_PARTIAL = 3
-EXIT_TIMEOUT = 4
 LOOK_SECONDS = 2.0
 
 

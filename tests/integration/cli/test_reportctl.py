@@ -232,6 +232,24 @@ class TestDead:
         assert made.run("dead", "list", "--replayed", "--json") == 0
         assert [each["replayed"] for each in document(capsys)] == [True] * 8
 
+    def test_what_is_dropped_is_left_alone(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Not listed, not replayed; a dry run drops nothing, and its bytes are kept."""
+        made.bury("aa", account="1")
+        made.bury("bb", account="2")
+        assert made.run("dead", "drop") == EXIT_CONFIG
+        assert made.run("dead", "drop", "--account", "2", "--dry-run") == 0
+        assert "1 would be dropped" in capsys.readouterr().out
+
+        assert made.run("dead", "drop", "--account", "2") == 0
+        assert made.run("dead", "replay", "--all") == 0
+        capsys.readouterr()
+        assert len(made.read(made.topics.requests("acme"))) == 1
+        assert made.run("dead", "list", "--dropped", "--json") == 0
+        assert [(each["id"], each["dropped"]) for each in document(capsys)] == [("bb", True)]
+        assert made.run("dead", "show", "bb") == 0
+
     def test_a_replay_that_died_can_be_replayed(
         self, made: Place, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -13,10 +13,9 @@ from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
-from reportd.cli.commands.wait import EXIT_PARTIAL, EXIT_TIMEOUT
 from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
-from reportd.errors import EXIT_CONFIG
+from reportd.errors import EXIT_CONFIG, EXIT_PARTIAL, EXIT_TIMEOUT
 from reportd.model.base import Record
 from reportd.model.id_set import IdSet, number_of
 from reportd.model.request import Request

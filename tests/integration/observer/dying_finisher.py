@@ -99,7 +99,7 @@ def end_of(request: Request, topic: str, offset: int, *, dead: bool, replay: int
     )
 
 
-def enqueue(stage: Stage, number: int, *, dead: bool) -> Manifest:
+def enqueue(stage: Stage, number: int, *, dead: bool, expected: int = 2) -> Manifest:
     """Write the n-th run, the ends of its two requests, its manifest, and commit."""
     producer, topics = Producer(stage.settings), stage.topics
     topic = topics.requests("acme")
@@ -124,7 +124,7 @@ def enqueue(stage: Stage, number: int, *, dead: bool) -> Manifest:
         requests=2,
         ids_hash=ids.hash,
         topics=[span],
-        account_days={"acme.stats": 2},
+        account_days={"acme.stats": expected},
         enqueued_at=time.time(),
     )
     producer.send(topics.runs, manifest.to_json(), key=manifest.run.encode())

@@ -14,6 +14,7 @@ from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.topics import topic_plans
 from reportd.demo.kafka import EmbeddedKafka
+from reportd.model.account import Account
 from reportd.model.run import Finished, Mending, mending_key, parse_run_record
 from reportd.observer.run_file import file_name
 from tests.integration.observer import dying_finisher as dying
@@ -74,6 +75,7 @@ def kill_at_every_step(stage: Stage, root: Path) -> None:
     assert (mark["run"], mark["missing"]) == (run_name(dying.STEPS + 1), [])
 
 
+@pytest.mark.timeout(300)
 def test_killed_at_every_step(kafka: EmbeddedKafka, topic_prefix: str, tmp_path: Path) -> None:
     """Each run is written once, its day marked, and told of at least once."""
     (tmp_path / "root").mkdir()
@@ -82,6 +84,7 @@ def test_killed_at_every_step(kafka: EmbeddedKafka, topic_prefix: str, tmp_path:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_killed_at_every_step_before_a_bucket(
     kafka: EmbeddedKafka,
     topic_prefix: str,
@@ -123,3 +126,32 @@ def test_a_replay_mends(kafka: EmbeddedKafka, topic_prefix: str, tmp_path: Path)
         (1, "complete"),
         (1, "complete"),
     ]
+
+
+def test_accounts_that_nobody_asked_for(
+    kafka: EmbeddedKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """The manifest expects one more: it is the schedule's active account without a request."""
+    root = tmp_path / "root"
+    root.mkdir()
+    stage = made_stage(kafka, topic_prefix, str(root), tmp_path)
+    producer = Producer(stage.settings)
+    for name, active, schedule in (
+        ("good", True, "daily"),
+        ("bad", True, "daily"),
+        ("forgotten", True, "daily"),
+        ("gone", False, "daily"),
+        ("foreign", True, "weekly"),
+    ):
+        account = Account(partner="acme", account=name, active=active, schedule=schedule)
+        key = f"acme/{name}".encode()
+        producer.send(stage.topics.accounts, account.to_json(), key=key)
+    assert producer.flush(dying.PATIENCE_SECONDS) == 0
+    dying.enqueue(stage, 1, dead=False, expected=3)
+    dying.observe(stage, dying.until_told(run_name(1)))
+
+    mark = json.loads((root / MARK / "_PARTIAL").read_text())
+    missing = [(one["account"], one["why"]) for one in mark["missing"]]
+    assert missing == [("forgotten", "no such request")]
+    (covered,) = records(stage)[run_name(1)][-1].reports.values()
+    assert (covered.expected, covered.missing) == (3, 1)

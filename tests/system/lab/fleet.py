@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reportd.cli.commands.status import ask_observer
+from reportd.cli.observing import ask_observer
 from reportd.config.settings import MetricsSettings
 from reportd.demo.scene import Scene
 from reportd.demo.simulator.config import Latency

@@ -1,9 +1,8 @@
 """`reportctl check` holds everything together, and says all that does not."""
 
-import argparse
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +12,6 @@ from reportd.config.load import load
 from reportd.config.schedule import load_schedules
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, BrokerError, ReportdError
 from reportd.partners.load import load_partners
-
-if TYPE_CHECKING:
-    from reportd.cli.options import Subparsers
 
 SHIPPED = Path(__file__).parents[3] / "etc/reportd.toml"
 CONFIG = """
@@ -236,17 +232,13 @@ def test_days_without_a_slot_are_told(place: Place) -> None:
     assert lines[-1] == "schedule daily: the clock jumps over the slot of 2027-03-28"
 
 
-class Failing:
-    """A command that fails."""
+def failing(error: BaseException) -> Callable[[], int]:
+    """Return a command that fails."""
 
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+    def run() -> int:
+        raise error
 
-    def add_parser(self, subparsers: "Subparsers") -> argparse.ArgumentParser:
-        return subparsers.add_parser("fail")
-
-    def run(self, args: argparse.Namespace) -> int:
-        raise self.error
+    return run
 
 
 @pytest.mark.parametrize(
@@ -256,7 +248,7 @@ def test_errors_have_their_exit_status(
     error: ReportdError, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A command raises; the program says one line and ends as the design says."""
-    assert reportctl.main(["fail"], [Failing(error)]) == status
+    assert reportctl.guarded(failing(error)) == status
     assert capsys.readouterr().err == f"{error}\n"
 
 
@@ -269,5 +261,5 @@ def test_the_example_that_is_shipped_is_right(capsys: pytest.CaptureFixture[str]
 
 def test_ctrl_c_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever gives up waiting sees no traceback."""
-    assert 130 == reportctl.main(["fail"], [Failing(KeyboardInterrupt())])
+    assert 130 == reportctl.guarded(failing(KeyboardInterrupt()))
     assert "" == capsys.readouterr().err

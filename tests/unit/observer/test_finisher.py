@@ -221,6 +221,25 @@ def test_two_at_once() -> None:
     assert world.reads == 1
 
 
+def test_one_is_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one reads the ledgers another one writes the file: that one stays, and is told."""
+    world = partial_world()
+    always = (Due(world.of),)
+    read = FakeLedgers.read
+
+    def slowly(ledgers: FakeLedgers, of: Manifest) -> Found:
+        monkeypatch.setattr(FakeLedgers, "read", read)
+        process(world, due=lambda _world: always).turn()
+        world.now += 60.0
+        return read(ledgers, of)
+
+    monkeypatch.setattr(FakeLedgers, "read", slowly)
+    process(world, due=lambda _world: always).turn()
+
+    assert (world.created, world.reads) == ([FILE], 2)
+    assert {record.finished_at for record in world.records} == {WALL + 100.0}
+
+
 def test_vms_take_turns() -> None:
     """The first by name begins; one behind it waits, and does it if the first one has not."""
     world = partial_world()

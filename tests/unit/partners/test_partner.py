@@ -260,3 +260,12 @@ limits = [
     assert allowed_rates({"acme": limited}) == {
         "acme": {"account": 1.0, "partner": 5.0, "credential": 3.0}
     }
+
+
+def test_a_divided_limit_allows_its_share_to_each_partition() -> None:
+    """Each partition counts as a scope that is in use: together they may do no more than all."""
+    divided = partner("limits = [{ per = 'partner', calls = 2_400, divide = true }]\n")
+
+    (rate,) = allowed_rates({"acme": divided})["acme"].values()
+
+    assert rate * divided.partitions == 2_400

@@ -304,6 +304,14 @@ def test_any_answer_is_a_table_or_an_unexpected_answer(spec: Any, records: list[
     assert table.schema == schema.arrow
 
 
+def test_a_number_that_json_cannot_hold_is_the_answers_fault() -> None:
+    """JMESPath makes whole numbers of any size; in an answer they are floats."""
+    schema = a_schema({"x": {"type": "json", "from": "to_number(x)"}})
+
+    with pytest.raises(UnexpectedAnswerError, match="column x: not JSON"):
+        from_records([{"x": "9" * 30}], schema, a_context())
+
+
 @given(st.lists(st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)))
 def test_what_json_held_is_what_the_column_holds(numbers: list[float]) -> None:
     """As numbers and as texts."""

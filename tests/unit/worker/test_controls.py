@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
 from reportd.limits.limiter import LimitRule
 from reportd.model.control import Control
@@ -293,6 +294,37 @@ def test_a_slow_down_lowers_the_limit_of_its_scope() -> None:
         for e in hands.partition().entries.values()
         for scope in e.scopes
     )
+
+
+def test_a_slow_down_that_is_lifted_keeps_nobody_waiting() -> None:
+    """However far its next call was: what waited for it goes by its own limits at once."""
+    limit = LimitRule(per="account", calls=100, seconds=86_400.0, meter="sliding")
+    hands = hands_of(record("acme", "slow", rate=0.5), limits=[limit])
+    hands.go(86_401.0)
+    hands.put(*(request("a", params={"n": f"{n}"}) for n in range(3)))
+    assert len(hands.calls) == 1
+
+    ask(hands, "acme")
+    assert len(hands.calls) == 3
+
+
+def test_a_share_of_a_divided_limit_is_slowed_down() -> None:
+    """Half of what this partition may use, not of the whole."""
+    limit = LimitRule(per="partner", calls=8, seconds=1.0, burst=4.0, divide=True)
+    hands = Hands(limits=[limit])
+    told = record("acme", "slow", rate=0.5)
+    hands.engine.controlled(CONTROL, [told], told.offset + 1, hands.now)
+    hands.own(partitions=4)
+    account = next(f"{n}" for n in range(100) if partition_of(f"{n}".encode(), 4) == 0)
+    hands.put(*(request(account, params={"n": f"{n}"}) for n in range(60)))
+    began, calls = hands.seconds, 0
+    while hands.seconds < began + 20.0:
+        for entry in list(hands.calls):
+            calls += 1
+            hands.answer(entry)
+        hands.go(0.25)
+
+    assert calls == pytest.approx(20, abs=5)
 
 
 def test_of_each_kind_the_shortest_limit_is_lowered() -> None:

@@ -14,6 +14,8 @@ from tests.unit.partners.making import partner
         ("{ per = 'account', calls = 5, seconds = 60 }", SWITCH_SECONDS),
         ("{ per = 'account', calls = 5, seconds = 1, margin_seconds = 0.2 }", SWITCH_SECONDS),
         ("{ per = 'account', calls = 5, meter = 'fixed' }", PUNCTUAL_SWITCH_SECONDS),
+        ("{ per = 'account', calls = 5, meter = 'concurrent' }", SWITCH_SECONDS),
+        ("{ per = 'account', calls = 5, meter = 'day' }", SWITCH_SECONDS),
         ("{ per = 'account', calls = 5, meter = 'bucket' }", PUNCTUAL_SWITCH_SECONDS),
         ("{ per = 'account', calls = 5, meter = 'bucket', burst = 5 }", SWITCH_SECONDS),
         (
