@@ -239,12 +239,6 @@ MUTANTS = (
         "            charge[1] += 1.0 - cost\n            self._used += 1.0 - cost\n",
     ),
     Mutant(
-        "clock-set-forward-opens-windows",
-        "limits/limiter.py",
-        "        if began is None or now.wall - began.wall <= now.boot - began.boot:\n",
-        "        if began is None or now.wall:\n",
-    ),
-    Mutant(
         "grant-given-back-though-sent",
         "worker/engine.py",
         "        if verdict.unsent and partition is not None:\n",

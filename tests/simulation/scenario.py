@@ -180,7 +180,7 @@ def tell(seed: int) -> Story:
     ]
     _ask(story, random, plans)
     _trouble(story, random)
-    if random.random() < 0.4:
+    if random.random() < 0.6:
         _reload(story, random)
     _control(story, Random(seed * 7919 + 2))
     _watch(story)
@@ -259,7 +259,7 @@ def _trouble(story: Story, random: Random) -> None:
             at, seconds = random.uniform(1, TROUBLE_SECONDS), random.uniform(1, 30)
             world.plan(at, lambda w=worker, s=seconds: w.freeze(s))  # type: ignore[misc]
         for _ in range(random.choice((0, 1, 3))):
-            at, ahead = random.uniform(1, TROUBLE_SECONDS), random.choice((100.0, 90_000.0))
+            at, ahead = random.uniform(1, 30), random.choice((100.0, 90_000.0))
             world.plan(at, _setting_clock(story, worker, ahead))
     if random.random() < 0.2:
         at = random.uniform(1, TROUBLE_SECONDS)
@@ -286,9 +286,9 @@ def _reload(story: Story, random: Random) -> None:
     """Change the limits of a partner, and replace the workers one after the other."""
     partner = story.partners["acme"]
     meter = random.choice(("sliding", "fixed", "bucket"))
-    limit = _limit("account", random.choice((1, 2, 6)), random.choice((1.0, 4.0)), meter)
+    limit = _limit("account", random.choice((1, 6, 6)), random.choice((1.0, 4.0)), meter)
     partner.later = replace(partner.plan, limits=(limit[0],), strict=(limit[1],))
-    at = random.uniform(5.0, TROUBLE_SECONDS)
+    at = random.uniform(1.0, 10.0)  # while there is most to do
 
     def replaced(worker: Worker) -> None:
         worker.is_reloaded = True
@@ -299,7 +299,7 @@ def _reload(story: Story, random: Random) -> None:
 
     for worker in story.workers:
         story.world.plan(at, lambda w=worker: replaced(w))  # type: ignore[misc]
-        at += random.uniform(0.5, 8.0)
+        at += random.uniform(2.0, 12.0)
 
 
 def _settle(story: Story) -> None:
