@@ -1,10 +1,12 @@
 """Bugs that the simulation must catch: each a small change to the real source.
 
 ``python -m tests.simulation.mutants [NAME]`` applies them to a copy, one at a time, and says after
-how many seeds each was caught.
+how many seeds each was caught. ``--write`` notes that in caught.json, where the tests find which
+story to play: without it they would play all those before it each time.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+CAUGHT = Path(__file__).with_name("caught.json")
 SEEDS = 60
 """A mutant that lives longer than this is a hole in the simulation."""
 
@@ -287,8 +290,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--write", action="store_true", help="note it for the tests")
     given = parser.parse_args()
     alive = 0
+    caught = json.loads(CAUGHT.read_text()) if CAUGHT.exists() else {}
     for mutant in MUTANTS:
         if given.names and mutant.name not in given.names:
             continue
@@ -296,6 +301,11 @@ def main() -> int:
         alive += seeds is None
         print(f"{mutant.name}: " + ("lives" if seeds is None else f"caught at seed {seeds}"))
         sys.stdout.flush()
+        if seeds is not None and given.first == 1:
+            caught[mutant.name] = seeds
+    if given.write:
+        names = [mutant.name for mutant in MUTANTS if mutant.name in caught]
+        CAUGHT.write_text(json.dumps({name: caught[name] for name in names}, indent=2) + "\n")
     return 1 if alive else 0
 
 
