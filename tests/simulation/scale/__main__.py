@@ -7,7 +7,8 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 
@@ -124,13 +125,20 @@ def eta_off(kind: Kind, days: Sequence[Played], ended_at: float) -> float:
 def run(
     requests: int, seed: int, processes: int, kinds: Sequence[Kind] = KINDS
 ) -> tuple[list[Row], str]:
-    """Play a day; return the table and what was behind it."""
+    """Play a day; return the table and what was behind it.
+
+    One process is this one: a test's has threads, and a fork of it may crash.
+    """
     made, played = jobs(requests, seed, kinds)
     days: dict[str, list[Played]] = defaultdict(list)
     began, cpu_seconds, memory = time.monotonic(), 0.0, 0
-    with multiprocessing.Pool(processes, maxtasksperchild=1) as pool:
+    with ExitStack() as stack:
         largest_first = sorted(made, key=lambda job: -sum(job.counts.values()))
-        for day, seconds, kilobytes in pool.imap_unordered(play, largest_first):
+        found: Iterator[tuple[Played, float, int]] = map(play, largest_first)
+        if processes > 1:
+            pool = stack.enter_context(multiprocessing.Pool(processes, maxtasksperchild=1))
+            found = pool.imap_unordered(play, largest_first)
+        for day, seconds, kilobytes in found:
             days[day.partner].append(day)
             cpu_seconds += seconds
             memory = max(memory, kilobytes)
