@@ -12,6 +12,7 @@ import pytest
 
 from reportd import log
 from reportd.journal import Journal, encoded, field_name
+from tests.descriptors import descriptors
 from tests.unit.test_log import as_before
 
 LOGGER = logging.getLogger("reportd.test_journal")
@@ -157,13 +158,13 @@ def test_another_stream_gets_lines(journal: Listener) -> None:
 def test_setup_again_replaces(journal: Listener) -> None:
     """Nothing is said twice after a reload, and no descriptor is left open."""
     journal.setup()
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  no path is wanted
+    before = descriptors()
     for _ in range(3):
         journal.setup()
     LOGGER.info("hello")
 
     assert len(journal.heard()) == 1
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert descriptors() == before
 
 
 def test_journal_that_goes_away_ends_nobody(journal: Listener) -> None:

@@ -10,17 +10,13 @@ from hypothesis import strategies as st
 
 from reportd.model import content
 from reportd.model.content import Scratch, chunks_of, collected, head_of, opened, whole
+from tests.descriptors import descriptors
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "IN_MEMORY_BYTES", 10)
     monkeypatch.setattr(content, "CHUNK_BYTES", 4)
-
-
-def descriptors() -> int:
-    """Return how many are open."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @given(st.lists(st.binary(max_size=8), max_size=5))

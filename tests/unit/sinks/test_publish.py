@@ -20,6 +20,7 @@ from reportd.sinks.paths import PathTemplate
 from reportd.sinks.publish import Look, Published, Publisher
 from reportd.sinks.receipts import Receipt
 from reportd.sinks.staging import LocalStage
+from tests.descriptors import descriptors
 from tests.unit.sinks.making import (
     DAY,
     NEWER_RUN,
@@ -434,18 +435,18 @@ def test_many_staged_requests_hold_few_descriptors(publisher: Publisher) -> None
         a_request(first_day=DAY - timedelta(days=27), last_day=DAY, account=str(n), formats=BOTH)
         for n in range(8)
     ]
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = descriptors()
 
     group = [
         publisher.prepare(request, publisher.targets(request), tables_of(request), nothing_forbids)
         for request in requests
     ]
-    held = len(os.listdir("/proc/self/fd")) - before  # noqa: PTH208
+    held = descriptors() - before
     outcomes = publisher.publish_all(group)
 
     assert held <= len(requests)
     assert all(isinstance(one, Published) for one in outcomes)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize("formats", [("parquet",), ("csv",)])
@@ -456,7 +457,7 @@ def test_no_descriptor_is_left_open(publisher: Publisher, formats: tuple[str, ..
     def fenced() -> None:
         raise FencedError
 
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = descriptors()
     with pytest.raises(FencedError):
         publish(publisher, request, guard=fenced)
     with pytest.raises(FencedError):
@@ -466,7 +467,7 @@ def test_no_descriptor_is_left_open(publisher: Publisher, formats: tuple[str, ..
     look(publisher, request)
     look(publisher, a_request(run=OLDER_RUN, formats=formats))
 
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert descriptors() == before
 
 
 def test_a_newer_receipt_without_its_file_is_not_replaced_but_no_result_either(
