@@ -2,12 +2,10 @@
 
 import functools
 import logging
-import os
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -91,7 +89,7 @@ def run(
     another store or a second process of the same name.
     """
     clock = clock or SystemClock()
-    _set_turns(switch_seconds(partners.values()))
+    sys.setswitchinterval(switch_seconds(partners.values()))
     slot.beat(clock.boottime())
     settings = config.settings
     topics = Topics(settings.kafka.prefix)
@@ -206,18 +204,6 @@ def switch_seconds(partners: Iterable[Partner]) -> float:
     slacks = [slack_seconds(limit) for partner in partners for limit in partner.spec.limits]
     is_punctual = min(slacks, default=SLACK_SECONDS) < SLACK_SECONDS
     return PUNCTUAL_SWITCH_SECONDS if is_punctual else SWITCH_SECONDS
-
-
-def _set_turns(seconds: float) -> None:
-    """Set how threads take turns, before there are others than this one.
-
-    Where nothing is strict, one that wakes up takes the CPU from no other in the middle of its
-    turn: a quarter of all task switches is saved.
-    """
-    sys.setswitchinterval(seconds)
-    if seconds >= SWITCH_SECONDS:
-        with suppress(OSError):  # where it is not allowed, it is not needed either
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _confirm(producer: Producer, events: Events) -> None:
