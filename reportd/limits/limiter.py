@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from reportd.errors import ConfigError
 from reportd.limits.meters import AtOnce, Bucket, FixedWindow, Meter, SlidingWindow
+from reportd.limits.moving import MovingBucket
 from reportd.limits.quotas import Asked, Days, Quota, Rolling, Span
 from reportd.model import ledger
 
@@ -20,6 +21,8 @@ REST_SECONDS = 60.0
 MeterName = Literal["bucket", "fixed", "sliding", "concurrent", "day", "rolling"]
 RECORDED = ("day", "rolling")
 """Meters whose use is recorded in the ledger, in grants, and survives a restart."""
+Went = Literal["ok", "throttled", "failed"]
+"""How a call went, as far as limits can learn of it."""
 Costs = Sequence[tuple[int, float]]
 """What a call cost by the number of the limit in its file, where its answer says so."""
 
@@ -51,7 +54,8 @@ class LimitRule:
     """Whose days are counted, by the meter ``day``."""
     divide: bool = False
     """Whether each partition has a share of it."""
-
+    least: float | None = None
+    """A bucket's lower bound, where the limit moves between it and ``calls``."""
     is_old: bool = False
     """Whether it is of the configuration before a reload: kept beside the new one for a while."""
 
@@ -99,6 +103,8 @@ class LimitRule:
                 return FixedWindow(self.calls, self.seconds, self.margin_seconds, now.wall)
             case "concurrent":
                 return AtOnce(self.calls, self.seconds, now.mono)
+        if self.least is not None:
+            return MovingBucket(self.calls, self.least, self.seconds, self.burst, now.mono)
         return Bucket(self.calls, self.seconds, self.burst, now.mono)
 
 
@@ -333,6 +339,22 @@ class Limiter:
                 meter.settle(taken_at, rule.cost, sent_at, actual)
             elif not is_error:
                 meter.give_back(taken_at)
+
+    def learn(self, grant: Grant, went: Went, now: Now) -> None:
+        """Take what an answer says of the limits that move."""
+        for meter, _ in grant.charges:
+            if isinstance(meter, MovingBucket):
+                match went:
+                    case "ok":
+                        meter.succeeded(now.mono)
+                    case "throttled":
+                        meter.refused(now.mono, grant.at.mono)
+                    case "failed":
+                        meter.failed(now.mono)
+
+    def moves(self, scope: Scope) -> bool:
+        """Say whether a scope has a limit that moves: it goes slower by itself when refused."""
+        return any(rule.least is not None for rule in self._rules.get(scope.per, ()))
 
     def block(self, scope: Scope, seconds: float, now: Now, *, is_quota: bool = False) -> None:
         """Let a scope wait as its partner said; a shorter wait never shortens a longer one."""

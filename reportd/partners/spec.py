@@ -66,6 +66,9 @@ class LimitSpec(Section):
     """day: whose midnight is the reset, as ``America/Los_Angeles``."""
     burst: Annotated[int | None, Field(ge=1)] = None
     """bucket: how many calls may come at once; default 1."""
+    least: Annotated[int | None, Field(ge=1)] = None
+    """bucket: the limit moves (it refuses calls although it is kept): the rate goes down to this at
+    each refusal, and up to ``calls`` as long as calls succeed."""
     margin_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     """How much longer than ``seconds`` a window is taken, for clocks and networks that differ.
     day: how long before and after the reset nothing is sent; default 60."""
@@ -104,6 +107,8 @@ class LimitSpec(Section):
     def _check(self) -> Self:
         if self.burst is not None and self.meter != "bucket":
             raise FieldProblems({"burst": 'only with meter = "bucket"'})
+        if self.least is not None and (self.meter != "bucket" or self.least > self.calls):
+            raise FieldProblems({"least": 'only with meter = "bucket", and at most "calls"'})
         if self.counts == "errors" and self.meter in ("bucket", "day", "rolling"):
             raise FieldProblems({"counts": f'errors not with meter = "{self.meter}"; use sliding'})
         if self.meter == "day" and "seconds" in self.model_fields_set:

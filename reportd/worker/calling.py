@@ -141,6 +141,7 @@ def _limit_rule(limit: LimitSpec, number: int, longest_seconds: float) -> LimitR
         number=number,
         zone=limit.zone,
         divide=limit.divide,
+        least=limit.least,
     )
 
 

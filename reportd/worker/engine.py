@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from reportd.broker.message import Message
-from reportd.limits.limiter import Grant, Now, ToRecord
+from reportd.limits.limiter import Grant, Now, ToRecord, Went
 from reportd.model.content import Content
 from reportd.model.ledger import End, PublishedFile, Step
 from reportd.partners.parts import cut
@@ -58,6 +58,14 @@ SUSPECTS_SECONDS = 0.05
 
 _GOES_ON = (Outcome.PENDING, Outcome.TOO_BIG)
 """Answers without rows that are no refusals."""
+
+_WENT: Mapping[Outcome, Went] = {
+    Outcome.OK: "ok",
+    Outcome.PENDING: "ok",
+    Outcome.TOO_BIG: "ok",
+    Outcome.THROTTLED: "throttled",
+}
+"""What limits that move learn of an answer; all others say nothing of them."""
 
 
 class Engine:
@@ -428,7 +436,7 @@ class Engine:
         if partition is None:
             return
         if grant is not None:
-            self._settle(partition, entry, grant, verdict, sent_at)
+            self._settle(partition, entry, grant, verdict, sent_at, now)
         for pace in verdict.paces:
             partition.limiter.block(scope_of(entry, pace.scope), pace.wait_seconds, now)
         if verdict.outcome in _GOES_ON:
@@ -703,11 +711,17 @@ class Engine:
 
     @staticmethod
     def _settle(
-        partition: Partition, entry: Entry, grant: Grant, verdict: Verdict, sent_at: float
+        partition: Partition,
+        entry: Entry,
+        grant: Grant,
+        verdict: Verdict,
+        sent_at: float,
+        now: Now,
     ) -> None:
         """Correct what a call was charged, now that it is over."""
         is_error = verdict.is_server_error
         partition.limiter.answered(grant, sent_at=sent_at, is_error=is_error, costs=verdict.costs)
+        partition.limiter.learn(grant, _WENT.get(verdict.outcome, "failed"), now)
         if partition.limiter.frees_at_end:
             partition.scheduler.freed(entry.scopes)
 

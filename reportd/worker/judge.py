@@ -21,6 +21,9 @@ PROOFS = {"permanent": 2, "auth": 2}
 """How often a request must be refused again after others' successes: once may be an outage that
 has just begun. Transient and unexpected ones have failed several times by then."""
 
+MOVES_MOST = 3
+"""So many refusals in a row that name no time only slow a limit that moves down; then all wait."""
+
 HOLD_TRIES = 3
 """A held request is refused that often before missing evidence can count against it."""
 
@@ -157,6 +160,8 @@ class Judge:
         wait = verdict.wait_seconds
         if wait is None:
             wait = (verdict.growing or usual).after(times)
+            if scope is not None and times < MOVES_MOST and partition.limiter.moves(scope):
+                wait = 0.0  # it goes slower from here on
         if scope is not None:
             is_quota = verdict.outcome is Outcome.QUOTA
             partition.limiter.block(scope, wait, now, is_quota=is_quota)

@@ -40,6 +40,7 @@ READ_AT_ONCE = 500
 THREADS = 64
 RUN = "daily/2026-11-22T00:00Z#1"
 OK = Verdict(outcome=Outcome.OK)
+SLOWER = Verdict(outcome=Outcome.THROTTLED, scope="account")
 FILE = PublishedFile(path="a", day="2026-11-21", format="parquet", rows=3, bytes=9, checksum="x")
 
 
@@ -64,6 +65,9 @@ class Played:
     calls: int = 0
     over: int = 0
     """Calls that the partner's meter found too many."""
+    over_at: list[float] = field(default_factory=list)
+    called_at: list[float] = field(default_factory=list)
+    """When, where a limit is not as the file says it."""
     repeated: int = 0
     """Calls for what had an end in the ledger."""
     finished_at: dict[str, float] = field(default_factory=dict)
@@ -278,19 +282,24 @@ class Day:
         account, sent_at = entry.request.account, self._time
         played = self.played
         played.calls += 1
+        if self._job.kind.says:
+            played.called_at.append(sent_at)
         played.called[account] += 1
         played.finished_at[account] = sent_at
         played.repeated += self._ended[entry.message.offset]
         meter = self._meters.get(account)
         if meter is None:
             meter = self._meters[account] = make_meter(self._job.kind.limit, WALL)
+        verdict = OK
         if meter.wait(sent_at):
             played.over += 1
+            played.over_at.append(sent_at)
+            verdict = SLOWER if self._job.kind.says else OK
         else:
             meter.charge(sent_at)
         latency = self._random.uniform(0.1, 0.3)
         self._after(
-            latency, lambda: self._engine.answered(entry, OK, b"rows", sent_at, self._now())
+            latency, lambda: self._engine.answered(entry, verdict, b"rows", sent_at, self._now())
         )
 
     def _store(self, entry: Entry) -> None:

@@ -35,6 +35,8 @@ class Kind:
     partitions: int
     accounts: int
     skew: float
+    says: str = ""
+    """What the file says of the limit, where that is not how it is; calls beyond are refused."""
 
     def rules(self) -> TrustingRules:
         """Return it as its file says it, margins and all."""
@@ -42,6 +44,7 @@ class Kind:
         text = f'per = "account", calls = {limit.calls}, seconds = {limit.seconds}'
         text += f', meter = "{limit.meter}"'
         text += f", burst = {limit.burst}" if limit.burst else ""
+        text = self.says or text
         spec = parse_spec(tomllib.loads(f"{TOP}limits = [{{ {text} }}]\n{REPORT}"), self.name)
         return TrustingRules(Partner(self.name, spec))
 
