@@ -30,6 +30,7 @@ from reportd.transport.idle import Connection, IdleConnections, Server
 MAX_REDIRECTS = 3
 _CHUNK_BYTES = 1024 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LEAST_FINAL = 200
 _BODILESS = frozenset({204, 205, 304})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BODIED = frozenset({"POST", "PUT", "PATCH"})
@@ -101,6 +102,8 @@ class Client:
         connection = self._idle.take(server)
         try:
             response = _asked(connection, call, _target(parts, call.secret_query), deadline)
+            if response.status < _LEAST_FINAL:
+                raise _Stop(FailureKind.RESET, f"answers {response.status}, which nobody asked for")
             headers = {name.lower(): _unfolded(value) for name, value in response.headers.items()}
             body = _read(response, call.max_answer_bytes)
         except (HTTPError, HTTPException, OSError, ValueError) as error:

@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from http.client import HTTPConnection as PlainConnection
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -31,6 +31,8 @@ TIMEOUT_SHARE = 0.01
 """A socket's timeout may be wrong by so much: a call may end so much of its time late."""
 
 RECEIVE_BYTES = 64 * 1024
+MAX_INTERIM = 20
+_CONTINUE, _SWITCHING, _OK = 100, 101, 200
 
 
 class PrivateAddressError(HTTPError):
@@ -89,16 +91,34 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
+class _FinalResponse(HTTPResponse):
+    """An answer behind all that say that it is still to come (RFC 9110, 15.2).
+
+    The library takes 100 for such a one alone: any other would be the answer, and the answer itself
+    that of the connection's next call.
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(MAX_INTERIM):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not _CONTINUE < status < _OK or status == _SWITCHING:
+                return version, status, reason
+            parse_headers(self.fp)
+        raise HTTPException(f"more than {MAX_INTERIM} interim answers")
+
+
 class _Guarded:
     """What both kinds of connections get: the address check, and the deadline."""
 
     sock: Any
     timeout: Any
+    response_class: Any
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._resolver: Resolver = options.pop("resolver")
         self._allow_private: bool = options.pop("allow_private")
         super().__init__(*arguments, **options)
+        self.response_class = _FinalResponse
 
     def _new_conn(self) -> socket.socket:
         host: str = self._dns_host  # type: ignore[attr-defined]
@@ -112,12 +132,12 @@ class _Guarded:
         if addresses and not allowed:
             raise PrivateAddressError(f"{host} has a private address")
         last: OSError = OSError("the name has no address")
-        for family, address in allowed:
+        for number, (family, address) in enumerate(allowed):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            try:
-                return _connected(family, address, left)
+            try:  # one that says nothing leaves time for those behind it
+                return _connected(family, address, left / (len(allowed) - number))
             except OSError as error:
                 last = error
         if isinstance(last, TimeoutError) or deadline <= time.monotonic():

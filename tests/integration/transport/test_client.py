@@ -522,6 +522,58 @@ def test_the_next_address_is_tried() -> None:
     assert isinstance(found, Answer)
 
 
+def test_an_address_that_says_nothing_leaves_time_for_the_next() -> None:
+    """Its listener's queue is full: connecting to it would take the whole time."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as mute:
+        filling = []
+        for _ in range(3):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(mute.getsockname())
+            filling.append(one)
+        with Server(Exchange.reply) as server:
+            ports = (mute.getsockname()[1], server.port)
+            addresses = [(socket.AF_INET, ("127.0.0.1", port)) for port in ports]
+            client = Client(resolver=lambda _host, _port: addresses)
+            found = client.send(call(server, timeout_seconds=4.0))
+        for one in filling:
+            one.close()
+
+    assert isinstance(found, Answer)
+
+
+def test_what_is_said_before_an_answer_is_none() -> None:
+    """Early hints come first, the answer after a while: it is of this call, not of the next."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")
+        exchange.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+        exchange.reply(exchange.target.encode())
+
+    with Server(behave) as server:
+        client = Client()
+        found = [client.send(call(server, url=f"http://{server.host}/{n}")) for n in range(3)]
+
+    assert [one.body for one in found if isinstance(one, Answer)] == [b"/0", b"/1", b"/2"]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("status", [101, 199])
+def test_what_never_becomes_an_answer_is_a_failure(status: int) -> None:
+    """Another protocol was not asked for; and no connection of such a server is used again."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 %d X\r\n\r\n" % status)
+        raise HangUp
+
+    with Server(behave) as server:
+        client = Client()
+        found = [client.send(call(server)) for _ in range(2)]
+
+    assert [type(one) for one in found] == [Failure, Failure]
+    assert server.connections == 2
+
+
 def test_foreign_hosts_are_refused_before_anything_is_sent() -> None:
     """The call's own URL is compared with the hosts as well, and http needs a permit."""
     with Server(Exchange.reply) as server:

@@ -4,7 +4,7 @@ import ssl
 from typing import Any, cast
 
 from reportd.transport.connection import resolve
-from reportd.transport.idle import MAX_HOSTS, Connection, IdleConnections, Server
+from reportd.transport.idle import MAX_HOSTS, MAX_IDLE_SECONDS, Connection, IdleConnections, Server
 
 SERVER = Server("https", "api.example.com", None, allow_private=False)
 
@@ -89,3 +89,17 @@ def test_all_are_closed_with_the_client() -> None:
     del idle
 
     assert (True, True) == (one.is_closed, other.is_closed)
+
+
+def test_one_that_was_idle_for_long_is_not_taken() -> None:
+    """A firewall may have forgotten it without a word: the call would wait for its whole time."""
+    clock = [100.0]
+    idle = IdleConnections(2, resolve, ssl.create_default_context(), now=lambda: clock[0])
+    old = used(idle)
+    clock[0] += MAX_IDLE_SECONDS - 1.0
+    young = used(idle)
+    clock[0] += 1.0
+
+    assert idle.take(SERVER) is young
+    assert idle.take(SERVER) is not old
+    assert old.is_closed
