@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from reportd.board import MAX_LETTER_BYTES
 from reportd.errors import InvalidMessageError
 from reportd.limits.limiter import Now
 from reportd.model.control import Control
@@ -58,8 +59,20 @@ class Inquiry:
             question = Question.from_json(data)
         except InvalidMessageError:
             return
-        found = answer(engine, question, now)
-        self._answers.write_letter(orjson.dumps({"to": self._seen, **found}))
+        self._answers.write_letter(_letter(self._seen, answer(engine, question, now)))
+
+
+def _letter(number: int, found: dict[str, Any]) -> bytes:
+    """Return an answer that fits the board: with fewer requests, then without its partitions."""
+    letter = orjson.dumps({"to": number, **found})
+    while len(letter) > MAX_LETTER_BYTES and found["requests"]:
+        kept = found["requests"][: len(found["requests"]) // 2]
+        more = found["more"] + len(found["requests"]) - len(kept)
+        found = {**found, "requests": kept, "more": more}
+        letter = orjson.dumps({"to": number, **found})
+    if len(letter) > MAX_LETTER_BYTES:
+        letter = orjson.dumps({"to": number, **found, "partitions": []})
+    return letter
 
 
 def answer(engine: Engine, question: Question, now: Now) -> dict[str, Any]:

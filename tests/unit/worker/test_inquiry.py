@@ -131,6 +131,25 @@ def test_an_answer_is_bounded() -> None:
     assert len(orjson.dumps(said)) < 60_000
 
 
+def test_an_answer_that_does_not_fit_the_board_has_fewer_requests() -> None:
+    """What a partner says may be of long letters; a question must not end the worker."""
+    board = Board(2)
+    hands = Hands(window_requests=10_000)
+    hands.own()
+    inquiry = Inquiry(board.slot(0), board.slot(1))
+    reason = "\N{SNOWMAN}" * 300
+    for number in range(MOST_REQUESTS):
+        hands.put(request("a", params={"n": str(number)}))
+        for entry in list(hands.calls):
+            hands.answer(entry, Verdict(outcome=Outcome.PERMANENT, reason=reason))
+    board.slot(0).write_letter(Question(account="a").to_json())
+    inquiry.look(hands.engine, hands.now)
+    said = orjson.loads(board.slot(1).read_letter()[1])
+
+    assert 0 < len(said["requests"]) < MOST_REQUESTS
+    assert len(said["requests"]) + said["more"] == MOST_REQUESTS
+
+
 def test_a_new_question_is_answered_once() -> None:
     """Through the board; what was asked before this worker was born is not."""
     board = Board(2)
