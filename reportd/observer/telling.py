@@ -16,6 +16,11 @@ from reportd.model.run import Finished
 from reportd.transport.exchange import Answer, Call, Failure
 
 STDERR = 2
+GRACE_SECONDS = 10.0
+_ENDED_WITH_ALL_ITS_OWN = ("timeout", "--signal=KILL")
+"""Coreutils' kills the group: what the command started would pile up, a day's tries long."""
+_KILLED = -9
+_NOT_STARTED = {126: "Permission denied", 127: "No such file or directory"}
 _MOST_ANSWER_BYTES = 64 * 1024
 
 Send = Callable[[Call], Answer | Failure]
@@ -92,11 +97,11 @@ class Telling:
                 said.write(said_of(finished))
                 said.seek(0)
                 done = subprocess.run(  # noqa: S603  # the configuration's own words, no shell
-                    self._settings.command,
+                    (*_ENDED_WITH_ALL_ITS_OWN, f"{seconds:g}", *self._settings.command),
                     stdin=said,
                     stdout=STDERR,
                     env=environ,
-                    timeout=seconds,
+                    timeout=seconds + GRACE_SECONDS,
                     start_new_session=True,
                     check=False,
                 )
@@ -104,6 +109,10 @@ class Telling:
             return f"was still running after {seconds:g} s, and was killed"
         except OSError as error:
             return error.strerror or type(error).__name__
+        if done.returncode == _KILLED:
+            return f"was still running after {seconds:g} s, and was killed"
+        if done.returncode in _NOT_STARTED:
+            return _NOT_STARTED[done.returncode]
         return "" if done.returncode == 0 else f"ended with {done.returncode}"
 
 

@@ -15,6 +15,7 @@ from reportd.model.run import Finished
 from reportd.observer.telling import Telling
 from reportd.transport.client import Client
 from reportd.transport.exchange import Answer, Call, Failure
+from tests.system.stage import state_of, until
 
 RUN = "daily/2026-11-22T04:00Z#1"
 OVER = Finished(run=RUN, mend=1, state="partial", ids_hash="0", requests=3, file="f", finished_at=1)
@@ -123,3 +124,12 @@ def test_command(tmp_path: Path) -> None:
 def test_a_command_that_does_not_work(command: tuple[str, ...], problem: str) -> None:
     """Why, in words; a hanging one is ended at its deadline."""
     assert telling(command=command, timeout_seconds=1.0).tell(OVER) == [problem]
+
+
+def test_what_a_hanging_command_has_started_ends_with_it(tmp_path: Path) -> None:
+    """It is tried again for a day: what it left behind would pile up."""
+    left = tmp_path / "left"
+    line = f"sleep 600 & echo $! > {left}; wait"
+
+    telling(command=("/bin/sh", "-c", line), timeout_seconds=1.0).tell(OVER)
+    until(lambda: state_of(int(left.read_text())) in {"Z", ""}, "its end")
