@@ -56,5 +56,5 @@ def rights(prefix: str, group: str) -> list[Right]:
             ("Create", "Describe", "DescribeConfigs", "Alter", "AlterConfigs", "Read", "Write"),
             prefixed=True,
         ),
-        Right("reportctl", "group", group, ("Describe",)),
+        Right("reportctl", "group", group, ("Describe", "Read")),  # `leave` joins as who is gone
     ]
