@@ -348,7 +348,7 @@ MISSING_ACCOUNT_DAYS = Declared(
     "reportd_missing_account_days",
     "gauge",
     "Expected minus published account-days of the schedules' last runs that are over; `reportctl "
-    "runs RUN` names them. Mend them, and replay.",
+    "runs RUN` says which file names them. Mend them, and replay.",
     ("partner", "report"),
     across="max",
 )

@@ -33,7 +33,7 @@ FLEET = Dashboard(
         Panel(
             title="Missing account-days",
             description="Of runs that are over: asked for, and published by nobody. `reportctl "
-            "runs RUN` names them.",
+            "runs RUN` says which file names them.",
             query=over_vms(metrics.MISSING_ACCOUNT_DAYS, "partner", "report"),
             legend="{{partner}}.{{report}}",
             kind="stat",

@@ -9,8 +9,9 @@ one waits a while for those before it.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Protocol
 
 import orjson
@@ -23,12 +24,15 @@ from reportd.observer.run_file import (
     PARTIAL,
     SUCCESS,
     Document,
+    accounts_in,
+    day_folder,
     document,
     file_name,
     finished_of,
     list_name,
-    mark_order,
+    mark_in,
     marks_of,
+    settled,
 )
 from reportd.observer.run_reader import Found
 from reportd.observer.run_sum import Missing, RunSum
@@ -236,18 +240,31 @@ class Finisher:
 
 
 def mark_days(found: Document, marks: Marks) -> None:
-    """Give each day its mark; a newer run's stays. Never both: one that reads waits meanwhile."""
-    for folder, name, data in marks_of(found):
-        other = PARTIAL if name == SUCCESS else SUCCESS
-        here, there = marks.read(f"{folder}/{name}"), marks.read(f"{folder}/{other}")
-        if max(mark_order(here), mark_order(there)) > mark_order(data):
+    """Give each day its mark. Never both: one that reads waits meanwhile."""
+
+    @cache
+    def listed() -> bytes:
+        return marks.read(list_name(found["run"], found["mend"])) or b""
+
+    def published(key: tuple[str, str, str]) -> Set[str]:
+        return accounts_in(listed(), *key)
+
+    for mark in marks_of(found):
+        key = mark["partner"], mark["report"], mark["day"]
+        names = {name: f"{day_folder(*key)}/{name}" for name in (SUCCESS, PARTIAL)}
+        there = {name: marks.read(path) for name, path in names.items()}
+        standing = mark_in(there[PARTIAL]) or mark_in(there[SUCCESS])
+        made = settled(mark, standing, partial(published, key))
+        if made is None:
             continue
-        if there is not None and other == SUCCESS:
-            marks.remove(f"{folder}/{other}")
-        if here != data:
-            marks.replace(f"{folder}/{name}", data)
-        if there is not None and other == PARTIAL:
-            marks.remove(f"{folder}/{other}")
+        name, other = (PARTIAL, SUCCESS) if made["missing"] else (SUCCESS, PARTIAL)
+        data = orjson.dumps(made, option=orjson.OPT_INDENT_2)
+        if there[other] is not None and name == PARTIAL:
+            marks.remove(names[other])
+        if there[name] != data:
+            marks.replace(names[name], data)
+        if there[other] is not None and name == SUCCESS:
+            marks.remove(names[other])
 
 
 def _document(data: bytes | None) -> Document | None:

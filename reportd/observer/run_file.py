@@ -4,7 +4,7 @@ Pure. All of it lies in ``_reportd/``, beside the data. The run's file says ever
 days' marks and the `Finished` record say, so whoever finds it there goes on from it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import orjson
@@ -138,17 +138,22 @@ def _finite(at: float) -> float | None:
     return at if abs(at) < float("inf") else None
 
 
-def marks_of(found: Document) -> Iterator[tuple[str, str, bytes]]:
-    """Yield each day's folder, the mark that it gets, and what stands in it."""
+def marks_of(found: Document) -> Iterator[Document]:
+    """Yield what each day's mark says, as far as this run knows."""
     absent: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for one in found["missing"]:
         missing = Missing(**one)
         for day in missing.days():
-            said = {"account": missing.account, "why": missing.why, "id": missing.id}
+            said = {
+                "account": missing.account,
+                "why": missing.why,
+                "id": missing.id,
+                "run": found["run"],
+            }
             absent.setdefault((missing.partner, missing.report, day), []).append(said)
     for day in found["days"]:
         key = (day["partner"], day["report"], day["day"])
-        mark = {
+        yield {
             "v": 1,
             "run": found["run"],
             "mend": found["mend"],
@@ -156,17 +161,62 @@ def marks_of(found: Document) -> Iterator[tuple[str, str, bytes]]:
             **day,
             "missing": absent.get(key, []),
         }
-        name = PARTIAL if absent.get(key) else SUCCESS
-        yield day_folder(*key), name, orjson.dumps(mark, option=orjson.OPT_INDENT_2)
 
 
-def mark_order(data: bytes | None) -> tuple[RunOrder, int]:
-    """Return what a mark that stands there is ordered by; none, or a strange one, is oldest."""
+def settled(
+    mark: Document, standing: Document | None, published: Callable[[], Set[str]]
+) -> Document | None:
+    """Return what a day's mark says after this run's, given what stands there; None: that stays.
+
+    A run speaks for the accounts that it asked for: what an older one lacks of others stays missing
+    (``published``: for whose day this run has files). And an older run's mend takes back what it
+    had said itself, and nothing else.
+    """
+    if standing is None:
+        return mark
+    before: list[Document] = standing["missing"]
+    if _order(standing) > _order(mark):
+        still = {one["account"] for one in mark["missing"]}
+        kept = [
+            one
+            for one in before
+            if one.get("run", standing["run"]) != mark["run"] or one["account"] in still
+        ]
+        return {**standing, "missing": kept} if len(kept) < len(before) else None
+    known = {one["account"] for one in mark["missing"]}
+    others = [
+        {"run": standing["run"], **one}
+        for one in before
+        if one.get("run", standing["run"]) != mark["run"] and one["account"] not in known
+    ]
+    if others:
+        covered = published()
+        others = [one for one in others if one["account"] not in covered]
+    return {**mark, "missing": [*mark["missing"], *others]}
+
+
+def accounts_in(lines: bytes, partner: str, report: str, day: str) -> Set[str]:
+    """Return the accounts of which a run's list has a file of that day."""
+    found = (orjson.loads(line) for line in lines.splitlines())
+    return {
+        str(one["account"])
+        for one in found
+        if (one["partner"], one["report"], one["day"]) == (partner, report, day)
+    }
+
+
+def mark_in(data: bytes | None) -> Document | None:
+    """Return what a mark that stands there says; a strange one says nothing."""
     try:
-        found = orjson.loads(data or b"")
-        return order_of(str(found["run"])), int(found["mend"])
+        found: Document = orjson.loads(data or b"")
+        _order(found), found["missing"]
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return order_of(""), 0
+        return None
+    return found
+
+
+def _order(mark: Document) -> tuple[RunOrder, int]:
+    return order_of(str(mark["run"])), int(mark["mend"])
 
 
 def finished_of(found: Document, *, notified: bool) -> Finished:

@@ -136,7 +136,9 @@ def _ended(
                     f"{partner.name}: {found.unread:,} older records of the ledger were not read:"
                     " --all reads them"
                 )
+            waiting = admin.end_offsets([part for part in known if part[1] in parts])
             notes += _notes(partner.name, topics, parts, owners, known)
+            notes += _unread(waiting, known, partner.name)
     finally:
         reader.close()
         admin.close()
@@ -168,6 +170,18 @@ def _notes(
             yield f"{said}: ask on the VM of {harmless(owner)}"
         else:
             yield f"{said}: nobody has it now"
+
+
+def _unread(
+    ends: Mapping[tuple[str, int], int],
+    known: Mapping[tuple[str, int], Mapping[str, Any]],
+    partner: str,
+) -> Iterator[str]:
+    """Yield where messages are that no worker has read yet: whose they are nobody knows."""
+    for (topic, number), end in sorted(ends.items()):
+        count = end - (known[topic, number].get("position") or 0)
+        if count > 0 and topic.endswith(f".{partner}"):
+            yield f"{topic}[{number}]: {count:,} messages are not read yet, it may be among them"
 
 
 def _credential(

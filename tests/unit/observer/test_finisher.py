@@ -362,12 +362,33 @@ def test_an_older_run_does_not_speak_for_a_day() -> None:
         "run": "daily/2026-11-23T04:00Z#1",
         "missing": [],
     }
+    ended = lines_of("acme", end(1))
+    world.files[list_name(str(newer["run"]), 0)] = ended
     mark_days(newer, world)
     good = dict(world.files)
     mark_days(orjson.loads(world.files[FILE]), world)
 
     assert world.files == good
     assert f"{DAY}/_SUCCESS" in good
+
+
+def test_a_run_speaks_for_its_own_accounts() -> None:
+    """A backfill of one account does not make a day whole that lacks another; a mend does."""
+    world = partial_world()
+    process(world).turn()
+    daily = orjson.loads(world.files[FILE])
+    lacks = [one["account"] for one in orjson.loads(world.files[f"{DAY}/_PARTIAL"])["missing"]]
+    backfill = {**daily, "run": "backfill/2026-11-24T09:00Z#1", "missing": []}
+    mark_days(backfill, world)
+
+    mark = orjson.loads(world.files[f"{DAY}/_PARTIAL"])
+    assert mark["run"] == backfill["run"]
+    assert [one["account"] for one in mark["missing"]] == lacks
+    assert f"{DAY}/_SUCCESS" not in world.files
+
+    mark_days({**daily, "mend": 1, "missing": []}, world)
+    assert orjson.loads(world.files[f"{DAY}/_SUCCESS"])["run"] == backfill["run"]
+    assert f"{DAY}/_PARTIAL" not in world.files
 
 
 def test_a_file_of_another_life_is_left_alone() -> None:
@@ -387,6 +408,6 @@ def test_accounts_without_a_request_are_named() -> None:
     world.strangers = [Missing("acme", "stats", "new", *days, "no such request")]
     process(world).turn()
 
-    marks = {folder: name for folder, name, _ in marks_of(orjson.loads(world.files[FILE]))}
-    assert set(marks.values()) == {"_PARTIAL"}
+    missing = [one["missing"] for one in marks_of(orjson.loads(world.files[FILE]))]
+    assert [[one["account"] for one in day] for day in missing] == [["new"]] * 3
     assert world.records[-1].reports["acme.stats"].missing == 3
