@@ -37,7 +37,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         description="Show an account's requests: what the open ones wait for and until when, calls "
         "made, files of the ended ones. Open ones are asked of this VM's workers; where another VM "
         "has the partition it is named. Ended ones are looked for in the newest 20,000 records of "
-        "each partner's ledger. 1 if nothing is found.",
+        "each partner's ledger. 1 if nothing is found, and nothing can be where nobody looked.",
         epilog="example: reportctl requests --partner google_ads --account 1234567890 --day"
         " 2026-11-21",
     )
@@ -59,16 +59,17 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"no partner {args.partner!r}; {did_you_mean(args.partner, partners)}")
     question = _question(args)
     notes: list[str] = []
+    hints: list[str] = []
     opened, unknown = _open(config, question, notes)
     asked = [partners[args.partner]] if args.partner else list(partners.values())
-    ended = list(_ended(config, asked, question, unknown, notes, everything=args.all))
+    ended = list(_ended(config, asked, question, unknown, notes, hints, everything=args.all))
     ids = {(one["id"], one["replay"]) for one in ended}
     opened = [one for one in opened if (one["id"], one["replay"]) not in ids]
     if args.json:
-        show_json({"open": opened, "ended": ended, "notes": notes})
+        show_json({"open": opened, "ended": ended, "notes": [*notes, *hints]})
     else:
-        _show(opened, ended, notes)
-    return 0 if opened or ended else 1
+        _show(opened, ended, [*notes, *hints])
+    return 0 if opened or ended or hints else 1
 
 
 def _question(args: argparse.Namespace) -> Question:
@@ -107,6 +108,7 @@ def _ended(
     question: Question,
     known: Mapping[tuple[str, int], Mapping[str, Any]],
     notes: list[str],
+    hints: list[str],
     *,
     everything: bool,
 ) -> Iterator[dict[str, Any]]:
@@ -137,8 +139,8 @@ def _ended(
                     " --all reads them"
                 )
             waiting = admin.end_offsets([part for part in known if part[1] in parts])
-            notes += _notes(partner.name, topics, parts, owners, known)
-            notes += _unread(waiting, known, partner.name)
+            hints += _notes(partner.name, topics, parts, owners, known)
+            hints += _unread(waiting, known, partner.name)
     finally:
         reader.close()
         admin.close()
