@@ -7,12 +7,12 @@ from tests.simulation.scale.day import Day, Job, Played
 from tests.simulation.scale.fleet import Tenure
 from tests.simulation.scale.kinds import Kind
 
-SECONDS = 1_200.0
+SECONDS = 600.0
 FIRST_SECONDS = 60.0
 
 
 def played(hidden: int, least: int = 5) -> Played:
-    """Play 20 minutes of a partner that allows fewer calls a second than the 100 it states."""
+    """Play ten minutes of a partner that allows fewer calls a second than the 100 it states."""
     kind = Kind(
         "hidden",
         Limit(per="account", calls=hidden, burst=2),
