@@ -70,6 +70,7 @@ COMMANDS = (
     "requests",
     "lag",
     "limits",
+    "plan",
     "dead",
     "backfill",
     "pause",

@@ -2,16 +2,15 @@
 
 import argparse
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reportd.broker.admin import Admin
 from reportd.broker.producer import Producer
-from reportd.broker.reader import PartitionReader
-from reportd.broker.settings import ClientSettings, client_settings
+from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
+from reportd.cli.known_accounts import known_accounts
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import harmless, show_json, show_table, watched
 from reportd.clock import SystemClock
@@ -97,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
     topics = Topics(config.settings.kafka.prefix)
     wanted = _wanted(args, config)
     plan = plan_of(wanted, _run_id(args.run_name), topics)
-    accounts = _accounts(args.accounts, _known(settings, topics, args.partner), args.partner)
+    accounts = _accounts(
+        args.accounts, known_accounts(settings, topics, args.partner), args.partner
+    )
     count = len(plan.asks) * len(accounts)
     if count > MOST_REQUESTS:
         raise ConfigError(
@@ -160,25 +161,6 @@ def _run_id(name: str | None) -> RunId:
         raise ConfigError(f"--run: {error}") from None
     if found.schedule != SCHEDULE:
         raise ConfigError(f"--run {name}: is no backfill's")
-    return found
-
-
-def _known(settings: ClientSettings, topics: Topics, partner: str) -> dict[str, Account]:
-    """Return a partner's accounts as the last enqueue saw them."""
-    reader = PartitionReader(settings, group=topics.prefix)
-    found: dict[str, Account] = {}
-    start = f"{partner}/".encode()
-    try:
-        part = (topics.accounts, 0)
-        low, high = reader.watermarks(part)
-        for message in watched(reader.read(part, low, high), high - low, "accounts"):
-            if not (message.key or b"").startswith(start):
-                continue
-            with suppress(InvalidMessageError):
-                account = Account.from_json(message.value)
-                found[account.account] = account
-    finally:
-        reader.close()
     return found
 
 

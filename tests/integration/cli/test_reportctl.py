@@ -470,23 +470,58 @@ class TestControls:
         assert made.read(made.topics.control) == []
 
 
-class TestBackfill:
-    def know(self, place: Place, *accounts: Account) -> None:
-        """Write accounts as the enqueuer's snapshot does."""
-        producer = Producer(place.settings)
-        for one in accounts:
-            key = f"{one.partner}/{one.account}".encode()
-            producer.send(place.topics.accounts, one.to_json(), key=key, partition=0)
-        assert producer.flush(FLUSH_SECONDS) == 0
+def know(place: Place, *accounts: Account) -> None:
+    """Write accounts as the enqueuer's snapshot does."""
+    producer = Producer(place.settings)
+    for one in accounts:
+        key = f"{one.partner}/{one.account}".encode()
+        producer.send(place.topics.accounts, one.to_json(), key=key, partition=0)
+    assert producer.flush(FLUSH_SECONDS) == 0
 
+
+class TestPlan:
+    SCHEDULE = """
+calendar = "daily"
+accounts = "accounts.csv"
+deadline = "23:59 UTC"
+[[ask]]
+report = "acme.campaigns"
+days = "1..30"
+split_days = 1
+formats = ["csv"]
+"""
+
+    def test_a_run_is_played(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """30 requests an account at 5 a second: six seconds, and the account's limit binds."""
+        (made.folder / "schedules").mkdir()
+        (made.folder / "schedules" / "daily.toml").write_text(self.SCHEDULE)
+        know(made, *(Account(partner="acme", account=f"{n}") for n in range(9)))
+        know(made, Account(partner="acme", account="gone", active=False))
+
+        status = made.run("plan", "daily", "--call-seconds", "0.2", "--json")
+        (found,) = (told := document(capsys))["partners"]
+        assert status == (told["seconds"] > told["left"])
+        assert (found["accounts"], found["requests"], found["calls"]) == (9, 270, 270)
+        assert found["seconds"] == pytest.approx(7.0, abs=1.5)
+        assert (found["binds"], found["vms"]) == ("account", 1)
+        assert found["limits"] == "5 in 1 s per account"
+
+        assert made.run("plan", "daily") == status
+        assert "deadline in" in capsys.readouterr().out
+        assert made.run("plan", "dayly") == EXIT_CONFIG
+        assert "did you mean 'daily'?" in capsys.readouterr().err
+        assert made.read(made.topics.runs) == []
+
+
+class TestBackfill:
     def test_a_backfill_is_a_run_with_a_manifest(
         self, made: Place, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Nothing in a dry run; then each request where its key belongs, and where it is said."""
         ids = [f"{n}" for n in range(7)]
-        self.know(made, *(Account(partner="acme", account=one) for one in ids))
-        self.know(made, Account(partner="acme", account="gone", active=False))
-        self.know(made, Account(partner="bolt", account="9"))
+        know(made, *(Account(partner="acme", account=one) for one in ids))
+        know(made, Account(partner="acme", account="gone", active=False))
+        know(made, Account(partner="bolt", account="9"))
         days = ("--from", "2026-01-01", "--to", "2026-01-03")
         command = ("backfill", "acme", "campaigns", *days, "--accounts", "all", "--json")
         assert made.run(*command, "--dry-run") == 0
@@ -528,7 +563,7 @@ class TestBackfill:
         words: str,
     ) -> None:
         """With what is wrong, and nothing is written."""
-        self.know(made, Account(partner="acme", account="1"))
+        know(made, Account(partner="acme", account="1"))
         command = ("backfill", "acme", "campaigns", "--from", "2026-01-01", "--to", "2026-01-03")
         assert made.run(*command, *more) == EXIT_CONFIG
         assert words in capsys.readouterr().err
