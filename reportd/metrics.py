@@ -352,6 +352,13 @@ MISSING_ACCOUNT_DAYS = Declared(
     ("partner", "report"),
     across="max",
 )
+UNOWNED = Declared(
+    "reportd_unowned_partitions",
+    "gauge",
+    "Partitions of requests topics that no worker of the group has. 0 but for moments; a worker "
+    "leaves and joins anew if it stays so. Above 0 for minutes: no VM runs, or the group is stuck.",
+    across="max",
+)
 VMS_LIVE = Declared(
     "reportd_vms_live",
     "gauge",
@@ -370,7 +377,7 @@ OBSERVED: tuple[Declared, ...] = (
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
     BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, RUN_COMPLETE, RUN_PARTIAL,
     MISSING_ACCOUNT_DAYS, LAST_RUN, SCHEDULE_SLOT, ALLOWED_RATE, SUNSET,
-    VMS_LIVE,
+    UNOWNED, VMS_LIVE,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED
 

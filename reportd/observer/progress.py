@@ -2,7 +2,8 @@
 
 from collections import deque
 
-WINDOW_SECONDS = 300.0
+WINDOW_SECONDS = 900.0
+"""So long that a VM that dies, and its partitions wait for a session, is a twentieth of it."""
 SHORTEST_SECONDS = 5.0
 """A rate over less says nothing."""
 
