@@ -19,6 +19,8 @@ STDERR = 2
 GRACE_SECONDS = 10.0
 _ENDED_WITH_ALL_ITS_OWN = ("timeout", "--signal=KILL")
 """Coreutils' kills the group: what the command started would pile up, a day's tries long."""
+_OURS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"})
+"""What systemd has said to this service is not for others: they could speak for it."""
 _KILLED = -9
 _NOT_STARTED = {126: "Permission denied", 127: "No such file or directory"}
 _MOST_ANSWER_BYTES = 64 * 1024
@@ -86,7 +88,7 @@ class Telling:
     def _run(self, finished: Finished) -> str:
         seconds = self._settings.timeout_seconds
         environ = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in _OURS},
             "REPORTD_EVENT": finished.event,
             "REPORTD_RUN": finished.run,
             "REPORTD_STATE": finished.state,

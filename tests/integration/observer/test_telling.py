@@ -133,3 +133,16 @@ def test_what_a_hanging_command_has_started_ends_with_it(tmp_path: Path) -> None
 
     telling(command=("/bin/sh", "-c", line), timeout_seconds=1.0).tell(OVER)
     until(lambda: state_of(int(left.read_text())) in {"Z", ""}, "its end")
+
+
+def test_a_command_cannot_speak_for_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not get systemd's socket, nor where the credentials are."""
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.setenv(name, "/run/x")
+    said = tmp_path / "said"
+    telling(command=("/bin/sh", "-c", f"env > {said}")).tell(OVER)
+
+    assert "REPORTD_RUN=" in said.read_text()
+    assert "/run/x" not in said.read_text()
