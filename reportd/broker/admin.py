@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -34,7 +34,7 @@ from reportd.broker.errors import translate_exception
 from reportd.broker.group import Group
 from reportd.broker.library_log import LibraryLog
 from reportd.broker.message import Part
-from reportd.broker.reader import LOOK_AGAIN_SECONDS, Committed, PartitionReader
+from reportd.broker.reader import COORDINATOR_MOVES, LOOK_AGAIN_SECONDS, Committed, PartitionReader
 from reportd.broker.settings import ClientSettings
 from reportd.broker.topics import TopicPlan
 from reportd.errors import BrokerError
@@ -182,17 +182,7 @@ class Admin:
                 future, f"describe {name}", KafkaError.TOPIC_AUTHORIZATION_FAILED
             )
             found[name] = _operations(described)
-        groups = self._start(
-            f"rights on {group}",
-            lambda: self._client.describe_consumer_groups(
-                [group],
-                include_authorized_operations=True,
-                request_timeout=self._timeout_seconds,
-            ),
-        )
-        described = self._wait(
-            groups[group], f"rights on {group}", KafkaError.GROUP_AUTHORIZATION_FAILED
-        )
+        described = self._described(group, KafkaError.GROUP_AUTHORIZATION_FAILED, rights=True)
         found[group] = _operations(described)
         return found
 
@@ -316,14 +306,26 @@ class Admin:
             for part, future in futures.items()
         }
 
-    def _described(self, group: str) -> Any:
-        futures = self._start(
-            f"members of {group}",
-            lambda: self._client.describe_consumer_groups(
-                [group], request_timeout=self._timeout_seconds
-            ),
-        )
-        return self._wait(futures[group], f"members of {group}")
+    def _described(self, group: str, fine: int | None = None, *, rights: bool = False) -> Any:
+        """Ask until the group has a coordinator: it moves, and a new broker makes one first."""
+        deadline = time.monotonic() + self._timeout_seconds
+        pause = threading.Event()
+        while True:
+            futures = self._start(
+                f"members of {group}",
+                lambda: self._client.describe_consumer_groups(
+                    [group],
+                    include_authorized_operations=rights,
+                    request_timeout=self._timeout_seconds,
+                ),
+            )
+            future = futures[group]
+            wait([future], self._timeout_seconds + 5)
+            error = future.exception(0) if future.done() else None
+            code = error.args[0].code() if isinstance(error, KafkaException) else None
+            if code not in COORDINATOR_MOVES or time.monotonic() > deadline:
+                return self._wait(future, f"members of {group}", fine)
+            pause.wait(LOOK_AGAIN_SECONDS)
 
     def _changes(self, plans: Sequence[TopicPlan], *, repair: bool) -> list[TopicChange]:
         present = self.topics()

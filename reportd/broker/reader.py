@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 LOOK_AGAIN_SECONDS = 0.1
-_COORDINATOR_MOVES = frozenset(
+COORDINATOR_MOVES = frozenset(
     {
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -93,7 +93,7 @@ class PartitionReader:
             return {}
         found = self._until_led(
             "committed",
-            _COORDINATOR_MOVES,
+            COORDINATOR_MOVES,
             lambda left: self._consumer.committed(asked, timeout=left),
         )
         answer = {}

@@ -7,6 +7,7 @@ Nothing is changed, but that the output's probe writes a small file and removes 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from reportd.broker.access import Right, rights
@@ -20,6 +21,7 @@ from reportd.model.request import Request
 from reportd.model.vm import Vm
 from reportd.observer.neighbours import FRESH_SECONDS
 from reportd.partners.partner import Partner
+from reportd.sinks.staging import OWN
 from reportd.worker.opening import open_output
 
 Level = Literal["ok", "warning", "bad"]
@@ -110,6 +112,15 @@ class Checkup:
 
     def _output(self) -> Iterator[Finding]:
         output = self.config.settings.output
+        root = Path(output.root)
+        if not output.is_s3 and root.is_dir() and not (root / OWN / "store").exists():
+            yield Finding(  # opening it would make it one of ours
+                "warning",
+                "output",
+                f"{root} has no id: the first start of reportd gives it one",
+                "nothing if that is to come; otherwise the folder is not mounted",
+            )
+            return
         try:
             store = open_output(output)
             store.probe()

@@ -24,6 +24,7 @@ from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
 from reportd.model.account import Account
 from reportd.model.request import Request
 from reportd.model.run import Manifest
+from reportd.sinks.local import LocalStore
 
 PARTNER = """
 partitions = %d
@@ -579,9 +580,14 @@ class TestDoctor:
         assert made.run("doctor", "--json") == 0
         levels = {one["check"]: one["level"] for one in document(capsys)}
         assert levels == {
-            "output": "ok", "broker": "ok", "topics": "ok", "rights": "ok", "offsets": "ok",
+            "output": "warning", "broker": "ok", "topics": "ok", "rights": "ok", "offsets": "ok",
             "retention": "ok", "credentials": "warning", "VMs": "ok", "clock": "warning",
         }  # fmt: skip
+
+        assert list((made.folder / "out").iterdir()) == []
+        LocalStore(made.folder / "out").probe()
+        assert made.run("doctor", "--json") == 0
+        assert {one["check"]: one["level"] for one in document(capsys)}["output"] == "ok"
 
         topic = made.topics.requests("acme")
         plan = TopicPlan(topic, 3, 1, {"retention.ms": "1000"})

@@ -1,5 +1,6 @@
 """The doctor: each thing that is wrong is found, and is told from what is right."""
 
+import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from reportd.errors import BrokerError
 from reportd.model.account import Account
 from reportd.model.vm import Vm
 from reportd.partners.load import load_partners
+from reportd.sinks.local import LocalStore
 
 NOW = 1_795_000_000.0
 TOPICS = Topics("reportd")
@@ -123,6 +125,7 @@ def patient(tmp_path: Path) -> Patient:
     """Give one with which all is well."""
     for name in ("partners", "secrets", "out"):
         (tmp_path / name).mkdir()
+    LocalStore(tmp_path / "out")
     (tmp_path / "partners" / "acme.toml").write_text(PARTNER)
     (tmp_path / "secrets" / "acme-main").write_text("hush\n")
     (tmp_path / "reportd.toml").write_text(
@@ -217,8 +220,13 @@ def _two_outputs(patient: Patient) -> None:
     patient.reader.vms = [(vm(name, store=name), NOW) for name in ("vm-a", "vm-b")]
 
 
+def _new_output(patient: Patient) -> None:
+    shutil.rmtree(patient.folder / "out")
+    (patient.folder / "out").mkdir()
+
+
 def _no_output(patient: Patient) -> None:
-    (patient.folder / "out").rmdir()
+    shutil.rmtree(patient.folder / "out")
 
 
 @pytest.mark.parametrize(
@@ -240,6 +248,7 @@ def _no_output(patient: Patient) -> None:
         (_differing, "warning", "VMs", "2 VMs have 2 different configurations"),
         (_two_outputs, "bad", "VMs", "VMs write to different outputs"),
         (_no_output, "bad", "output", "out"),
+        (_new_output, "warning", "output", "has no id"),
     ],
 )
 def test_what_is_wrong_is_found(
