@@ -14,7 +14,7 @@ from tests.simulation.scale.fleet import MOST_VMS, fleet
 from tests.simulation.scale.kinds import KINDS
 
 SLOW = (
-    replace(KINDS[0], limit=Limit(per="account", calls=30, seconds=60, meter="fixed")),
+    replace(KINDS[0], limit=Limit(per="account", calls=5, seconds=10, meter="fixed")),
     replace(KINDS[1], limit=Limit(per="account", calls=3, seconds=60, burst=2), accounts=99),
 )
 """The same day with limits that a few thousand requests are enough for."""
