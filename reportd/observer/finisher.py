@@ -9,7 +9,7 @@ one waits a while for those before it.
 
 import logging
 import threading
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Protocol
@@ -23,6 +23,7 @@ from reportd.observer.brokerwatch import BrokerSight
 from reportd.observer.run_file import (
     PARTIAL,
     SUCCESS,
+    DayKey,
     Document,
     accounts_in,
     day_folder,
@@ -243,11 +244,11 @@ def mark_days(found: Document, marks: Marks) -> None:
     """Give each day its mark. Never both: one that reads waits meanwhile."""
 
     @cache
-    def listed() -> bytes:
-        return marks.read(list_name(found["run"], found["mend"])) or b""
+    def listed() -> Mapping[DayKey, Set[str]]:
+        return accounts_in(marks.read(list_name(found["run"], found["mend"])) or b"")
 
-    def published(key: tuple[str, str, str]) -> Set[str]:
-        return accounts_in(listed(), *key)
+    def published(key: DayKey) -> Set[str]:
+        return listed().get(key, frozenset())
 
     for mark in marks_of(found):
         key = mark["partner"], mark["report"], mark["day"]

@@ -20,6 +20,8 @@ SUCCESS = "_SUCCESS"
 PARTIAL = "_PARTIAL"
 
 Document = Mapping[str, Any]
+DayKey = tuple[str, str, str]
+"""Partner, report, day."""
 
 
 def file_name(run: str, mend: int) -> str:
@@ -195,14 +197,13 @@ def settled(
     return {**mark, "missing": [*mark["missing"], *others]}
 
 
-def accounts_in(lines: bytes, partner: str, report: str, day: str) -> Set[str]:
-    """Return the accounts of which a run's list has a file of that day."""
-    found = (orjson.loads(line) for line in lines.splitlines())
-    return {
-        str(one["account"])
-        for one in found
-        if (one["partner"], one["report"], one["day"]) == (partner, report, day)
-    }
+def accounts_in(lines: bytes) -> Mapping[DayKey, Set[str]]:
+    """Return the accounts of which a run's list has a file, for each report's day."""
+    found: dict[DayKey, set[str]] = {}
+    for line in lines.splitlines():
+        one = orjson.loads(line)
+        found.setdefault((one["partner"], one["report"], one["day"]), set()).add(one["account"])
+    return found
 
 
 def mark_in(data: bytes | None) -> Document | None:
