@@ -116,30 +116,33 @@ def partners(
                 one["remaining"] += count
         if part["oldest_open"] is not None:
             one["oldest_open"] = min(one["oldest_open"] or part["oldest_open"], part["oldest_open"])
+    most_open = _most_open(sight)
+    held = limits(sight)
     for partner, one in found.items():
+        rates = sight.allowed.get(partner, {})
         one["ended"] = ended.get(partner, 0.0)
         one["ended_per_second"] = progress.rate(partner)
-        slowest_seconds = _slowest_seconds(sight, partner)
+        slowest_seconds = most_open.get(partner, 0) / rates.get("account", float("inf"))
         one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"], slowest_seconds)
-        one["allowed_calls_per_second"] = _allowed(sight, partner)
+        one["allowed_calls_per_second"] = _allowed(held, partner, rates)
     return found
 
 
-def _slowest_seconds(sight: Sight, partner: str) -> float:
-    """Return what the account with the most to do here takes at its limit; 0.0: not known."""
-    rate = sight.allowed.get(partner, {}).get("account")
-    views = [one for _, one in _owned(sight).values() if one.partner == partner]
-    most = max((one.most_open for one in views), default=0)
-    return most / rate if rate else 0.0
+def _most_open(sight: Sight) -> dict[str, int]:
+    """Return by partner how much the account has to do that has the most here."""
+    found: dict[str, int] = {}
+    for worker in sight.workers.values():
+        for view in worker.partitions:
+            found[view.partner] = max(found.get(view.partner, 0), view.most_open)
+    return found
 
 
-def _allowed(sight: Sight, partner: str) -> float | None:
+def _allowed(held: list[dict[str, Any]], partner: str, rates: Mapping[str, float]) -> float | None:
     """Return the calls a second that a partner allows to this VM; None: nothing limits them yet."""
-    rates = sight.allowed.get(partner, {})
     return min(
         (
             rates[one["per"]] * one["scopes"]
-            for one in limits(sight)
+            for one in held
             if one["partner"] == partner and one["per"] in rates and one["scopes"]
         ),
         default=None,
