@@ -15,12 +15,14 @@ from reportd.broker.keys import partition_of
 from reportd.broker.topics import Topics
 from reportd.clock import Clock
 from reportd.config.days import FixedDays
-from reportd.enqueue.lease import extended, kept
+from reportd.enqueue.claims import claim_of
+from reportd.enqueue.lease import kept
 from reportd.enqueue.plan import AskRow, PlannedAsk, RunPlan
 from reportd.enqueue.runs import Done, Go, Holder, Wait, next_move
 from reportd.enqueue.runs_topic import Cluster
 from reportd.errors import BrokerError, ConfigError, UnavailableError
 from reportd.model.account import Account
+from reportd.model.id_set import number_of
 from reportd.model.request import MAX_DAYS, Request
 from reportd.model.run import Claim, Manifest, RunId, TopicSpan
 from reportd.partners.partner import Partner
@@ -28,7 +30,6 @@ from reportd.partners.partner import Partner
 SCHEDULE = "backfill"
 MOST_REQUESTS = 100_000
 FLUSH_SECONDS = 300.0
-_HEX_DIGITS = 16
 
 
 class Sender(Protocol):
@@ -184,18 +185,7 @@ class Backfill:
             case Go():
                 pass
         starts = move.starts or self._cluster.ends(self._plan.topics)
-        claim = extended(
-            Claim(
-                run=str(run),
-                machine=self._holder.machine,
-                claimed_at=0,
-                expires_at=0,
-                holder=self._holder.process,
-                replaces=move.replaces,
-                starts={topic: dict(parts) for topic, parts in starts.items()},
-            ),
-            self._clock.wall(),
-        )
+        claim = claim_of(run, self._holder, move, starts, self._clock.wall())
         self._cluster.write(str(run), claim)
         return claim
 
@@ -208,7 +198,7 @@ class Backfill:
             key = self._wanted.partner.key_of(request).encode()
             number = partition_of(key, partitions)
             count += 1
-            mark ^= int(request.id[:_HEX_DIGITS], 16)
+            mark ^= number_of(request.id)
             sender.send(
                 topic,
                 request.to_json(),

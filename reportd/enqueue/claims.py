@@ -25,6 +25,20 @@ class TrimmedError(ConfigError):
     """A run's requests have been trimmed: what is missing cannot be told."""
 
 
+def claim_of(run: RunId, holder: Holder, move: Go, starts: Starts, wall: float) -> Claim:
+    """Return the claim of a run that nobody holds, from ``wall`` (epoch seconds) on."""
+    claim = Claim(
+        run=str(run),
+        machine=holder.machine,
+        claimed_at=0,
+        expires_at=0,
+        holder=holder.process,
+        replaces=move.replaces,
+        starts={topic: dict(parts) for topic, parts in starts.items()},
+    )
+    return extended(claim, wall)
+
+
 class Claims:
     """One enqueuer's claims."""
 
@@ -91,18 +105,7 @@ class Claims:
         self, run: RunId, topics: Sequence[str], move: Go, before: Manifest | None
     ) -> Claim:
         starts = self._starts(run, topics, move.starts, before)
-        return extended(
-            Claim(
-                run=str(run),
-                machine=self._holder.machine,
-                claimed_at=0,
-                expires_at=0,
-                holder=self._holder.process,
-                replaces=move.replaces,
-                starts={topic: dict(parts) for topic, parts in starts.items()},
-            ),
-            self._clock.wall(),
-        )
+        return claim_of(run, self._holder, move, starts, self._clock.wall())
 
     def _starts(
         self,
