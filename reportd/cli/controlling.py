@@ -7,14 +7,15 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Self
+from typing import Literal, Self
 
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.options import add_config_option
-from reportd.clock import Clock
+from reportd.cli.showing import instant
+from reportd.clock import Clock, SystemClock
 from reportd.config.load import Config
 from reportd.config.problems import did_you_mean
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError
@@ -128,6 +129,25 @@ def end_of(args: argparse.Namespace, clock: Clock) -> float | None:
     if until <= clock.wall():
         raise ConfigError(f"--until {args.until}: has passed")
     return until
+
+
+def asked_for(
+    args: argparse.Namespace, config: Config, action: Literal["pause", "slow"], rate: float = 1.0
+) -> str:
+    """Write what is asked for ``args.scope``; return how long it holds, in words."""
+    clock = SystemClock()
+    control = Control(
+        scope=args.scope,
+        action=action,
+        rate=rate,
+        until=end_of(args, clock),
+        at=clock.wall(),
+        who=who_asks(args),
+        reason=args.reason,
+    )
+    with Desk.open(config) as desk:
+        desk.write(args.scope, control)
+    return f"until {instant(control.until)}" if control.until else "until 'reportctl resume'"
 
 
 def who_asks(args: argparse.Namespace) -> str:

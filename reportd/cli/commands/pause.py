@@ -3,18 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from reportd.cli.controlling import (
-    SCOPE_HELP,
-    Desk,
-    add_control_options,
-    end_of,
-    known_target,
-    who_asks,
-)
-from reportd.cli.showing import harmless, instant
-from reportd.clock import SystemClock
+from reportd.cli.controlling import SCOPE_HELP, add_control_options, asked_for, known_target
+from reportd.cli.showing import harmless
 from reportd.config.load import load
-from reportd.model.control import Control
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -39,18 +30,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Pause; raises `ConfigError` for a scope that nobody has, `BrokerError`."""
     config = load(args.config)
-    clock = SystemClock()
     known_target(args.scope, config)
-    control = Control(
-        scope=args.scope,
-        action="pause",
-        until=end_of(args, clock),
-        at=clock.wall(),
-        who=who_asks(args),
-        reason=args.reason,
-    )
-    with Desk.open(config) as desk:
-        desk.write(args.scope, control)
-    until = f"until {instant(control.until)}" if control.until else "until 'reportctl resume'"
+    until = asked_for(args, config, "pause")
     print(f"{harmless(args.scope)} is paused {until}")
     return 0

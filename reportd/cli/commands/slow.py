@@ -4,19 +4,10 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
-from reportd.cli.controlling import (
-    SCOPE_HELP,
-    Desk,
-    add_control_options,
-    end_of,
-    known_target,
-    who_asks,
-)
-from reportd.cli.showing import harmless, instant
-from reportd.clock import SystemClock
+from reportd.cli.controlling import SCOPE_HELP, add_control_options, asked_for, known_target
+from reportd.cli.showing import harmless
 from reportd.config.load import load
 from reportd.errors import ConfigError
-from reportd.model.control import Control
 from reportd.partners.load import load_partners
 
 if TYPE_CHECKING:
@@ -44,7 +35,6 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Slow down; raises `ConfigError` for what cannot be slowed down, `BrokerError`."""
     config = load(args.config)
-    clock = SystemClock()
     target = known_target(args.scope, config)
     rate = rate_of(args.to)
     partners = load_partners(config.settings.partners_folder)
@@ -52,18 +42,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"{target.partner} has no limit that could be lowered: give its file one, or pause it"
         )
-    control = Control(
-        scope=args.scope,
-        action="slow",
-        rate=rate,
-        until=end_of(args, clock),
-        at=clock.wall(),
-        who=who_asks(args),
-        reason=args.reason,
-    )
-    with Desk.open(config) as desk:
-        desk.write(args.scope, control)
-    until = f"until {instant(control.until)}" if control.until else "until 'reportctl resume'"
+    until = asked_for(args, config, "slow", rate)
     print(f"{harmless(args.scope)} is slowed down to {rate:.0%} {until}")
     return 0
 
