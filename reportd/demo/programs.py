@@ -115,9 +115,11 @@ class Daemon(Program):
     def kill_all(self, seconds: float = 10.0) -> None:
         """SIGKILL the supervisor and wait until its children are gone, too.
 
-        They die with it; one that does not is killed by its own pid.
+        They die with it; one that does not is killed by its own pid. One that was killed before
+        may be reaped after it was listed: it is gone already.
         """
-        handles = [os.pidfd_open(pid) for pid in self.children()]
+        found = [_handle_of(pid) for pid in self.children()]
+        handles = [handle for handle in found if handle is not None]
         self.kill()
         deadline = time.monotonic() + seconds
         try:
@@ -151,6 +153,14 @@ def children_of(pid: int) -> dict[int, str]:
             continue
         found[child] = command.replace(b"\0", b" ").decode(errors="replace").strip()
     return found
+
+
+def _handle_of(pid: int) -> int | None:
+    """Return a process's pidfd, or None if there is no such process any more."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
 
 
 def _ended(handle: int, seconds: float) -> bool:

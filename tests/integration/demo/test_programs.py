@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reportd.demo.programs import Program, ProgramError, children_of
+from reportd.demo.programs import Daemon, Program, ProgramError, children_of
 
 SERVER = ("http.server", ["0", "--bind", "127.0.0.1"])
 
@@ -72,3 +72,18 @@ def test_a_program_dies_with_whoever_started_it(tmp_path: Path) -> None:
     poll.register(handle, select.POLLIN)
     assert poll.poll(20_000)
     os.close(handle)
+
+
+def test_a_child_that_is_reaped_meanwhile_is_gone(tmp_path: Path) -> None:
+    """Killing all of a daemon gets by without a child that was listed and is no more."""
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+
+    class Listed(Daemon):
+        def children(self) -> dict[int, str]:
+            return {gone.pid: "reportd: worker 0"}
+
+    daemon = Listed(tmp_path / "no.toml", tmp_path / "log")
+    daemon.start()
+    daemon.kill_all()
+    assert daemon.status() is not None
