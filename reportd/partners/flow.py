@@ -431,7 +431,7 @@ def _said(poll: Poll, body: Body) -> str:
     if poll.reason is None:
         return ""
     try:
-        said = poll.reason(body.document())
+        said = body.pick(poll.reason)
     except (PickError, UnexpectedAnswerError):
         return ""
     return f": {str(said)[:200]}" if said else ""
