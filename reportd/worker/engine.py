@@ -407,8 +407,8 @@ class Engine:
             entry.started_at = now.wall
         if entry.volatile and now.mono - entry.volatile_at > VOLATILE_SECONDS:
             entry.volatile = {}
-        if partition.part_days and not entry.cursor:
-            self._cut(partition, entry)
+        if not entry.cursor:
+            self._cut(partition, entry, now)
         self.in_flight += 1
         self._in_flight_of[partition.partner] += 1
         partition.busy[entry] = None
@@ -486,8 +486,8 @@ class Engine:
             self._wait_on(partition, entry, now)
             return
         if verdict.outcome is Outcome.TOO_BIG:
-            of = (entry.request.report, entry.request.account)
-            partition.part_days[of] = verdict.part_days
+            report, account = entry.request.report, entry.request.account
+            partition.part_sizes.refused(report, account, verdict.part_days, now.mono)
         entry.following = verdict
         entry.state = State.ENDING
         self._record(partition, entry, WriteStep(entry, entry.step_of(verdict)), now)
@@ -499,10 +499,11 @@ class Engine:
         else:
             self._stall(entry, action, self._settings.stall_first_seconds, now)
 
-    def _cut(self, partition: Partition, entry: Entry) -> None:
+    @staticmethod
+    def _cut(partition: Partition, entry: Entry, now: Now) -> None:
         """Ask from the start for no more at once than what worked for the account before."""
         request = entry.request
-        days = partition.part_days.get((request.report, request.account))
+        days = partition.part_sizes.of(request.report, request.account, now.mono)
         parts = None if days is None else cut(request.first_day, request.last_day, days)
         if parts is not None:
             entry.cursor = {"parts": str(parts)}
