@@ -439,19 +439,12 @@ class Engine:
             self._settle(partition, entry, grant, verdict, sent_at, now)
         for pace in verdict.paces:
             partition.limiter.block(scope_of(entry, pace.scope), pace.wait_seconds, now)
+        entry.is_renewed = verdict.is_renewed and not entry.is_renewed
         if verdict.outcome in _GOES_ON:
             self._goes_on(partition, entry, verdict, now)
             return
         if verdict.outcome is not Outcome.OK:
-            entry.volatile = {}
-            if verdict.outcome is Outcome.FAILED:
-                entry.start_over()
-            self._waits(partition, entry)
-            try:
-                self._judge.refused(partition, entry, verdict, now)
-            except DeadError as dead:
-                self._dead(partition, entry, dead, now)
-            self._wait_on(partition, entry, now)
+            self._refused(partition, entry, verdict, now)
             return
         if verdict.volatile:
             entry.volatile, entry.volatile_at = verdict.volatile, now.mono
@@ -468,6 +461,21 @@ class Engine:
         else:
             entry.following = verdict
             self._out.append(Spool(entry, body))
+
+    def _refused(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        self._waits(partition, entry)
+        if entry.is_renewed:
+            partition.circuits.abandoned(entry.request)
+            self._ready(partition, entry, now, first=True)
+            return
+        entry.volatile = {}
+        if verdict.outcome is Outcome.FAILED:
+            entry.start_over()
+        try:
+            self._judge.refused(partition, entry, verdict, now)
+        except DeadError as dead:
+            self._dead(partition, entry, dead, now)
+        self._wait_on(partition, entry, now)
 
     def _goes_on(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         """Take an answer that holds no rows: wait, or write down where to go on, or do it."""
