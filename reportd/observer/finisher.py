@@ -26,10 +26,12 @@ from reportd.observer.run_file import (
     DayKey,
     Document,
     accounts_in,
+    content_mark,
     day_folder,
     document,
     file_name,
     finished_of,
+    list_in,
     list_name,
     mark_in,
     marks_of,
@@ -50,6 +52,10 @@ AGAIN_MOST_SECONDS = 1800.0
 TELL_SECONDS = 86400.0
 """Who could not be told of a run for so long is not told."""
 LEAVE_SECONDS = 3.0
+OVERLAP_SECONDS = 3600.0
+"""So long a run that was seen to here is compared with what other VMs saw to meanwhile ..."""
+CLOCKS_SECONDS = 60.0
+"""... whose clocks may differ by so much."""
 
 
 class Ledgers(Protocol):
@@ -88,6 +94,17 @@ class _Trial:
     done: bool = False
 
 
+@dataclass(slots=True)
+class _Marked:
+    """A run whose days were marked here, and what else was marked by others at the same time."""
+
+    name: str
+    began: float
+    until: float
+    compared: set[str]
+    """Events."""
+
+
 class Finisher:
     """The thread, and what it knows."""
 
@@ -107,6 +124,7 @@ class Finisher:
         self._clock = clock
         self._clients: FinisherClients | None = None
         self._trials: dict[tuple[str, int, bool], _Trial] = {}
+        self._marked: dict[str, _Marked] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
 
@@ -143,6 +161,7 @@ class Finisher:
             trial.failures += 1
             pause = min(AGAIN_MOST_SECONDS, AGAIN_SECONDS * 2.0 ** (trial.failures - 1))
             trial.next_at = self._clock.monotonic() + pause
+        self._compare(sight)
 
     def _try(self, due: Due) -> bool:
         run = due.manifest.run
@@ -173,8 +192,10 @@ class Finisher:
             found = self._written(due, clients)
             if found is None:
                 return False
+            began = self._clock.wall()
             mark_days(found, clients.marks)
             finished = finished_of(found, notified=not self._is_news(found, due))
+            self._note_marked(finished, began)
             clients.write(finished)
             _say(finished)
         if finished.notified:
@@ -201,8 +222,9 @@ class Finisher:
             )
             return None
         unasked = clients.ledgers.unasked(found.total, run)
-        made = document(due, mend, found.total, unasked, self._clock.wall())
-        clients.marks.replace(list_name(run, mend), found.files)
+        listed = list_name(run, mend, content_mark(found.files))
+        made = document(due, mend, listed, found.total, unasked, self._clock.wall())
+        clients.marks.replace(listed, found.files)
         data = orjson.dumps(made, option=orjson.OPT_INDENT_2)
         name = file_name(run, mend)
         if clients.marks.create(name, data):
@@ -210,7 +232,41 @@ class Finisher:
         standing = _document(clients.marks.read(name))  # another VM was first
         if standing is None:
             raise OutputError(f"{name} is neither there nor can be made")
+        if list_in(standing) != listed:  # it found less, or more
+            clients.marks.remove(listed)
         return standing
+
+    def _note_marked(self, finished: Finished, began: float) -> None:
+        until = self._clock.wall() + OVERLAP_SECONDS
+        name = file_name(finished.run, finished.mend)
+        self._marked[finished.event] = _Marked(name, began, until, {finished.event})
+
+    def _compare(self, sight: BrokerSight) -> None:
+        """Mark once more what two VMs marked at once: either may not have seen the other's mark.
+
+        A mark is read, changed and written, and no store lets nobody come between.
+        """
+        wall = self._clock.wall()
+        self._marked = {event: one for event, one in self._marked.items() if one.until > wall}
+        for mine in self._marked.values():
+            for other in sight.over.values():
+                at_once = other.finished_at >= mine.began - CLOCKS_SECONDS
+                if at_once and other.event not in {*mine.compared, *self._marked}:
+                    if not self._mark_again(file_name(other.run, other.mend), mine.name):
+                        return
+                    mine.compared.add(other.event)
+
+    def _mark_again(self, *names: str) -> bool:
+        if self._clients is None:
+            return False
+        try:
+            for name in names:
+                if (found := _document(self._clients.marks.read(name))) is not None:
+                    mark_days(found, self._clients.marks)
+        except OutputError as error:
+            logger.warning("days are not marked again: %s", error, extra={"action": "run_waits"})
+            return False
+        return True
 
     def _is_news(self, found: Document, due: Due) -> bool:
         """Say whether anybody is to be told: not if a replay has changed nothing."""
@@ -244,11 +300,11 @@ def mark_days(found: Document, marks: Marks) -> None:
     """Give each day its mark. Never both: one that reads waits meanwhile."""
 
     @cache
-    def listed() -> Mapping[DayKey, Set[str]]:
-        return accounts_in(marks.read(list_name(found["run"], found["mend"])) or b"")
+    def listed(name: str) -> Mapping[DayKey, Set[str]]:
+        return accounts_in(marks.read(name) or b"")
 
-    def published(key: DayKey) -> Set[str]:
-        return listed().get(key, frozenset())
+    def published(key: DayKey, of: Document) -> Set[str]:
+        return listed(list_in(of)).get(key, frozenset())
 
     for mark in marks_of(found):
         key = mark["partner"], mark["report"], mark["day"]
