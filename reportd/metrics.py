@@ -352,6 +352,23 @@ MISSING_ACCOUNT_DAYS = Declared(
     ("partner", "report"),
     across="max",
 )
+OLDER_MISSING = Declared(
+    "reportd_older_missing_account_days",
+    "gauge",
+    "Account-days that runs before each schedule's newest lack, and that neither a replay nor a "
+    "newer run has brought; for 30 days. `reportctl status` names the runs: mend what was wrong, "
+    "and replay.",
+    ("partner", "report"),
+    across="max",
+)
+STUCK_RUNS = Declared(
+    "reportd_stuck_runs",
+    "gauge",
+    "Runs of which all offsets are committed and that cannot be finished: not all of their "
+    "requests have ended, the output is away, or nobody can be told. `reportctl status` says why.",
+    ("schedule",),
+    across="max",
+)
 UNOWNED = Declared(
     "reportd_unowned_partitions",
     "gauge",
@@ -376,7 +393,7 @@ OBSERVED: tuple[Declared, ...] = (
     QUOTA_RESET, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
     BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, RUN_COMPLETE, RUN_PARTIAL,
-    MISSING_ACCOUNT_DAYS, LAST_RUN, SCHEDULE_SLOT, ALLOWED_RATE, SUNSET,
+    MISSING_ACCOUNT_DAYS, OLDER_MISSING, STUCK_RUNS, LAST_RUN, SCHEDULE_SLOT, ALLOWED_RATE, SUNSET,
     UNOWNED, VMS_LIVE,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED

@@ -83,14 +83,7 @@ def samples(document: Mapping[str, Any]) -> Samples:
         _put(found, metrics.COMMIT_AGE, slot, child["commit_age_seconds"])
         if child["output_away"] is not None:
             found[metrics.OUTPUT_AWAY][slot] = bool(child["output_away"])
-    for run in document["runs"]:
-        schedule = (run["schedule"],)
-        found[metrics.RUN_OPEN][schedule] = run["open_at_most"]
-        found[metrics.LAST_RUN][schedule] = run["enqueued_at"]
-        _put(found, metrics.RUN_DEADLINE, schedule, run["deadline"])
-    _put_finished(found, document["finished"])
-    for schedule_name, slot_at in document["slots"].items():
-        found[metrics.SCHEDULE_SLOT][schedule_name,] = slot_at
+    _put_runs(found, document)
     for sunset in document["sunsets"]:
         found[metrics.SUNSET][sunset["partner"],] = sunset["at"]
     found[metrics.RELOAD_OK][()] = document["reload"]["ok"]
@@ -100,14 +93,29 @@ def samples(document: Mapping[str, Any]) -> Samples:
     return found
 
 
-def _put_finished(found: Samples, finished: Iterable[Mapping[str, Any]]) -> None:
-    for run in finished:
+def _put_runs(found: Samples, document: Mapping[str, Any]) -> None:
+    for run in document["runs"]:
+        schedule = (run["schedule"],)
+        found[metrics.RUN_OPEN][schedule] = run["open_at_most"]
+        found[metrics.LAST_RUN][schedule] = run["enqueued_at"]
+        _put(found, metrics.RUN_DEADLINE, schedule, run["deadline"])
+    for run in document["finished"]:
         found[metrics.RUN_COMPLETE][run["schedule"],] = run["at"]
         found[metrics.RUN_PARTIAL][run["schedule"],] = run["state"] == "partial"
-        for name, missing in run["missing"].items():
-            partner, _, report = name.partition(".")
-            series = found[metrics.MISSING_ACCOUNT_DAYS]
-            series[partner, report] = series.get((partner, report), 0.0) + missing
+        _add_missing(found[metrics.MISSING_ACCOUNT_DAYS], run["missing"])
+    for run in document["lacks"]:
+        _add_missing(found[metrics.OLDER_MISSING], run["missing"])
+    for run in document["stuck"]:
+        series = found[metrics.STUCK_RUNS]
+        series[run["schedule"],] = series.get((run["schedule"],), 0.0) + 1.0
+    for schedule_name, slot_at in document["slots"].items():
+        found[metrics.SCHEDULE_SLOT][schedule_name,] = slot_at
+
+
+def _add_missing(series: dict[tuple[str, ...], float], missing: Mapping[str, int]) -> None:
+    for name, count in missing.items():
+        partner, _, report = name.partition(".")
+        series[partner, report] = series.get((partner, report), 0.0) + count
 
 
 def _put(found: Samples, declared: Declared, labels: tuple[str, ...], value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from reportd.errors import OutputError
 from reportd.model.content import Content, chunks_of
 from reportd.model.ledger import End
 from reportd.model.run import Finished, RunId, RunOrder, order_of
@@ -161,6 +162,17 @@ def _days(total: RunSum, missing: Sequence[Missing]) -> list[dict[str, Any]]:
 
 def _finite(at: float) -> float | None:
     return at if abs(at) < float("inf") else None
+
+
+def document_in(data: bytes | None) -> Document | None:
+    """Return what a run's file says; None: there is none. Raises `OutputError`."""
+    if data is None:
+        return None
+    try:
+        found: Document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise OutputError(f"a run's file does not parse: {error}") from None
+    return found
 
 
 def marks_of(found: Document) -> Iterator[Document]:

@@ -14,12 +14,14 @@ from reportd.model.vm import Vm
 from reportd.observer.brokerwatch import BrokerSight
 from reportd.observer.finisher import (
     AGAIN_SECONDS,
+    NOT_WHOLE,
     TELL_SECONDS,
     TURN_OF_ONE_SECONDS,
     Finisher,
     FinisherClients,
     mark_days,
 )
+from reportd.observer.lacking import LACKING_SECONDS
 from reportd.observer.run_file import file_name, lines_of, list_in, list_name, marks_of
 from reportd.observer.run_reader import Found
 from reportd.observer.run_sum import Missing, RunSum
@@ -274,10 +276,13 @@ def test_not_all_have_ended() -> None:
     assert world.reads == 4  # after 0, 30, 90 and 210 seconds
     assert (world.files, world.records) == ({}, [])
 
+    assert finisher.stuck() == {RUN: NOT_WHOLE}
+
     world.ends.append(end(1))
     world.now += 2 * AGAIN_SECONDS * 8
     finisher.turn()
     assert world.records[-1].state == "complete"
+    assert finisher.stuck() == {}
 
 
 def test_output_away() -> None:
@@ -477,6 +482,51 @@ def test_two_vms_mark_the_same_days_at_once() -> None:
         newer.turn()
         settle(newer, older)
         assert marks_in(other) == whole_life, f"the older run before change {nth} of the newer"
+
+
+def test_what_an_older_run_lacks_is_known_until_it_is_mended() -> None:
+    """A newer run of other accounts changes nothing about it; a replay does."""
+    world, older, other, newer = two_runs()
+    older.turn()
+    older.turn()
+    assert older.lacks() == {}  # the newest says that itself
+
+    newer.turn()
+    settle(older, newer)
+    assert older.lacks() == newer.lacks() == {RUN: {"acme.stats": 3}}
+    somebody = process(other, "late", lambda _world: ())
+    somebody.turn()
+    assert somebody.lacks() == older.lacks()
+
+    world.ends.append(end(1, replay=1, offset=99))
+    before = next(record for record in world.records if record.run == RUN)
+    process(world, due=lambda _world: (Due(world.of, 1, 1, before),)).turn()
+    settle(older, somebody)
+    assert older.lacks() == somebody.lacks() == {}
+
+
+def test_what_a_newer_run_has_brought_is_not_lacking() -> None:
+    """The same account is asked for the same days the next morning, and is there."""
+    _, older, other, newer = two_runs()
+    other.ends = [end(0, run=LATER, account="a1")]
+    older.turn()
+    newer.turn()
+    settle(older, newer)
+
+    assert older.lacks() == newer.lacks() == {}
+
+
+def test_what_nobody_mends_is_told_of_for_a_while() -> None:
+    """Then it is history."""
+    world, older, _, newer = two_runs()
+    older.turn()
+    newer.turn()
+    settle(older, newer)
+    assert older.lacks()
+
+    world.now += LACKING_SECONDS + 1
+    older.turn()
+    assert older.lacks() == {}
 
 
 def test_a_list_belongs_to_its_file() -> None:

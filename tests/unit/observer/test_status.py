@@ -157,6 +157,40 @@ def test_limits_are_joined() -> None:
     ]
 
 
+def test_runs_that_need_somebody_are_named() -> None:
+    """What older ones lack is added up by report; what cannot be finished says why."""
+    older = {
+        "daily/2026-11-21T04:00Z#1": {"acme.stats": 3},
+        "daily/2026-11-20T04:00Z#1": {"acme.stats": 1, "acme.ads": 2},
+    }
+    stuck = {"daily/2026-11-19T04:00Z#1": "disk full", "daily/2026-11-18T04:00Z#1": "disk full"}
+    found = made(sight(lacks=older, stuck=stuck))
+    gauges = Gauges()
+    gauges.show(found)
+    registry = CollectorRegistry()
+    registry.register(gauges)
+
+    labels = {"partner": "acme", "report": "stats"}
+    assert registry.get_sample_value("reportd_older_missing_account_days", labels) == 4
+    assert registry.get_sample_value("reportd_stuck_runs", {"schedule": "daily"}) == 2
+    said = "\n".join(found["warnings"])
+    assert "run daily/2026-11-20T04:00Z#1 still lacks 3 account-days" in said
+    assert "daily/2026-11-19T04:00Z#1 seems to be over and cannot be finished: disk full" in said
+
+
+def test_a_cancelled_run_is_listed_until_it_is_over() -> None:
+    """Then nothing of it is open; a cancel that came later is about a replay."""
+    run = "daily/2026-11-22T04:00Z#1"
+    asked = {"scope": f"run:{run}", "action": "cancel", "at": WALL - 9000}
+    busy = worker(controls=[asked])
+    record = finished("daily", 1)
+
+    assert [one["scope"] for one in made(sight(workers={"w": busy}))["controls"]] == [f"run:{run}"]
+    assert made(sight(workers={"w": busy}, over={run: record}))["controls"] == []
+    later = worker(controls=[{**asked, "at": WALL}])
+    assert made(sight(workers={"w": later}, over={run: record}))["controls"]
+
+
 @pytest.mark.parametrize(
     ("allowed", "rate"),
     [
@@ -244,6 +278,8 @@ def test_every_gauge_is_exposed() -> None:
         workers={"worker-0": full},
         sunsets=ends,
         finished=over(daily=1),
+        lacks={"daily/2026-11-21T04:00Z#1": {"acme.stats": 3}},
+        stuck={"daily/2026-11-20T04:00Z#1": "disk full"},
         slots={"daily": WALL - 600},
         allowed={"acme": {"account": 5.0, "partner": 100.0}},
     )
