@@ -41,6 +41,10 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
         *_other_configurations(found),
         *_unowned(found),
         *_idle(found),
+        *(
+            f"a worker has {count:,} more {name} than are shown here"
+            for name, count in found["left_out"].items()
+        ),
     ]
 
 

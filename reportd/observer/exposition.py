@@ -4,7 +4,7 @@ A scrape reads no file and asks nobody: with many workers their files take longe
 scrape may, so the observer reads them now and then, for itself and for all scrapes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,7 +12,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from reportd import metrics
 from reportd.metrics import Declared
 
-Samples = dict[Declared, dict[tuple[str, ...], float]]
+Series = dict[tuple[str, ...], float]
+Samples = dict[Declared, Series]
+FOLDS: Mapping[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
 
 
 class Counted:
@@ -81,6 +83,7 @@ def samples(document: Mapping[str, Any]) -> Samples:
         _put(found, metrics.PARTITIONS_OWNED, slot, child["partitions"])
         _put(found, metrics.FENCE_OPEN, slot, child["fence_open"])
         _put(found, metrics.COMMIT_AGE, slot, child["commit_age_seconds"])
+        _put(found, metrics.LEFT_OUT, slot, child["left_out"])
         if child["output_away"] is not None:
             found[metrics.OUTPUT_AWAY][slot] = bool(child["output_away"])
     _put_runs(found, document)
@@ -90,7 +93,21 @@ def samples(document: Mapping[str, Any]) -> Samples:
     found[metrics.CONFIG_AGREES][()] = document["config"]["agrees"]
     found[metrics.VMS_LIVE][()] = len(document["vms"])
     _put(found, metrics.BROKER_AGE, (), document["broker"]["answer_age_seconds"])
-    return found
+    return {declared: bounded(declared, values) for declared, values in found.items()}
+
+
+def bounded(declared: Declared, values: Series) -> Series:
+    """Return a gauge's series, without the last label while there are too many."""
+    fold = FOLDS[declared.folded]
+    for kept in range(len(declared.labels) - 1, -1, -1):
+        if len(values) <= metrics.MAX_SERIES:
+            break
+        fewer: dict[tuple[str, ...], float] = {}
+        for labels, value in values.items():
+            key = labels[:kept] + (metrics.OTHER,) * (len(labels) - kept)
+            fewer[key] = fold((fewer[key], value)) if key in fewer else value
+        values = fewer
+    return values
 
 
 def _put_runs(found: Samples, document: Mapping[str, Any]) -> None:
@@ -112,7 +129,7 @@ def _put_runs(found: Samples, document: Mapping[str, Any]) -> None:
         found[metrics.SCHEDULE_SLOT][schedule_name,] = slot_at
 
 
-def _add_missing(series: dict[tuple[str, ...], float], missing: Mapping[str, int]) -> None:
+def _add_missing(series: Series, missing: Mapping[str, int]) -> None:
     for name, count in missing.items():
         partner, _, report = name.partition(".")
         series[partner, report] = series.get((partner, report), 0.0) + count

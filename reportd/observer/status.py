@@ -17,6 +17,7 @@ from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.runs import open_at_most
 from reportd.observer.views import (
+    CircuitView,
     ControlView,
     DaemonView,
     LimitView,
@@ -27,7 +28,14 @@ from reportd.observer.views import (
 
 BROKER_PATIENCE_SECONDS = 30.0
 DAY_SECONDS = 86400.0
-WORKER_FIELDS = ("in_flight", "partitions", "fence_open", "commit_age_seconds", "output_away")
+WORKER_FIELDS = (
+    "in_flight",
+    "partitions",
+    "fence_open",
+    "commit_age_seconds",
+    "output_away",
+    "left_out",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +257,24 @@ def sunsets(sight: Sight) -> list[dict[str, Any]]:
     ]
 
 
+def circuits(sight: Sight) -> list[dict[str, Any]]:
+    """Return the circuits that are open, each once: every worker finds out for itself."""
+    found: dict[tuple[str, str, str], CircuitView] = {}
+    for worker in sight.workers.values():
+        for one in worker.circuits:
+            found.setdefault((one.partner, one.kind, one.credential), one)
+    return [one.model_dump() for one in found.values()]
+
+
+def left_out(sight: Sight) -> dict[str, int]:
+    """Return of what a worker has more than it shows, and the most that one leaves out."""
+    found: dict[str, int] = {}
+    for worker in sight.workers.values():
+        for name, count in worker.left_out.items():
+            found[name] = max(found.get(name, 0), count)
+    return dict(sorted(found.items()))
+
+
 def controls(sight: Sight) -> list[dict[str, Any]]:
     """Return what people have asked for, as the workers have heard it.
 
@@ -280,9 +306,10 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
         "limits": limits(sight),
         "quotas": quotas(sight),
-        "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
+        "circuits": circuits(sight),
         "held": [held.model_dump() for one in workers.values() for held in one.held],
         "controls": controls(sight),
+        "left_out": left_out(sight),
         "runs": runs(sight),
         "finished": finished(sight),
         "lacks": lacks(sight),
@@ -316,6 +343,7 @@ def _worker(view: WorkerView | None) -> dict[str, Any]:
         "fence_open": view.fence_open,
         "commit_age_seconds": view.commit_age_seconds,
         "output_away": view.output_away or "",
+        "left_out": sum(view.left_out.values()),
     }
 
 
