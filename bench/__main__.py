@@ -10,12 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import enqueue, floor, limits, lives, report, throughput
+from bench import accounts, enqueue, floor, limiter, limits, lives, report, throughput
 from bench.arena import Arena
 from bench.peer.settings import PeerSettings
 from bench.scene import Role
 
-SECTIONS = ("csv", "json", "limits", "lives", "enqueue")
+SECTIONS = ("csv", "json", "limits", "accounts", "limiter", "lives", "enqueue")
+ALONE = {"enqueue", "limiter"}
+"""What needs neither the peer nor the partners."""
 
 
 def main() -> int:
@@ -29,7 +31,11 @@ def main() -> int:
     console.print(_machine())
     if "enqueue" in sections:
         _enqueue(args, console, folder)
-    if sections != ["enqueue"]:
+    if "limiter" in sections:
+        costs = limiter.measure()
+        report.limiter(console, costs)
+        report.write(folder, "limiter", [cost.as_dict() for cost in costs])
+    if set(sections) - ALONE:
         _against_the_peer(sections, args, console, folder)
     return 0
 
@@ -47,7 +53,7 @@ def _against_the_peer(
     large = _role("large", "csv", 640, args.requests)
     small = _role("small", "json", 6, max(args.requests, args.growth_requests))
     limited = [limits.limited(meter) for meter in limits.METERS]
-    roles = (large, small, *limited)
+    roles = (large, small, *limited, *accounts.roles())
     with Arena(folder / f"work.{os.getpid()}", roles) as arena:
         for name, role in (("csv", large), ("json", small)):
             if name in sections:
@@ -55,6 +61,8 @@ def _against_the_peer(
                 _throughput(arena, role, name, args, console, folder)
         if "limits" in sections:
             _limits(arena, limited, args, console, folder)
+        if "accounts" in sections:
+            _accounts(arena, args, console, folder)
         if "lives" in sections:
             _lives(arena, small, args, console, folder)
 
@@ -170,6 +178,14 @@ def _limits(
                 uses.append(limits.measure(arena, role, args.limit_seconds, make, label))
     report.limits(console, uses)
     report.write(folder, "limits", [use.as_dict() for use in uses])
+
+
+def _accounts(arena: Arena, args: argparse.Namespace, console: Console, folder: Path) -> None:
+    with console.status("accounts with limits of their own"):
+        seconds = 3 * args.limit_seconds
+        uses = accounts.measure(arena, seconds, args.processes, args.threads)
+    report.accounts(console, uses)
+    report.write(folder, "accounts", [use.as_dict() for use in uses])
 
 
 def _lives(

@@ -8,7 +8,9 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from bench.accounts import AccountsUse
 from bench.enqueue import Start
+from bench.limiter import LimiterCost
 from bench.limits import LimitUse
 from bench.lives import MEGABYTE, Growth, Lives
 from bench.throughput import Measured
@@ -76,6 +78,35 @@ def limits(console: Console, uses: Iterable[LimitUse]) -> None:
             )
             for one in uses
         ),
+    )
+
+
+def accounts(console: Console, uses: Iterable[AccountsUse]) -> None:
+    """Print what was made of the accounts' own limits."""
+    table(
+        console,
+        "accounts with limits of their own, all under one daemon",
+        ("an account", "accounts", "share used", "least", "429s"),
+        (
+            (
+                f"{one.limit.calls} in {one.limit.seconds:g} s, {one.limit.meter}",
+                str(one.accounts),
+                f"{one.used.share:.2%}",
+                f"{one.least:.2%}",
+                str(one.throttled),
+            )
+            for one in uses
+        ),
+    )
+
+
+def limiter(console: Console, costs: Iterable[LimiterCost]) -> None:
+    """Print what the limiter costs."""
+    table(
+        console,
+        "the limiter, CPU of a call: asked, charged, corrected (aim: < 10 microseconds)",
+        ("limits of a call", "scopes", "microseconds"),
+        ((one.limits, f"{one.scopes:,}", f"{one.microseconds:.1f}") for one in costs),
     )
 
 
