@@ -46,11 +46,6 @@ class Report:
     may_split: bool
     """Whether an answer may say that what is asked for is too big."""
 
-    @property
-    def max_answer_bytes(self) -> int:
-        """Return how large an answer may be, decompressed."""
-        return self.spec.max_answer_mib * 1024 * 1024
-
     def problems_of(self, days: int, params: Mapping[str, str]) -> Iterator[str]:
         """Yield why it cannot be asked for so many days with these parameters."""
         longest = self.spec.max_days if self.spec.day_column else 1
@@ -333,7 +328,7 @@ def render_call(partner: Partner, report: Report, step: Step, values: Values, **
         hosts=partner.hosts,
         headers={name: template(values) for name, template in headers},
         timeout_seconds=step.timeout_seconds,
-        max_answer_bytes=report.max_answer_bytes,
+        max_answer_bytes=report.spec.max_answer_bytes,
         allow_private=partner.spec.allow_private,
         **rest,
     )
