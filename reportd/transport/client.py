@@ -34,7 +34,6 @@ _LEAST_FINAL = 200
 _BODILESS = frozenset({204, 205, 304})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BODIED = frozenset({"POST", "PUT", "PATCH"})
-_LEAST_SECONDS = 0.001
 _AGENT = f"reportd/{__version__}"
 
 
@@ -132,7 +131,7 @@ def _asked(connection: Connection, call: Call, target: str, deadline: float) -> 
     """Send a call and return the answer's head, its body unread."""
     headers = _headers(call)
     named = {name.lower() for name in headers}
-    connection.begin(max(deadline - time.monotonic(), _LEAST_SECONDS))
+    connection.begin(deadline)
     if connection.sock is None:
         connection.connect()
     try:
@@ -146,7 +145,7 @@ def _asked(connection: Connection, call: Call, target: str, deadline: float) -> 
         connection.endheaders(call.body)
     except (BrokenPipeError, ConnectionResetError):
         pass  # a server may answer and close before it has read everything: that answer counts
-    return connection.answer(max(deadline - time.monotonic(), _LEAST_SECONDS))
+    return connection.answer()
 
 
 def _headers(call: Call) -> dict[str, str]:
