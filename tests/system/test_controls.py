@@ -9,7 +9,7 @@ import pytest
 from reportd.cli import reportctl
 from reportd.cli.observing import ask_observer
 from reportd.config.load import load
-from reportd.model.run import Manifest
+from reportd.model.run import Claim
 from tests.system.stage import RUN, Feeder, Stage, Vm, accounts_of, stopped, until
 
 ACCOUNTS = 4
@@ -112,19 +112,20 @@ def test_a_paused_account_waits_also_after_a_restart(
 
 
 def test_a_cancelled_run_ends_and_what_is_finished_stays(stage: Stage) -> None:
-    """Calls under way end as they end; nothing is called later, also by a new daemon."""
+    """It is still being enqueued: calls under way end as they end, what comes later is not called.
+
+    Nor by a new daemon.
+    """
     stage.simulator.hold()
     vm = stage.vm("vm-a")
     Feeder(stage, 60 * ACCOUNTS).feed()
-    manifest = Manifest(
-        run=RUN, requests=len(stage.requests), ids_hash="", topics=[], enqueued_at=0.0
-    )
-    stage.producer.send(stage.topics.runs, manifest.to_json(), key=RUN.encode())
+    claim = Claim(run=RUN, machine="m", claimed_at=0.0, expires_at=600.0)
+    stage.producer.send(stage.topics.runs, claim.to_json(), key=RUN.encode())
     stage.confirm()
     stage.start(vm)
     until(lambda: stage.in_flight() >= ACCOUNTS, "calls in flight")
 
-    reportctl_of(vm, "cancel", RUN, "--reason", "wrong accounts")
+    reportctl_of(vm, "cancel", RUN.partition("#")[0], "--reason", "wrong accounts")
     words = f"cancel run:{RUN}"
     until(lambda: heard(vm, words) >= len(vm.workers()), "the workers to hear of it")
     stage.simulator.release()

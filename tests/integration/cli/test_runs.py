@@ -17,6 +17,7 @@ from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.errors import EXIT_CONFIG, EXIT_PARTIAL, EXIT_TIMEOUT
 from reportd.model.base import Record
+from reportd.model.control import Control, folded, read_control
 from reportd.model.id_set import IdSet, number_of
 from reportd.model.request import Request
 from reportd.model.run import (
@@ -220,6 +221,57 @@ class TestRerun:
         assert "write it like" in capsys.readouterr().err
         assert place.run("rerun", SLOT) == EXIT_CONFIG
         assert "there is no such run" in capsys.readouterr().err
+
+
+def cancels(place: Place) -> dict[str, Control]:
+    """Return what is cancelled, by run."""
+    found = folded(
+        read_control(message.key, message.value) for message in place.read(place.topics.control)
+    )
+    return {scope.removeprefix("run:"): control for scope, control in found.items()}
+
+
+class TestCancel:
+    def test_what_is_not_over_of_a_slot(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Also what is being enqueued; what is over is left alone, unless it is named."""
+        enqueue(place)
+        finish(place, "partial")
+        claim = Claim(run=AGAIN, machine="m", claimed_at=1.0, expires_at=2.0, holder="x")
+        write(place, place.topics.runs, (AGAIN, claim))
+
+        assert place.run("cancel", "daily/2026-11-22T05:00+01:00", "--reason", "wrong") == 0
+        assert f"{AGAIN} is cancelled: it is being enqueued" in capsys.readouterr().out
+        assert {run: one.reason for run, one in cancels(place).items()} == {AGAIN: "wrong"}
+
+        assert place.run("cancel", RUN) == 0
+        assert f"{RUN} is cancelled: what is open of its 24 requests" in capsys.readouterr().out
+        assert place.run("cancel", SLOT, "--undo") == 0
+        assert cancels(place) == {}
+
+    def test_what_is_over_has_nothing_open(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It is said, and nothing is written."""
+        enqueue(place)
+        finish(place, "complete")
+
+        assert place.run("cancel", SLOT) == EXIT_CONFIG
+        assert f"{SLOT} is over" in capsys.readouterr().err
+        assert cancels(place) == {}
+
+    def test_a_cancel_is_forgotten_in_the_end(self, place: Place) -> None:
+        """It has an end, and the next one takes out of the topic what has ended."""
+        enqueue(place)
+        old = Control(scope=f"run:{AGAIN}", action="cancel", until=2.0, at=1.0)
+        write(place, place.topics.control, (old.scope, old))
+
+        assert place.run("cancel", RUN) == 0
+
+        (run, control), *more = cancels(place).items()
+        assert (run, more) == (RUN, [])
+        assert control.until == control.at + 90 * 86400
 
 
 class TestWait:

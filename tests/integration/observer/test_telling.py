@@ -1,10 +1,7 @@
 """Whoever is to know that a run is over is told: a real webhook, a real command."""
 
 import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,45 +12,18 @@ from reportd.model.run import Finished
 from reportd.observer.telling import Telling
 from reportd.transport.client import Client
 from reportd.transport.exchange import Answer, Call, Failure
+from tests.hook import Hook
 from tests.system.stage import state_of, until
 
 RUN = "daily/2026-11-22T04:00Z#1"
 OVER = Finished(run=RUN, mend=1, state="partial", ids_hash="0", requests=3, file="f", finished_at=1)
 
 
-@dataclass
-class Hook:
-    """A webhook: answers with a status, and remembers what it was sent."""
-
-    status: int = 204
-    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    url: str = ""
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     """Give one that listens."""
-    made = Hook()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            made.heard.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            self.send_response(made.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_port}/hooks/reportd?team=1"
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with Hook() as made:
+        yield made
 
 
 def telling(**settings: object) -> Telling:
@@ -113,17 +83,19 @@ def test_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "problem"),
+    ("command", "seconds", "problem"),
     [
-        (("/bin/sh", "-c", "exit 3"), "command: ended with 3"),
-        (("/nowhere/at-all",), "command: No such file or directory"),
-        (("sleep", "600"), "command: was still running after 1 s, and was killed"),
+        (("/bin/sh", "-c", "exit 3"), 60.0, "command: ended with 3"),
+        (("/nowhere/at-all",), 60.0, "command: No such file or directory"),
+        (("sleep", "600"), 1.0, "command: was still running after 1 s, and was killed"),
     ],
     ids=["fails", "missing", "hangs"],
 )
-def test_a_command_that_does_not_work(command: tuple[str, ...], problem: str) -> None:
+def test_a_command_that_does_not_work(
+    command: tuple[str, ...], seconds: float, problem: str
+) -> None:
     """Why, in words; a hanging one is ended at its deadline."""
-    assert telling(command=command, timeout_seconds=1.0).tell(OVER) == [problem]
+    assert telling(command=command, timeout_seconds=seconds).tell(OVER) == [problem]
 
 
 def test_what_a_hanging_command_has_started_ends_with_it(tmp_path: Path) -> None:
@@ -131,7 +103,8 @@ def test_what_a_hanging_command_has_started_ends_with_it(tmp_path: Path) -> None
     left = tmp_path / "left"
     line = f"sleep 600 & echo $! > {left}; wait"
 
-    telling(command=("/bin/sh", "-c", line), timeout_seconds=1.0).tell(OVER)
+    # Long enough for a shell to start on a busy machine
+    telling(command=("/bin/sh", "-c", line), timeout_seconds=5.0).tell(OVER)
     until(lambda: state_of(int(left.read_text())) in {"Z", ""}, "its end")
 
 
