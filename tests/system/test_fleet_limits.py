@@ -53,6 +53,8 @@ AHEAD_SECONDS = 90.0
 LATE_SECONDS = 2.0
 """How long a call may be under way to the partner on a machine that stalls."""
 SHARE_LEAST = 0.99
+PATIENCE_SECONDS = 180.0
+"""Until something has settled, on a machine that has other things to do."""
 
 CI_STORY = ("joins", "worker_dies", "sleeps", "leaves")
 SOAK_STORY = ("joins", "worker_dies", "daemon_dies", "sleeps", "leaves", "broker_dies")
@@ -233,7 +235,7 @@ class Fleet:
 
     def _broker_dies(self) -> None:
         self.stage.kafka.kill()
-        self.stage.kafka.start()
+        self.stage.kafka.start(PATIENCE_SECONDS)
 
     # --- what is waited for
 
@@ -286,7 +288,7 @@ class Fleet:
             self.demand.top_up()
             return found()
 
-        until(look, what, 120)
+        until(look, what, PATIENCE_SECONDS)
 
 
 # --- what came of it
