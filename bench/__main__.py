@@ -10,24 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-<<<<<<< HEAD
-from bench import accounts, enqueue, floor, limiter, limits, lives, report, throughput
-=======
-from bench import enqueue, floor, limits, lives, report, scrape, throughput
->>>>>>> w-ops
+from bench import accounts, enqueue, floor, limiter, limits, lives, report, scrape, throughput
 from bench.arena import Arena
 from bench.peer.settings import PeerSettings
 from bench.scene import Role
 
-<<<<<<< HEAD
-SECTIONS = ("csv", "json", "limits", "accounts", "limiter", "lives", "enqueue")
-ALONE = {"enqueue", "limiter"}
+SECTIONS = ("csv", "json", "limits", "accounts", "limiter", "lives", "enqueue", "scrape")
+ALONE = {"enqueue", "limiter", "scrape"}
 """What needs neither the peer nor the partners."""
-=======
-SECTIONS = ("csv", "json", "limits", "lives", "enqueue", "scrape")
-ALONE = {"enqueue", "scrape"}
-"""Those that nothing is compared in."""
->>>>>>> w-ops
 
 
 def main() -> int:
@@ -41,15 +31,12 @@ def main() -> int:
     console.print(_machine())
     if "enqueue" in sections:
         _enqueue(args, console, folder)
-<<<<<<< HEAD
     if "limiter" in sections:
         costs = limiter.measure()
         report.limiter(console, costs)
         report.write(folder, "limiter", [cost.as_dict() for cost in costs])
-=======
     if "scrape" in sections:
         _scrape(args, console, folder)
->>>>>>> w-ops
     if set(sections) - ALONE:
         _against_the_peer(sections, args, console, folder)
     return 0
