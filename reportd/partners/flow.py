@@ -41,6 +41,9 @@ _NOTHING = frozenset({204, 205})
 _TRANSIENT = frozenset({202, 206, 408, 425})
 _URL_GONE = frozenset({401, 403, 404, 410})
 """What a URL that was picked answers when its time is over."""
+_NEVER_FOUND, _GONE = 404, 410
+_NOT_THERE = frozenset({_NEVER_FOUND, _GONE})
+"""What a step answers when what an earlier one made is not there, yet or any more."""
 _MADE_OVER: frozenset[State] = frozenset({"failed", "cancelled", "expired"})
 _MAX_URL_CHARS = 8192
 _POLL_LEAST_SECONDS = 0.5
@@ -194,6 +197,8 @@ class Flow:
             return self._nothing(cursor, step, now_wall)
         if step.picked_url is not None and outcome.status in _URL_GONE:
             return self._refused(Outcome.EXPIRED, step, outcome, body, "the URL has expired")
+        if step.index and step.each is None and outcome.status in _NOT_THERE:
+            return self._not_there(cursor, step, outcome, body, now_wall)
         return self._by_status(step, outcome, body, now_wall)
 
     def _redirected(self, cursor: Cursor, step: Step, answer: Answer, body: Body) -> Verdict:
@@ -295,6 +300,18 @@ class Flow:
             jitter=poll.spec.jitter if said is None else 0.0,
             next_cursor={**cursor, "since": f"{since:.0f}", "polls": str(polls)},
         )
+
+    def _not_there(
+        self, cursor: Cursor, step: Step, answer: Answer, body: Body, now_wall: float
+    ) -> Verdict:
+        """Wait for what was made a moment ago; what is gone is made anew."""
+        poll = step.poll
+        if answer.status == _NEVER_FOUND and poll is None:
+            return self._by_status(step, answer, body, now_wall)
+        age = now_wall - float(cursor.get("since", now_wall))
+        if answer.status == _NEVER_FOUND and poll is not None and age < poll.spec.unseen_seconds:
+            return self._pending(cursor, step, poll, answer, body, now_wall)
+        return self._refused(Outcome.FAILED, step, answer, body, "what was made is not there")
 
     def _taken(
         self, cursor: Cursor, step: Step, answer: Answer, body: Body, now_wall: float

@@ -255,6 +255,26 @@ def division_problems(partner: Partner) -> Iterator[str]:
             yield f"{where}: {why}: at least {least}, or fewer partitions"
 
 
+def heard_apart(partner: Partner) -> Iterator[str]:
+    """Yield which words of the partner reach less of the fleet than they are meant for.
+
+    "Slow down" is heard by the partition that asked. One that is meant for more accounts than the
+    key keeps together has to be said to each partition anew.
+    """
+    if partner.partitions == 1:
+        return
+    rules = [(f"{kind}[{number + 1}]", rule) for kind, number, rule in partner.spec.rules()]
+    usage = [(f"usage[{number}]", each) for number, each in enumerate(partner.spec.usage, 1)]
+    for label, rule in (*rules, *usage):
+        scope = getattr(rule, "scope", None) or ""
+        if _WIDTH.get(narrows(scope), 0) > _WIDTH[partner.key_scope]:
+            yield (
+                f'{label}: scope = "{scope}" is wider than the key, {partner.key_scope}: each of'
+                f" the {partner.partitions} partitions goes on until it is told itself; partitions"
+                f' = 1, or a limit per = "{scope}" without divide, keeps them together'
+            )
+
+
 def narrows(per: str) -> str:
     """Return within what a limit's scope lies: itself; of a template the account or credential.
 
