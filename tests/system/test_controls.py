@@ -27,10 +27,10 @@ def heard(vm: Vm, words: str) -> int:
     return vm.said().count(f"controls_heard in force: {words}")
 
 
-def shown(vm: Vm, state: str) -> int:
-    """Return how many requests of acme the VM's observer shows in a state."""
+def shown(vm: Vm, state: str, partner: str = "acme") -> int:
+    """Return how many requests of a partner the VM's observer shows in a state."""
     partners = ask_observer(load(vm.config).settings.metrics)["partners"]
-    return int(partners["acme"]["states"].get(state, 0)) if partners else -1
+    return int(partners[partner]["states"].get(state, 0)) if partner in partners else -1
 
 
 def called_after(stage: Stage, account: str, since: float) -> int:
