@@ -157,7 +157,7 @@ class _Loop:
     def _follow(self, answer: Answer | Failure, verdict: Verdict) -> None:
         """Do what a verdict asks for before the next call."""
         entry = self.entry
-        entry.is_renewed = verdict.is_renewed and not entry.is_renewed
+        entry.is_renewed = verdict.is_renewed
         match verdict.outcome:
             case Outcome.AUTH if entry.is_renewed:
                 return

@@ -209,7 +209,7 @@ class PartnerCaller:
             return _unsent(str(error)), _refused(Outcome.PERMANENT, error)
         except (ConfigError, CredentialRefusedError, UnavailableError) as error:
             return _unsent(str(error)), _without_credential(error)
-        if verdict.outcome is not Outcome.AUTH:
+        if verdict.outcome is not Outcome.AUTH or entry.is_renewed:
             return answer, verdict
         try:
             fresh = self._credentials.refresh(plan, auth)

@@ -439,7 +439,7 @@ class Engine:
             self._settle(partition, entry, grant, verdict, sent_at, now)
         for pace in verdict.paces:
             partition.limiter.block(scope_of(entry, pace.scope), pace.wait_seconds, now)
-        entry.is_renewed = verdict.is_renewed and not entry.is_renewed
+        entry.is_renewed = verdict.is_renewed
         if verdict.outcome in _GOES_ON:
             self._goes_on(partition, entry, verdict, now)
             return

@@ -77,6 +77,23 @@ def test_a_401_with_the_same_secret_is_not_tried_again() -> None:
     assert (verdict.outcome, verdict.is_renewed, len(client.calls)) == (Outcome.AUTH, False, 1)
 
 
+def test_a_new_secret_that_is_refused_too_is_the_credentials_trouble() -> None:
+    """Refresh once, then the circuit's business: no token server is asked again and again."""
+    given = Given("one", "two")
+    client = Sent([answer(status=401), answer(status=401)])
+    caller = PartnerCaller(
+        {"acme": partner(OAUTH2)}, client, Credentials(Secret, given), lambda: WALL
+    )
+    one = entry()
+    one.is_renewed = caller.call(one)[1].is_renewed
+    given.tokens = ["two"]
+
+    verdict = caller.call(one)[1]
+
+    assert (verdict.outcome, verdict.is_renewed) == (Outcome.AUTH, False)
+    assert given.refused == ["", "one", ""]
+
+
 def test_a_missing_secret_is_the_credentials_trouble() -> None:
     """No call leaves without it, and no request is given up for it at once."""
     client, verdict = called(secrets=(ConfigError("secret 'acme.token': missing"),))

@@ -339,17 +339,6 @@ def test_a_call_that_is_made_again_takes_from_the_limits_again(verdict: Verdict)
     assert (hands.states(), again.calls, again.attempts) == ([("a", "result")], 2, 0)
 
 
-def test_a_credential_is_renewed_once() -> None:
-    """A new token that is refused, too, is the credential's trouble."""
-    hands = Hands()
-    hands.own()
-    hands.put(request())
-    for _ in range(2):
-        hands.answer(hands.calls[0], Verdict(outcome=Outcome.AUTH, is_renewed=True))
-
-    assert hands.calls == []
-
-
 def test_one_accounts_slow_calls_leave_threads_to_others() -> None:
     """An account with many requests has at most half of the threads."""
     hands = Hands(threads=4)
