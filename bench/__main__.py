@@ -10,12 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import enqueue, floor, limits, lives, report, throughput
+from bench import accounts, enqueue, floor, limiter, limits, lives, report, scrape, throughput
 from bench.arena import Arena
 from bench.peer.settings import PeerSettings
 from bench.scene import Role
 
-SECTIONS = ("csv", "json", "limits", "lives", "enqueue")
+SECTIONS = ("csv", "json", "limits", "accounts", "limiter", "lives", "enqueue", "scrape")
+ALONE = {"enqueue", "limiter", "scrape"}
+"""What needs neither the peer nor the partners."""
 
 
 def main() -> int:
@@ -29,7 +31,13 @@ def main() -> int:
     console.print(_machine())
     if "enqueue" in sections:
         _enqueue(args, console, folder)
-    if sections != ["enqueue"]:
+    if "limiter" in sections:
+        costs = limiter.measure()
+        report.limiter(console, costs)
+        report.write(folder, "limiter", [cost.as_dict() for cost in costs])
+    if "scrape" in sections:
+        _scrape(args, console, folder)
+    if set(sections) - ALONE:
         _against_the_peer(sections, args, console, folder)
     return 0
 
@@ -41,13 +49,20 @@ def _enqueue(args: argparse.Namespace, console: Console, folder: Path) -> None:
     report.write(folder, "enqueue", [asdict(start) for start in starts])
 
 
+def _scrape(args: argparse.Namespace, console: Console, folder: Path) -> None:
+    with console.status("scrape"):
+        found = scrape.measure(folder, args.scrapes)
+    report.scrapes(console, found)
+    report.write(folder, "scrape", {"machine": _machine(), **found.as_dict()})
+
+
 def _against_the_peer(
     sections: Sequence[str], args: argparse.Namespace, console: Console, folder: Path
 ) -> None:
     large = _role("large", "csv", 640, args.requests)
     small = _role("small", "json", 6, max(args.requests, args.growth_requests))
     limited = [limits.limited(meter) for meter in limits.METERS]
-    roles = (large, small, *limited)
+    roles = (large, small, *limited, *accounts.roles())
     with Arena(folder / f"work.{os.getpid()}", roles) as arena:
         for name, role in (("csv", large), ("json", small)):
             if name in sections:
@@ -55,6 +70,8 @@ def _against_the_peer(
                 _throughput(arena, role, name, args, console, folder)
         if "limits" in sections:
             _limits(arena, limited, args, console, folder)
+        if "accounts" in sections:
+            _accounts(arena, args, console, folder)
         if "lives" in sections:
             _lives(arena, small, args, console, folder)
 
@@ -68,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit-seconds", type=float, default=20.0, help="for each meter")
     parser.add_argument("--growth-requests", type=int, default=100_000, help="watched for growth")
     parser.add_argument("--enqueue-requests", type=int, default=1_000_000, help="Spark writes")
+    parser.add_argument("--scrapes", type=int, default=200, help="of the largest VM")
     parser.add_argument("--kills", type=int, default=3, help="of each kind")
     parser.add_argument(
         "--processes", type=int, default=2, help="reportd's workers; cores of Spark"
@@ -170,6 +188,14 @@ def _limits(
                 uses.append(limits.measure(arena, role, args.limit_seconds, make, label))
     report.limits(console, uses)
     report.write(folder, "limits", [use.as_dict() for use in uses])
+
+
+def _accounts(arena: Arena, args: argparse.Namespace, console: Console, folder: Path) -> None:
+    with console.status("accounts with limits of their own"):
+        seconds = 3 * args.limit_seconds
+        uses = accounts.measure(arena, seconds, args.processes, args.threads)
+    report.accounts(console, uses)
+    report.write(folder, "accounts", [use.as_dict() for use in uses])
 
 
 def _lives(

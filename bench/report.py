@@ -8,9 +8,12 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from bench.accounts import AccountsUse
 from bench.enqueue import Start
+from bench.limiter import LimiterCost
 from bench.limits import LimitUse
 from bench.lives import MEGABYTE, Growth, Lives
+from bench.scrape import PARTNERS, WORKERS, Scrapes
 from bench.throughput import Measured
 
 
@@ -45,6 +48,27 @@ def throughput(console: Console, title: str, rounds: Iterable[Measured]) -> None
     )
 
 
+def scrapes(console: Console, found: Scrapes) -> None:
+    """Print what a scrape of the largest VM takes, beside what it may."""
+    table(
+        console,
+        f"scrape: {WORKERS} workers, {PARTNERS} partners",
+        ("", "KB", "median ms", "95 % ms", "longest ms", "CPU ms", "aim ms", "aim reached"),
+        [
+            (
+                f"{found.scrapes} scrapes",
+                f"{found.bytes / 1000:.0f}",
+                f"{1000 * found.median_seconds:.1f}",
+                f"{1000 * found.most_seconds:.1f}",
+                f"{1000 * found.longest_seconds:.1f}",
+                f"{1000 * found.cpu_seconds:.1f}",
+                f"{1000 * found.aim_seconds:.0f}",
+                "yes" if found.most_seconds < found.aim_seconds else "NO",
+            )
+        ],
+    )
+
+
 def ratios(console: Console, ours: float, cpu: float, what: str) -> None:
     """Print what it comes to."""
     console.print(f"{what}: {ours:.2f} times the peer's rate at {cpu:.2f} times its CPU a request")
@@ -76,6 +100,35 @@ def limits(console: Console, uses: Iterable[LimitUse]) -> None:
             )
             for one in uses
         ),
+    )
+
+
+def accounts(console: Console, uses: Iterable[AccountsUse]) -> None:
+    """Print what was made of the accounts' own limits."""
+    table(
+        console,
+        "accounts with limits of their own, all under one daemon",
+        ("an account", "accounts", "share used", "least", "429s"),
+        (
+            (
+                f"{one.limit.calls} in {one.limit.seconds:g} s, {one.limit.meter}",
+                str(one.accounts),
+                f"{one.used.share:.2%}",
+                f"{one.least:.2%}",
+                str(one.throttled),
+            )
+            for one in uses
+        ),
+    )
+
+
+def limiter(console: Console, costs: Iterable[LimiterCost]) -> None:
+    """Print what the limiter costs."""
+    table(
+        console,
+        "the limiter, CPU of a call: asked, charged, corrected (aim: < 10 microseconds)",
+        ("limits of a call", "scopes", "microseconds"),
+        ((one.limits, f"{one.scopes:,}", f"{one.microseconds:.1f}") for one in costs),
     )
 
 

@@ -36,24 +36,26 @@ class Role:
     """The most rows of an answer; the mean is half of it."""
     accounts: int
     meter: Meter | None = None
+    own: Limit | None = None
+    """Each account's limit, where there is none by a meter."""
     latency_seconds: float = 0.0
     partitions: int = 1
 
     def played(self) -> Partner:
         """Return what the simulator plays."""
-        limits = self.meter is not None
         return Partner(
             name=self.name,
             format=self.format,
             truth=Truth(seed=5, max_rows_per_day=self.rows, empty_share=0.0),
             latency=Latency(median_seconds=self.latency_seconds),
             headers={"authorization": f"Bearer {TOKEN}"},
-            limits=self.limits() if limits else (),
+            limits=self.limits(),
         )
 
     def limits(self) -> tuple[Limit, ...]:
         """Return the partner's limits; its buckets hold what it lets through in a second."""
-        assert self.meter is not None
+        if self.meter is None:
+            return (self.own,) if self.own is not None else ()
         return (
             Limit(per="partner", calls=PARTNER_CALLS, meter=self.meter),
             Limit(per="account", calls=ACCOUNT_CALLS, meter=self.meter),
@@ -88,13 +90,13 @@ ctr = "float64"
 """
 
     def _toml_limits(self) -> str:
-        if self.meter is None:
+        if not self.limits():
             return ""
         lines = []
         for limit in self.limits():
-            burst = f", burst = {limit.calls}" if limit.meter == "bucket" else ""
+            burst = f", burst = {limit.burst or limit.calls}" if limit.meter == "bucket" else ""
             lines.append(
-                f'    {{ per = "{limit.per}", calls = {limit.calls}, seconds = 1,'
+                f'    {{ per = "{limit.per}", calls = {limit.calls}, seconds = {limit.seconds:g},'
                 f' meter = "{limit.meter}"{burst} }},'
             )
         return "\n".join(["limits = [", *lines, "]"])

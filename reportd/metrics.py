@@ -7,7 +7,8 @@ killed worker had counted stays counted. The observer reads all the files (`read
 
 Gauges hold no values here: the observer makes them anew every second from the board and the
 broker, so those of a dead worker vanish. Labels are bounded (a partner, an outcome, a slot; never
-an account or an id): beyond `MAX_SERIES` of one metric everything is counted as ``other``.
+an account or an id): beyond `MAX_SERIES` of one metric a counter counts everything as ``other``,
+and a gauge is told without its last label, by `Declared.folded`.
 """
 
 import os
@@ -39,6 +40,8 @@ class Declared:
 
     What describes the whole group is the same on every VM: its maximum, never its sum.
     """
+    folded: Literal["sum", "max", "min"] = "max"
+    """Of a gauge: what series become of which there are more than `MAX_SERIES`."""
 
 
 # Counted by workers.
@@ -144,6 +147,7 @@ OPEN_REQUESTS = Declared(
     "it; held: it refuses; paused: somebody wants it so; parked: read again later; unread: still "
     "in Kafka.",
     ("partner", "state"),
+    folded="sum",
 )
 OLDEST_OPEN = Declared(
     "reportd_oldest_open_request_timestamp_seconds",
@@ -152,6 +156,7 @@ OLDEST_OPEN = Declared(
     "something is stuck.",
     ("partner",),
     across="min",
+    folded="min",
 )
 OFFSET_LAG = Declared(
     "reportd_offset_lag",
@@ -160,6 +165,7 @@ OFFSET_LAG = Declared(
     "judge by reportd_open_requests. The same on every VM: take the max, not the sum.",
     ("topic", "partition"),
     across="max",
+    folded="sum",
 )
 COMMIT_AGE = Declared(
     "reportd_commit_age_seconds",
@@ -184,6 +190,7 @@ QUOTA_REMAINING = Declared(
     "0: its requests wait as quota until the reset, others go on.",
     ("partner",),
     across="min",
+    folded="min",
 )
 QUOTA_RESET = Declared(
     "reportd_quota_reset_timestamp_seconds",
@@ -208,6 +215,7 @@ ENDED_RATE = Declared(
     "0 with many ready: see reportd_circuit_open and the log.",
     ("partner",),
     across="max",
+    folded="sum",
 )
 CIRCUIT_OPEN = Declared(
     "reportd_circuit_open",
@@ -223,6 +231,7 @@ PARTITIONS_OWNED = Declared(
     "Partitions that a worker owns. 0 on a worker: more workers than partitions.",
     ("slot",),
     across="each",
+    folded="sum",
 )
 CHILD_UP = Declared(
     "reportd_child_up",
@@ -231,6 +240,7 @@ CHILD_UP = Declared(
     "it ended.",
     ("slot",),
     across="each",
+    folded="min",
 )
 WORKER_RESTARTS = Declared(
     "reportd_worker_restarts_total",
@@ -239,6 +249,7 @@ WORKER_RESTARTS = Declared(
     "it dies; after three deaths a request that kills its worker is a dead letter.",
     ("slot",),
     across="each",
+    folded="sum",
 )
 PRIVATE_BYTES = Declared(
     "reportd_private_memory_bytes",
@@ -247,6 +258,7 @@ PRIVATE_BYTES = Declared(
     "Size the VM by it, see docs/operations.rst.",
     ("slot",),
     across="each",
+    folded="sum",
 )
 RELOAD_OK = Declared(
     "reportd_config_last_reload_successful",
@@ -281,6 +293,7 @@ FENCE_OPEN = Declared(
     "through. Look at the broker, and whether the VM was suspended.",
     ("slot",),
     across="each",
+    folded="min",
 )
 RUN_OPEN = Declared(
     "reportd_run_open_requests",
@@ -289,6 +302,25 @@ RUN_OPEN = Declared(
     "VM. Compare with the deadline.",
     ("schedule",),
     across="max",
+    folded="sum",
+)
+RUN_REQUESTS = Declared(
+    "reportd_run_requests",
+    "gauge",
+    "Requests that a schedule's newest run asked of a partner; the same on every VM. Fewer than "
+    "the day before: look at the accounts table.",
+    ("schedule", "partner"),
+    across="max",
+    folded="sum",
+)
+RUN_DONE = Declared(
+    "reportd_run_done_requests",
+    "gauge",
+    "Those of them that are committed, at least: what ended behind an open one counts when that "
+    "one ends. Standing still long before reportd_run_requests: see what the open ones wait for.",
+    ("schedule", "partner"),
+    across="max",
+    folded="sum",
 )
 RUN_DEADLINE = Declared(
     "reportd_run_deadline_timestamp_seconds",
@@ -297,6 +329,7 @@ RUN_DEADLINE = Declared(
     "is open.",
     ("schedule",),
     across="max",
+    folded="min",
 )
 SUNSET = Declared(
     "reportd_partner_api_sunset_timestamp_seconds",
@@ -305,6 +338,7 @@ SUNSET = Declared(
     "Less than 45 days away: update the file. Absent: the file names no such day.",
     ("partner",),
     across="min",
+    folded="min",
 )
 ALLOWED_RATE = Declared(
     "reportd_allowed_calls_per_second",
@@ -313,6 +347,7 @@ ALLOWED_RATE = Declared(
     "used; daily quotas left out. Open requests over it are the least time they can take. Absent: "
     "nothing was called yet, or nothing limits.",
     ("partner",),
+    folded="sum",
 )
 SCHEDULE_SLOT = Declared(
     "reportd_schedule_slot_timestamp_seconds",
@@ -328,6 +363,7 @@ LAST_RUN = Declared(
     "When a schedule's newest run was enqueued (epoch). Long ago: its timer does not run.",
     ("schedule",),
     across="max",
+    folded="min",
 )
 RUN_COMPLETE = Declared(
     "reportd_run_complete_timestamp_seconds",
@@ -335,6 +371,7 @@ RUN_COMPLETE = Declared(
     "When the last run of a schedule that is over was found to be, complete or partial (epoch).",
     ("schedule",),
     across="max",
+    folded="min",
 )
 RUN_PARTIAL = Declared(
     "reportd_run_partial",
@@ -351,6 +388,26 @@ MISSING_ACCOUNT_DAYS = Declared(
     "runs RUN` says which file names them. Mend them, and replay.",
     ("partner", "report"),
     across="max",
+    folded="sum",
+)
+OLDER_MISSING = Declared(
+    "reportd_older_missing_account_days",
+    "gauge",
+    "Account-days that runs before each schedule's newest lack, and that neither a replay nor a "
+    "newer run has brought; for 30 days. `reportctl status` names the runs: mend what was wrong, "
+    "and replay.",
+    ("partner", "report"),
+    across="max",
+    folded="sum",
+)
+STUCK_RUNS = Declared(
+    "reportd_stuck_runs",
+    "gauge",
+    "Runs of which all offsets are committed and that cannot be finished: not all of their "
+    "requests have ended, the output is away, or nobody can be told. `reportctl status` says why.",
+    ("schedule",),
+    across="max",
+    folded="sum",
 )
 UNOWNED = Declared(
     "reportd_unowned_partitions",
@@ -358,6 +415,16 @@ UNOWNED = Declared(
     "Partitions of requests topics that no worker of the group has. 0 but for moments; a worker "
     "leaves and joins anew if it stays so. Above 0 for minutes: no VM runs, or the group is stuck.",
     across="max",
+)
+LEFT_OUT = Declared(
+    "reportd_status_left_out",
+    "gauge",
+    "Circuits, held requests, controls and partitions that a worker has beyond what it can show. "
+    "Above 0: status and metrics do not tell all; `reportctl controls` and the log do. With "
+    "partitions among them: give the VM more workers.",
+    ("slot",),
+    across="each",
+    folded="sum",
 )
 VMS_LIVE = Declared(
     "reportd_vms_live",
@@ -375,9 +442,10 @@ OBSERVED: tuple[Declared, ...] = (
     OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, QUOTA_REMAINING,
     QUOTA_RESET, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
-    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, RUN_COMPLETE, RUN_PARTIAL,
-    MISSING_ACCOUNT_DAYS, LAST_RUN, SCHEDULE_SLOT, ALLOWED_RATE, SUNSET,
-    UNOWNED, VMS_LIVE,
+    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_REQUESTS, RUN_DONE, RUN_DEADLINE,
+    RUN_COMPLETE, RUN_PARTIAL,
+    MISSING_ACCOUNT_DAYS, OLDER_MISSING, STUCK_RUNS, LAST_RUN, SCHEDULE_SLOT, ALLOWED_RATE, SUNSET,
+    UNOWNED, VMS_LIVE, LEFT_OUT,
 )  # fmt: skip
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED
 

@@ -7,10 +7,12 @@ asked for is wrong, 75 something outside is not there yet.
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from reportd import log
 from reportd.cli.options import add_config_option
+from reportd.cli.outlook import add_call_seconds, outlook_of, show_rows, verdict
+from reportd.config.load import load
 from reportd.enqueue.job import Order, Outcome
 from reportd.enqueue.plan import Tally
 from reportd.errors import (
@@ -20,6 +22,7 @@ from reportd.errors import (
     ReportdError,
     UnavailableError,
 )
+from reportd.partners.load import load_partners
 
 NO_PYSPARK = (
     "PySpark is not installed here: install reportd with its extra (in the checkout: pip install "
@@ -50,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument(
         "--dry-run", action="store_true", help="say what would be written, and write nothing"
     )
+    root.add_argument(
+        "--plan",
+        action="store_true",
+        help="play it on a virtual clock: how long it takes and which limit binds; write nothing",
+    )
+    add_call_seconds(root)
     return root
 
 
@@ -57,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Enqueue; return the exit status."""
     args = parser().parse_args(argv)
     log.setup(process="enqueue")
-    order = Order(slot=args.slot, add=args.add, dry_run=args.dry_run)
+    order = Order(
+        slot=args.slot, add=args.add, dry_run=args.dry_run or args.plan, with_accounts=args.plan
+    )
     try:
         from reportd.enqueue.compose import enqueue  # noqa: PLC0415  # brings PySpark
     except ModuleNotFoundError as error:
@@ -76,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     for outcome in outcomes:
         print("\n".join(_lines(outcome)))
+        if args.plan:
+            _show_plan(outcome, args)
     if not outcomes:
         print(f"{args.schedule}: no slot has passed yet")
     return 0
@@ -99,6 +112,22 @@ def _lines(outcome: Outcome) -> list[str]:
     if not outcome.written:
         return [f"{outcome.run}: complete, {outcome.requests} requests"]
     return [f"{outcome.run}: {outcome.requests} requests, {outcome.written} written now"]
+
+
+def _show_plan(outcome: Outcome, args: argparse.Namespace) -> None:
+    """Print what a run comes to, were it enqueued now."""
+    if outcome.plan is None:
+        return
+    config = load(args.config)
+    partners = load_partners(config.settings.partners_folder)
+    now, threads = datetime.now(UTC), config.settings.workers.threads
+    outlooks = [
+        outlook_of(outcome.plan, partners[name], outcome.accounts, now, threads)
+        for name in dict.fromkeys(ask.partner for ask in outcome.plan.asks)
+    ]
+    rows = [outlook.row(args.call_seconds) for outlook in outlooks]
+    show_rows(rows)
+    print(verdict(str(outcome.run), rows, now, outcome.deadline))
 
 
 def _tally(tally: Tally) -> str:

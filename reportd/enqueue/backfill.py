@@ -107,10 +107,11 @@ def requests_of(plan: RunPlan, accounts: Sequence[Account]) -> Iterator[Request]
         rows.setdefault(row.turn, {})[row.timezone] = row
     for _, by_zone in sorted(rows.items()):
         for account in accounts:
-            yield _request(by_zone[account.timezone], account)
+            yield request_of(by_zone[account.timezone], account)
 
 
-def _request(row: AskRow, account: Account) -> Request:
+def request_of(row: AskRow, account: Account) -> Request:
+    """Return what a row asks for one account, as Spark would write it."""
     own = account.model_dump(
         include={"account", "timezone", "currency", "credential", "attributes"}
     )

@@ -5,9 +5,9 @@ an `Engine` (Spark). Runs in the enqueuer's process. Whatever ends it, starting 
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from reportd.enqueue.plan import Found, Offsets, PlannedAsk, RunPlan, Tally, in_
 from reportd.enqueue.runs import Done, Holder, RunState, Starts, due_slots
 from reportd.enqueue.runs_topic import Cluster
 from reportd.errors import ConfigError, InvalidMessageError, UnavailableError
+from reportd.model.account import Account
 from reportd.model.request import Request
 from reportd.model.run import Claim, Manifest, RunId
 from reportd.partners.partner import Partner
@@ -39,6 +40,8 @@ class Order:
     slot: datetime | None = None
     add: bool = False
     dry_run: bool = False
+    with_accounts: bool = False
+    """Dry run: tell of whom, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,10 @@ class Outcome:
     manifest: Manifest | None = None
     tallies: tuple[Tally, ...] = ()
     """Dry run: what would be asked for."""
+    plan: RunPlan | None = None
+    accounts: tuple[Account, ...] = ()
+    """Of whom, where the order wants to know."""
+    deadline: float | None = None
 
 
 class AccountsView(Protocol):
@@ -88,6 +95,10 @@ class Engine(Protocol):
 
     def snapshot(self, ends: Offsets, schedule: str) -> int:
         """Bring the topic ``accounts`` up to the table."""
+        ...
+
+    def active_accounts(self, partners: Collection[str]) -> Iterator[Account]:
+        """Yield the active accounts of some partners."""
         ...
 
 
@@ -137,7 +148,12 @@ class Enqueuer:
         with self._engine() as engine:
             self._check_samples(plans, engine.accounts)
             if order.dry_run:
-                return [self._tell(plan, engine.accounts) for plan in plans]
+                told = [self._tell(plan, engine.accounts) for plan in plans]
+                if order.with_accounts:
+                    asked = {ask.partner for ask in self._asks}
+                    accounts = tuple(engine.active_accounts(asked))
+                    told = [replace(one, accounts=accounts) for one in told]
+                return told
             outcomes = [
                 self._enqueue(plan, engine, order, last=plan is plans[-1]) for plan in plans
             ]
@@ -222,7 +238,13 @@ class Enqueuer:
         requests = sum(
             accounts.active[row.partner, row.timezone] for row in plan.rows(accounts.zones)
         )
-        return Outcome(plan.run, requests, 0, tallies=tallies)
+        return Outcome(
+            plan.run, requests, 0, tallies=tallies, plan=plan, deadline=self._deadline(plan.run)
+        )
+
+    def _deadline(self, run: RunId) -> float | None:
+        deadline = self._schedule.settings.deadline
+        return deadline.after(run.slot).timestamp() if deadline else None
 
     def _enqueue(
         self, plan: RunPlan, engine: Engine, order: Order, *, last: bool
@@ -267,7 +289,6 @@ class Enqueuer:
         accounts: AccountsView,
         before: Manifest | None,
     ) -> Manifest:
-        deadline = self._schedule.settings.deadline
         days = plan.account_days(accounts.active)
         if before is not None:
             days = {
@@ -280,7 +301,7 @@ class Enqueuer:
             ids_hash=found.ids_hash,
             topics=list(found.topics),
             account_days=days,
-            deadline=deadline.after(plan.run.slot).timestamp() if deadline else None,
+            deadline=self._deadline(plan.run),
             enqueued_at=self._clock.wall(),
             starts=claim.starts,
         )

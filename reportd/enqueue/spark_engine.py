@@ -1,7 +1,7 @@
 """What the job has done by Spark: one session, one accounts table, any number of runs."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from reportd.enqueue.spark_requests import (
     summarize_distinct,
     write_requests,
 )
-from reportd.enqueue.spark_snapshot import write_snapshot
+from reportd.enqueue.spark_snapshot import active_accounts, write_snapshot
 from reportd.errors import BrokerError
+from reportd.model.account import Account
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,10 @@ class SparkEngine:
     def snapshot(self, ends: Offsets, schedule: str) -> int:
         """Bring the topic ``accounts`` up to the table; return how many records were written."""
         return write_snapshot(self._spark, self.accounts, self._kafka, ends, schedule)
+
+    def active_accounts(self, partners: Collection[str]) -> Iterator[Account]:
+        """Yield the active accounts of some partners."""
+        return active_accounts(self.accounts, partners)
 
 
 @contextmanager

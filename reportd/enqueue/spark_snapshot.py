@@ -5,6 +5,8 @@ Only rows that are new or different are written. A row that has gone from the ta
 another schedule's table brought is left to that one.
 """
 
+from collections.abc import Collection, Iterator
+
 import orjson
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - what everybody calls it
@@ -13,6 +15,7 @@ from reportd.enqueue.plan import Offsets
 from reportd.enqueue.spark import translated
 from reportd.enqueue.spark_accounts import Accounts
 from reportd.enqueue.spark_requests import Kafka, write_records
+from reportd.model.account import Account
 
 _ACTIVE, _INACTIVE = '"active":true,', '"active":false,'
 
@@ -31,6 +34,14 @@ def write_snapshot(
     with translated("writing the accounts' snapshot"):
         write_records(records.select(F.lit(topic).alias("topic"), "key", "value"), kafka)
     return int(counted.get["n"])
+
+
+def active_accounts(accounts: Accounts, partners: Collection[str]) -> Iterator[Account]:
+    """Yield the active accounts of some partners, a part of the table at a time."""
+    rows = accounts.rows.where(F.col("active") & F.col("partner").isin(*partners))
+    with translated("reading the accounts"):
+        for row in rows.select(F.concat(_fields(), F.lit("}"))).toLocalIterator():
+            yield Account.from_json(row[0].encode())
 
 
 def _last(spark: SparkSession, kafka: Kafka, ends: Offsets) -> DataFrame:

@@ -285,7 +285,10 @@ class Limiter:
         """Return what keeps a call of these scopes from starting now: the longest wait."""
         worst: Blocked | None = None
         now = self._sound(now)
+        rules, told = self._rules, self._blocked_until
         for scope in scopes:
+            if scope.per not in rules and scope not in told:
+                continue
             wait, is_quota = self._wait(scope, now)
             if wait > 0.0 and (worst is None or wait > worst.wait_seconds):
                 worst = Blocked(wait, scope, is_quota)
@@ -308,7 +311,10 @@ class Limiter:
     def take(self, scopes: Collection[Scope], now: Now) -> Grant:
         """Charge one call; only after `blocked` returned None for the same ``now``."""
         now = self._sound(now)
-        charges = tuple(charge for scope in scopes for charge in self._charges_of(scope, now))
+        charges: tuple[Charge, ...] = ()
+        for scope in scopes:
+            if scope.per in self._rules:
+                charges += self._charges_of(scope, now)
         for meter, rule in charges:
             meter.take(now.wall if meter.wall else now.mono, rule.cost)
         return Grant(charges, now)
@@ -330,12 +336,12 @@ class Limiter:
 
         What only errors cost is given back, unless the answer was one.
         """
-        told = dict(costs)
+        told = dict(costs) if costs else None
         sent_at = grant.at.mono if sent_at is None else sent_at
         for meter, rule in grant.charges:
             taken_at = grant.at.wall if meter.wall else grant.at.mono
             if rule.counts == "calls":
-                actual = told.get(rule.number, rule.cost)
+                actual = told.get(rule.number, rule.cost) if told else rule.cost
                 meter.settle(taken_at, rule.cost, sent_at, actual)
             elif not is_error:
                 meter.give_back(taken_at)
@@ -381,7 +387,7 @@ class Limiter:
             this = meter.wait_seconds(now.wall if meter.wall else now.mono, rule.cost)
             if this > wait:
                 wait, is_quota = this, isinstance(meter, Quota) and meter.is_spent
-        told = self._blocked_until.get(scope)
+        told = self._blocked_until.get(scope) if self._blocked_until else None
         if told is not None:
             if told[0] > now.mono:
                 wait, is_quota = max((wait, is_quota), (told[0] - now.mono, told[1]))

@@ -35,10 +35,16 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
         ),
         *_late_runs(found),
         *_partial_runs(found),
+        *_older_runs(found),
+        *_stuck_runs(found),
         *_sunsets(found),
         *_other_configurations(found),
         *_unowned(found),
         *_idle(found),
+        *(
+            f"a worker has {count:,} more {name} than are shown here"
+            for name, count in found["left_out"].items()
+        ),
     ]
 
 
@@ -106,6 +112,19 @@ def _partial_runs(found: Mapping[str, Any]) -> Iterator[str]:
         if run["state"] == "partial":
             missing = sum(run["missing"].values())
             yield f"run {run['run']} is over but partial: {missing:,} account-days missing"
+
+
+def _older_runs(found: Mapping[str, Any]) -> Iterator[str]:
+    older = found["lacks"]
+    for run in older[:MOST_SAID]:
+        yield f"run {run['run']} still lacks {sum(run['missing'].values()):,} account-days"
+    if len(older) > MOST_SAID:
+        yield f"{len(older) - MOST_SAID:,} more runs still lack account-days"
+
+
+def _stuck_runs(found: Mapping[str, Any]) -> Iterator[str]:
+    for run in found["stuck"][:MOST_SAID]:
+        yield f"run {run['run']} seems to be over and cannot be finished: {run['why']}"
 
 
 def _sunsets(found: Mapping[str, Any]) -> Iterator[str]:

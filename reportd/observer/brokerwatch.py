@@ -6,7 +6,7 @@ is away the last ones stay.
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -79,6 +79,8 @@ class BrokerSight:
     """By schedule, the newest."""
     finished: dict[str, Finished] = field(default_factory=dict)
     """By schedule, the newest that is over."""
+    over: Mapping[str, Finished] = field(default_factory=dict)
+    """By run, all that are over and not forgotten."""
     due: tuple[Due, ...] = ()
     vms: tuple[Vm, ...] = ()
     agree: bool = True
@@ -173,12 +175,14 @@ class BrokerWatch:
         if self._sight.error:
             logger.info("the broker answers again", extra={"action": "broker_back"})
         self._refuse_if_later(now, wall)
+        due = self._runs.due(offsets, wall)
         self._sight = BrokerSight(
             offsets=offsets,
             at=self._clock.monotonic(),
             runs=dict(self._runs.newest()),
             finished=dict(self._runs.finished()),
-            due=self._runs.due(offsets, wall),
+            over=dict(self._runs.over()),
+            due=due,
             vms=tuple(self._neighbours.live(now, wall)),
             agree=self._neighbours.agree(now, wall),
             joins_anew=self._join_anew(group, offsets) or self._sight.joins_anew,

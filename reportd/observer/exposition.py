@@ -4,7 +4,7 @@ A scrape reads no file and asks nobody: with many workers their files take longe
 scrape may, so the observer reads them now and then, for itself and for all scrapes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,7 +12,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from reportd import metrics
 from reportd.metrics import Declared
 
-Samples = dict[Declared, dict[tuple[str, ...], float]]
+Series = dict[tuple[str, ...], float]
+Samples = dict[Declared, Series]
+FOLDS: Mapping[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
 
 
 class Counted:
@@ -81,33 +83,60 @@ def samples(document: Mapping[str, Any]) -> Samples:
         _put(found, metrics.PARTITIONS_OWNED, slot, child["partitions"])
         _put(found, metrics.FENCE_OPEN, slot, child["fence_open"])
         _put(found, metrics.COMMIT_AGE, slot, child["commit_age_seconds"])
+        _put(found, metrics.LEFT_OUT, slot, child["left_out"])
         if child["output_away"] is not None:
             found[metrics.OUTPUT_AWAY][slot] = bool(child["output_away"])
-    for run in document["runs"]:
-        schedule = (run["schedule"],)
-        found[metrics.RUN_OPEN][schedule] = run["open_at_most"]
-        found[metrics.LAST_RUN][schedule] = run["enqueued_at"]
-        _put(found, metrics.RUN_DEADLINE, schedule, run["deadline"])
-    _put_finished(found, document["finished"])
-    for schedule_name, slot_at in document["slots"].items():
-        found[metrics.SCHEDULE_SLOT][schedule_name,] = slot_at
+    _put_runs(found, document)
     for sunset in document["sunsets"]:
         found[metrics.SUNSET][sunset["partner"],] = sunset["at"]
     found[metrics.RELOAD_OK][()] = document["reload"]["ok"]
     found[metrics.CONFIG_AGREES][()] = document["config"]["agrees"]
     found[metrics.VMS_LIVE][()] = len(document["vms"])
     _put(found, metrics.BROKER_AGE, (), document["broker"]["answer_age_seconds"])
-    return found
+    return {declared: bounded(declared, values) for declared, values in found.items()}
 
 
-def _put_finished(found: Samples, finished: Iterable[Mapping[str, Any]]) -> None:
-    for run in finished:
+def bounded(declared: Declared, values: Series) -> Series:
+    """Return a gauge's series, without the last label while there are too many."""
+    fold = FOLDS[declared.folded]
+    for kept in range(len(declared.labels) - 1, -1, -1):
+        if len(values) <= metrics.MAX_SERIES:
+            break
+        fewer: dict[tuple[str, ...], float] = {}
+        for labels, value in values.items():
+            key = labels[:kept] + (metrics.OTHER,) * (len(labels) - kept)
+            fewer[key] = fold((fewer[key], value)) if key in fewer else value
+        values = fewer
+    return values
+
+
+def _put_runs(found: Samples, document: Mapping[str, Any]) -> None:
+    for run in document["runs"]:
+        schedule = (run["schedule"],)
+        found[metrics.RUN_OPEN][schedule] = run["open_at_most"]
+        found[metrics.LAST_RUN][schedule] = run["enqueued_at"]
+        _put(found, metrics.RUN_DEADLINE, schedule, run["deadline"])
+        for partner, one in run["partners"].items():
+            of_partner = (run["schedule"], partner)
+            found[metrics.RUN_REQUESTS][of_partner] = one["requests"]
+            found[metrics.RUN_DONE][of_partner] = one["requests"] - one["open_at_most"]
+    for run in document["finished"]:
         found[metrics.RUN_COMPLETE][run["schedule"],] = run["at"]
         found[metrics.RUN_PARTIAL][run["schedule"],] = run["state"] == "partial"
-        for name, missing in run["missing"].items():
-            partner, _, report = name.partition(".")
-            series = found[metrics.MISSING_ACCOUNT_DAYS]
-            series[partner, report] = series.get((partner, report), 0.0) + missing
+        _add_missing(found[metrics.MISSING_ACCOUNT_DAYS], run["missing"])
+    for run in document["lacks"]:
+        _add_missing(found[metrics.OLDER_MISSING], run["missing"])
+    for run in document["stuck"]:
+        series = found[metrics.STUCK_RUNS]
+        series[run["schedule"],] = series.get((run["schedule"],), 0.0) + 1.0
+    for schedule_name, slot_at in document["slots"].items():
+        found[metrics.SCHEDULE_SLOT][schedule_name,] = slot_at
+
+
+def _add_missing(series: Series, missing: Mapping[str, int]) -> None:
+    for name, count in missing.items():
+        partner, _, report = name.partition(".")
+        series[partner, report] = series.get((partner, report), 0.0) + count
 
 
 def _put(found: Samples, declared: Declared, labels: tuple[str, ...], value: Any) -> None:

@@ -20,16 +20,20 @@ from reportd.clock import Clock
 from reportd.errors import BrokerError, OutputError, ReportdError
 from reportd.model.run import Finished, Manifest
 from reportd.observer.brokerwatch import BrokerSight
+from reportd.observer.lacking import Lacking, Lacks, older_partial
 from reportd.observer.run_file import (
     PARTIAL,
     SUCCESS,
     DayKey,
     Document,
     accounts_in,
+    content_mark,
     day_folder,
     document,
+    document_in,
     file_name,
     finished_of,
+    list_in,
     list_name,
     mark_in,
     marks_of,
@@ -50,6 +54,11 @@ AGAIN_MOST_SECONDS = 1800.0
 TELL_SECONDS = 86400.0
 """Who could not be told of a run for so long is not told."""
 LEAVE_SECONDS = 3.0
+NOT_WHOLE = "not all of its requests have ended: moved to another partition, or trimmed"
+OVERLAP_SECONDS = 3600.0
+"""So long a run that was seen to here is compared with what other VMs saw to meanwhile ..."""
+CLOCKS_SECONDS = 60.0
+"""... whose clocks may differ by so much."""
 
 
 class Ledgers(Protocol):
@@ -85,7 +94,20 @@ class _Trial:
     seen_at: float
     next_at: float = 0.0
     failures: int = 0
+    trouble: str = ""
+    """Why the last try came to nothing."""
     done: bool = False
+
+
+@dataclass(slots=True)
+class _Marked:
+    """A run whose days were marked here, and what else was marked by others at the same time."""
+
+    name: str
+    began: float
+    until: float
+    compared: set[str]
+    """Events."""
 
 
 class Finisher:
@@ -107,6 +129,9 @@ class Finisher:
         self._clock = clock
         self._clients: FinisherClients | None = None
         self._trials: dict[tuple[str, int, bool], _Trial] = {}
+        self._marked: dict[str, _Marked] = {}
+        self._lacking = Lacking()
+        self._look_at = float("-inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
 
@@ -137,20 +162,47 @@ class Finisher:
             waits_until = max(trial.next_at, trial.seen_at + before * TURN_OF_ONE_SECONDS)
             if trial.done or now < waits_until or self._stop.is_set():
                 continue
-            if self._try(due):
+            trial.trouble = self._try(due)
+            if not trial.trouble:
                 trial.done = True
                 continue
             trial.failures += 1
             pause = min(AGAIN_MOST_SECONDS, AGAIN_SECONDS * 2.0 ** (trial.failures - 1))
             trial.next_at = self._clock.monotonic() + pause
+        self._compare(sight)
+        self._look_back(sight)
 
-    def _try(self, due: Due) -> bool:
+    def stuck(self) -> dict[str, str]:
+        """Return the runs that seem to be over and were tried in vain, with why. Any thread."""
+        return {key[0]: trial.trouble for key, trial in self._trials.items() if trial.trouble}
+
+    def lacks(self) -> Lacks:
+        """Return what runs before each schedule's newest still lack. Any thread."""
+        return self._lacking.lacks
+
+    def _look_back(self, sight: BrokerSight) -> None:
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        if now < self._look_at:
+            return
+        try:
+            if self._clients is None:
+                if not older_partial(sight.over.values(), wall):
+                    return
+                self._clients = self._connect()
+            self._lacking.look(sight.over, self._clients.marks.read, wall, now)
+        except (BrokerError, OutputError) as error:
+            self._look_at = now + AGAIN_SECONDS
+            logger.warning("older runs: %s", error, extra={"action": "run_waits"})
+
+    def _try(self, due: Due) -> str:
+        """See to it; return why it could not be done."""
         run = due.manifest.run
         try:
             if self._clients is None:
                 self._clients = self._connect()
             return self._finish(due, self._clients)
         except (BrokerError, OutputError) as error:
+            trouble = str(error)
             logger.warning(
                 "%s is over, but that cannot be written now: %s",
                 run,
@@ -158,59 +210,98 @@ class Finisher:
                 extra={"action": "run_waits", "run": run},
             )
         except ReportdError as error:
+            trouble = str(error)
             logger.error(  # noqa: TRY400  # it says what is wrong; where does not matter
                 "%s: %s", run, error, extra={"action": "run_unfinished", "run": run}
             )
-        except Exception:  # one strange run must not take the VM's metrics away
+        except Exception as error:  # one strange run must not take the VM's metrics away
+            trouble = f"{type(error).__name__}: see the log"
             logger.exception(
                 "%s cannot be finished", run, extra={"action": "run_unfinished", "run": run}
             )
-        return False
+        return trouble
 
-    def _finish(self, due: Due, clients: FinisherClients) -> bool:
+    def _finish(self, due: Due, clients: FinisherClients) -> str:
         finished = due.before
         if finished is None or not due.is_untold:
             found = self._written(due, clients)
             if found is None:
-                return False
+                return NOT_WHOLE
+            began = self._clock.wall()
             mark_days(found, clients.marks)
             finished = finished_of(found, notified=not self._is_news(found, due))
+            self._note_marked(finished, began)
             clients.write(finished)
             _say(finished)
         if finished.notified:
-            return True
-        if not self._told(finished):
-            return False
+            return ""
+        if problems := self._told(finished):
+            return problems
         clients.write(finished.model_copy(update={"notified": True}))
-        return True
+        return ""
 
     def _written(self, due: Due, clients: FinisherClients) -> Document | None:
         """Return the run's file, written now if it is not there; None: not all has ended."""
         run, mend = due.manifest.run, due.mend
-        while (standing := _document(clients.marks.read(file_name(run, mend)))) is not None:
+        while (standing := document_in(clients.marks.read(file_name(run, mend)))) is not None:
             if standing["ids_hash"] == due.manifest.ids_hash:
                 return standing
             mend += 1  # of requests that were not the same: another life of the topics
         found = clients.ledgers.read(due.manifest)
         if not found.total.is_whole():
             logger.warning(
-                "%s: its offsets are committed, but not all of its requests have ended: moved to"
-                " another partition, or trimmed",
+                "%s: its offsets are committed, but %s",
                 run,
+                NOT_WHOLE,
                 extra={"action": "run_not_whole", "run": run},
             )
             return None
         unasked = clients.ledgers.unasked(found.total, run)
-        made = document(due, mend, found.total, unasked, self._clock.wall())
-        clients.marks.replace(list_name(run, mend), found.files)
+        listed = list_name(run, mend, content_mark(found.files))
+        made = document(due, mend, listed, found.total, unasked, self._clock.wall())
+        clients.marks.replace(listed, found.files)
         data = orjson.dumps(made, option=orjson.OPT_INDENT_2)
         name = file_name(run, mend)
         if clients.marks.create(name, data):
             return made
-        standing = _document(clients.marks.read(name))  # another VM was first
+        standing = document_in(clients.marks.read(name))  # another VM was first
         if standing is None:
             raise OutputError(f"{name} is neither there nor can be made")
+        if list_in(standing) != listed:  # it found less, or more
+            clients.marks.remove(listed)
         return standing
+
+    def _note_marked(self, finished: Finished, began: float) -> None:
+        until = self._clock.wall() + OVERLAP_SECONDS
+        name = file_name(finished.run, finished.mend)
+        self._marked[finished.event] = _Marked(name, began, until, {finished.event})
+
+    def _compare(self, sight: BrokerSight) -> None:
+        """Mark once more what two VMs marked at once: either may not have seen the other's mark.
+
+        A mark is read, changed and written, and no store lets nobody come between.
+        """
+        wall = self._clock.wall()
+        self._marked = {event: one for event, one in self._marked.items() if one.until > wall}
+        for mine in self._marked.values():
+            for other in sight.over.values():
+                at_once = other.finished_at >= mine.began - CLOCKS_SECONDS
+                if at_once and other.event not in {*mine.compared, *self._marked}:
+                    if not self._mark_again(file_name(other.run, other.mend), mine.name):
+                        return
+                    mine.compared.add(other.event)
+
+    def _mark_again(self, *names: str) -> bool:
+        if self._clients is None:
+            return False
+        try:
+            for name in names:
+                if (found := document_in(self._clients.marks.read(name))) is not None:
+                    mark_days(found, self._clients.marks)
+        except OutputError as error:
+            logger.warning("days are not marked again: %s", error, extra={"action": "run_waits"})
+            return False
+        return True
 
     def _is_news(self, found: Document, due: Due) -> bool:
         """Say whether anybody is to be told: not if a replay has changed nothing."""
@@ -224,31 +315,32 @@ class Finisher:
             now.reports,
         )
 
-    def _told(self, finished: Finished) -> bool:
-        problems = self._tell.tell(finished)
+    def _told(self, finished: Finished) -> str:
+        """Tell of it; return whom it could not be told, unless that is given up."""
+        problems = "; ".join(self._tell.tell(finished))
         if not problems:
-            return True
+            return ""
         gives_up = self._clock.wall() - finished.finished_at > TELL_SECONDS
         logger.log(
             logging.ERROR if gives_up else logging.WARNING,
             "%s: %s%s",
             finished.event,
-            "; ".join(problems),
+            problems,
             "; given up" if gives_up else "",
             extra={"action": "run_not_told", "run": finished.run},
         )
-        return gives_up
+        return "" if gives_up else problems
 
 
 def mark_days(found: Document, marks: Marks) -> None:
     """Give each day its mark. Never both: one that reads waits meanwhile."""
 
     @cache
-    def listed() -> Mapping[DayKey, Set[str]]:
-        return accounts_in(marks.read(list_name(found["run"], found["mend"])) or b"")
+    def listed(name: str) -> Mapping[DayKey, Set[str]]:
+        return accounts_in(marks.read(name) or b"")
 
-    def published(key: DayKey) -> Set[str]:
-        return listed().get(key, frozenset())
+    def published(key: DayKey, of: Document) -> Set[str]:
+        return listed(list_in(of)).get(key, frozenset())
 
     for mark in marks_of(found):
         key = mark["partner"], mark["report"], mark["day"]
@@ -266,16 +358,6 @@ def mark_days(found: Document, marks: Marks) -> None:
             marks.replace(names[name], data)
         if there[other] is not None and name == SUCCESS:
             marks.remove(names[other])
-
-
-def _document(data: bytes | None) -> Document | None:
-    if data is None:
-        return None
-    try:
-        found: Document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise OutputError(f"a run's file does not parse: {error}") from None
-    return found
 
 
 def _say(finished: Finished) -> None:

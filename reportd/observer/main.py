@@ -28,6 +28,7 @@ from reportd.observer.brokerwatch import BrokerSight, BrokerWatch, Clients
 from reportd.observer.clients import connect, connect_finisher
 from reportd.observer.exposition import Counted, Gauges
 from reportd.observer.finisher import Finisher, FinisherClients
+from reportd.observer.lacking import Lacks
 from reportd.observer.machine import is_running, private_bytes
 from reportd.observer.neighbours import Neighbours
 from reportd.observer.page import page
@@ -76,15 +77,28 @@ class Watched:
     """By partner and kind of scope: calls a second that it allows to one."""
 
 
+class Backlog(Protocol):
+    """What is known of runs that need somebody (`reportd.observer.finisher.Finisher`)."""
+
+    def lacks(self) -> Lacks: ...  # noqa: D102  # see there
+    def stuck(self) -> Mapping[str, str]: ...  # noqa: D102
+
+
 class Observer:
     """Puts the document together, turn by turn."""
 
     def __init__(
-        self, watched: Watched, broker: Callable[[], BrokerSight], counters: Collector, clock: Clock
+        self,
+        watched: Watched,
+        broker: Callable[[], BrokerSight],
+        runs: Backlog,
+        counters: Collector,
+        clock: Clock,
     ) -> None:
         """Look at ``watched``; ``broker`` returns what the broker last told."""
         self._watched = watched
         self._broker = broker
+        self._runs = runs
         self._counters = counters
         self._clock = clock
         self._progress = Progress()
@@ -164,6 +178,9 @@ class Observer:
             broker_error=broker.error,
             runs=broker.runs,
             finished=broker.finished,
+            over=broker.over,
+            lacks=self._runs.lacks(),
+            stuck=self._runs.stuck(),
             vms=broker.vms,
             agree=broker.agree,
             unowned=broker.unowned,
@@ -238,7 +255,7 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     telling = Telling(settings.runs, lambda: Client(1).send)
     finisher = Finisher(broker.known, finisher_clients, telling, watched.me.machine, clock)
     counters = metrics.read_files(watched.metrics_folder)
-    observer = Observer(watched, broker.sight, counters, clock)
+    observer = Observer(watched, broker.sight, finisher, counters, clock)
     observer.turn()
     asking = Asking(slot, observer.workers, clock, threading.Event().wait)
     registry = CollectorRegistry()

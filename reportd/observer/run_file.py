@@ -4,11 +4,14 @@ Pure. All of it lies in ``_reportd/``, beside the data. The run's file says ever
 days' marks and the `Finished` record say, so whoever finds it there goes on from it.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import orjson
 
+from reportd.errors import OutputError
+from reportd.model.content import Content, chunks_of
 from reportd.model.ledger import End
 from reportd.model.run import Finished, RunId, RunOrder, order_of
 from reportd.observer.run_sum import Missing, RunSum
@@ -29,9 +32,27 @@ def file_name(run: str, mend: int) -> str:
     return f"{_stem(run, mend)}.json"
 
 
-def list_name(run: str, mend: int) -> str:
-    """Return where the list of a run's files lies, one JSON object a line."""
-    return f"{_stem(run, mend)}.files"
+def list_name(run: str, mend: int, mark: str = "") -> str:
+    """Return where the list of a run's files lies, one JSON object a line.
+
+    ``mark`` tells apart what was found at different times: two VMs that are at it at once do not
+    write over each other's, and the run's file names its own.
+    """
+    return f"{_stem(run, mend)}{mark and '.'}{mark}.files"
+
+
+def content_mark(files: Content) -> str:
+    """Return what tells a list of files from one that was found at another time."""
+    found = hashlib.sha256()
+    for chunk in chunks_of(files):
+        found.update(chunk)
+    return found.hexdigest()[:12]
+
+
+def list_in(found: Document) -> str:
+    """Return where the list lies that belongs to a run's file, or to a day's mark."""
+    listed = str(found.get("list", ""))
+    return listed.removeprefix(f"{OWN}/") or list_name(found["run"], found["mend"])
 
 
 def _stem(run: str, mend: int) -> str:
@@ -62,9 +83,12 @@ def lines_of(partner: str, end: End) -> bytes:
 
 
 def document(
-    due: Due, mend: int, total: RunSum, unasked: Sequence[Missing], wall: float
+    due: Due, mend: int, listed: str, total: RunSum, unasked: Sequence[Missing], wall: float
 ) -> Document:
-    """Return a run's file; ``unasked`` are the requests that should have been made."""
+    """Return a run's file; ``unasked`` are the requests that should have been made.
+
+    ``listed`` is where the list of its files lies.
+    """
     manifest = due.manifest
     missing = [*total.missing(), *unasked]
     reports = total.reports()
@@ -80,7 +104,7 @@ def document(
         "unchanged": sum(one.unchanged for one in reports.values()),
         "rows": sum(one.rows for one in reports.values()),
         "bytes": sum(one.bytes for one in reports.values()),
-        "list": f"{OWN}/{list_name(manifest.run, mend)}",
+        "list": f"{OWN}/{listed}",
         "deadline": manifest.deadline,
         "enqueued_at": manifest.enqueued_at,
         "first_call_at": _finite(total.first_call_at),
@@ -140,6 +164,17 @@ def _finite(at: float) -> float | None:
     return at if abs(at) < float("inf") else None
 
 
+def document_in(data: bytes | None) -> Document | None:
+    """Return what a run's file says; None: there is none. Raises `OutputError`."""
+    if data is None:
+        return None
+    try:
+        found: Document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise OutputError(f"a run's file does not parse: {error}") from None
+    return found
+
+
 def marks_of(found: Document) -> Iterator[Document]:
     """Yield what each day's mark says, as far as this run knows."""
     absent: dict[tuple[str, str, str], list[dict[str, str]]] = {}
@@ -160,19 +195,20 @@ def marks_of(found: Document) -> Iterator[Document]:
             "run": found["run"],
             "mend": found["mend"],
             "at": found["finished_at"],
+            "list": found.get("list", ""),
             **day,
             "missing": absent.get(key, []),
         }
 
 
 def settled(
-    mark: Document, standing: Document | None, published: Callable[[], Set[str]]
+    mark: Document, standing: Document | None, published: Callable[[Document], Set[str]]
 ) -> Document | None:
     """Return what a day's mark says after this run's, given what stands there; None: that stays.
 
-    A run speaks for the accounts that it asked for: what an older one lacks of others stays missing
-    (``published``: for whose day this run has files). And an older run's mend takes back what it
-    had said itself, and nothing else.
+    A run speaks for the accounts that it asked for: what another one lacks of others is missing,
+    whichever of the two comes later (``published``: of whom a mark's run has files of the day). An
+    older run's mend takes back what it had said itself.
     """
     if standing is None:
         return mark
@@ -184,17 +220,28 @@ def settled(
             for one in before
             if one.get("run", standing["run"]) != mark["run"] or one["account"] in still
         ]
-        return {**standing, "missing": kept} if len(kept) < len(before) else None
-    known = {one["account"] for one in mark["missing"]}
+        missing = [*kept, *_uncovered(mark["missing"], kept, standing, published)]
+        return None if missing == before else {**standing, "missing": missing}
     others = [
         {"run": standing["run"], **one}
         for one in before
-        if one.get("run", standing["run"]) != mark["run"] and one["account"] not in known
+        if one.get("run", standing["run"]) != mark["run"]
     ]
-    if others:
-        covered = published()
-        others = [one for one in others if one["account"] not in covered]
-    return {**mark, "missing": [*mark["missing"], *others]}
+    uncovered = _uncovered(others, mark["missing"], mark, published)
+    return {**mark, "missing": [*mark["missing"], *uncovered]}
+
+
+def _uncovered(
+    missing: Sequence[Document],
+    known: Sequence[Document],
+    by: Document,
+    published: Callable[[Document], Set[str]],
+) -> list[Document]:
+    """Return what is not ``known`` to be missing, and that a newer run's mark does not bring."""
+    names = {one["account"] for one in known}
+    others = [one for one in missing if one["account"] not in names]
+    covered = published(by) if others else frozenset()
+    return [one for one in others if one["account"] not in covered]
 
 
 def accounts_in(lines: bytes) -> Mapping[DayKey, Set[str]]:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from reportd.broker.message import Message, Part
 from reportd.errors import InvalidMessageError
-from reportd.model.run import Finished, Manifest, Mending, RunId, parse_run_record
+from reportd.model.run import Finished, Manifest, Mending, RunId, TopicSpan, parse_run_record
 from reportd.observer.offsets import Offsets
 
 REMEMBERED_SECONDS = 90 * 86400.0
 """As long as ledgers and dead letters are kept: what became of an older run cannot be told."""
+FORGET_SECONDS = 3600.0
+"""How often it is looked for what is older."""
 SETTLED_SECONDS = 600.0
 """Whoever sends dead letters again and has not said for so long that all are sent was killed."""
 
@@ -46,6 +48,8 @@ class Runs:
         self._stale_ends: dict[tuple[str, str], dict[Part, int]] = {}
         self._waiting: dict[str, Manifest] = {}
         """Those that something may be due of; the others are kept as bytes: they are many."""
+        self._enqueued_at: dict[str, float] = {}
+        self._forgot_at = float("-inf")
 
     def see(self, message: Message) -> None:
         """Take one record; claims and what does not parse are passed over."""
@@ -65,6 +69,7 @@ class Runs:
     def _see_manifest(self, manifest: Manifest, data: bytes) -> None:
         run = RunId.parse(manifest.run)
         self._manifests[manifest.run] = data
+        self._enqueued_at[manifest.run] = manifest.enqueued_at
         self._waiting[manifest.run] = manifest
         known = self._newest.get(run.schedule)
         if known is None or RunId.parse(known.run).order <= run.order:
@@ -84,14 +89,36 @@ class Runs:
                 found[run.schedule] = record
         return found
 
+    def over(self) -> Mapping[str, Finished]:
+        """Return every run that is over and not forgotten, by its name."""
+        return self._finished
+
+    def _forget(self, wall: float) -> None:
+        """Let go of runs that are older than what can be told of them."""
+        if wall - self._forgot_at < FORGET_SECONDS:
+            return
+        self._forgot_at = wall
+        oldest = wall - REMEMBERED_SECONDS
+        for run in [run for run, at in self._enqueued_at.items() if at < oldest]:
+            del self._enqueued_at[run], self._manifests[run]
+            self._waiting.pop(run, None)
+        gone = [run for run, one in self._finished.items() if one.finished_at < oldest]
+        for run in gone:
+            del self._finished[run]
+        for run in self._mendings.keys() - self._manifests.keys():
+            del self._mendings[run]
+        self._stale_ends = {
+            key: ends for key, ends in self._stale_ends.items() if key[0] in self._mendings
+        }
+        self._newest = {
+            name: one for name, one in self._newest.items() if one.enqueued_at >= oldest
+        }
+
     def due(self, offsets: Offsets, wall: float) -> tuple[Due, ...]:
-        """Return what is to be done, the oldest run's first."""
+        """Return what is to be done, the oldest run's first. Forgets what is too old for that."""
+        self._forget(wall)
         found = []
         for run, manifest in list(self._waiting.items()):
-            if manifest.enqueued_at < wall - REMEMBERED_SECONDS:
-                del self._waiting[run]
-                self._manifests.pop(run, None)
-                continue
             if due := self._due(manifest, offsets, wall):
                 found.append(due)
             elif self._is_settled(manifest):
@@ -153,12 +180,26 @@ def open_at_most(manifest: Manifest, offsets: Offsets) -> int:
 
     An upper bound: what has ended behind an open request is counted until the commit passes.
     """
-    total = 0
+    return sum(_open_of(topic, offsets) for topic in manifest.topics)
+
+
+def progress_by_partner(manifest: Manifest, offsets: Offsets) -> dict[str, tuple[int, int]]:
+    """Return how many requests of each partner a run has, and how many are open at most."""
+    found: dict[str, tuple[int, int]] = {}
     for topic in manifest.topics:
-        left = 0
-        for number, (first, end) in topic.spans.items():
-            part: Part = (topic.topic, number)
-            lag = offsets.lags.get(part)
-            left += max(0, end - max(first, lag.start)) if lag is not None else end - first
-        total += min(left, topic.requests)
-    return total
+        parts = ((topic.topic, number) for number in topic.spans)
+        lags = (offsets.lags.get(part) for part in parts)
+        partner = next((lag.partner for lag in lags if lag is not None), None)
+        if partner is not None:
+            requests, left = found.get(partner, (0, 0))
+            found[partner] = requests + topic.requests, left + _open_of(topic, offsets)
+    return found
+
+
+def _open_of(topic: TopicSpan, offsets: Offsets) -> int:
+    left = 0
+    for number, (first, end) in topic.spans.items():
+        part: Part = (topic.topic, number)
+        lag = offsets.lags.get(part)
+        left += max(0, end - max(first, lag.start)) if lag is not None else end - first
+    return min(left, topic.requests)

@@ -9,17 +9,33 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reportd.broker.message import Part
-from reportd.model.run import Finished, Manifest, RunId
+from reportd.model.control import RUN
+from reportd.model.run import Finished, Manifest, RunId, order_of
 from reportd.model.vm import Vm
 from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warnings
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
-from reportd.observer.runs import open_at_most
-from reportd.observer.views import DaemonView, LimitView, PartitionView, QuotaView, WorkerView
+from reportd.observer.runs import open_at_most, progress_by_partner
+from reportd.observer.views import (
+    CircuitView,
+    ControlView,
+    DaemonView,
+    LimitView,
+    PartitionView,
+    QuotaView,
+    WorkerView,
+)
 
 BROKER_PATIENCE_SECONDS = 30.0
 DAY_SECONDS = 86400.0
-WORKER_FIELDS = ("in_flight", "partitions", "fence_open", "commit_age_seconds", "output_away")
+WORKER_FIELDS = (
+    "in_flight",
+    "partitions",
+    "fence_open",
+    "commit_age_seconds",
+    "output_away",
+    "left_out",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +54,12 @@ class Sight:
     broker_error: str = ""
     runs: Mapping[str, Manifest] = field(default_factory=dict)
     finished: Mapping[str, Finished] = field(default_factory=dict)
+    over: Mapping[str, Finished] = field(default_factory=dict)
+    """By run, all that are over and not forgotten."""
+    lacks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By run that is not its schedule's newest, by ``partner.report``: account-days."""
+    stuck: Mapping[str, str] = field(default_factory=dict)
+    """By run: why it cannot be finished although it seems to be over."""
     vms: tuple[Vm, ...] = ()
     agree: bool = True
     unowned: frozenset[Part] = frozenset()
@@ -190,6 +212,12 @@ def runs(sight: Sight) -> list[dict[str, Any]]:
             "open_at_most": open_at_most(manifest, sight.offsets),
             "deadline": manifest.deadline,
             "enqueued_at": manifest.enqueued_at,
+            "partners": {
+                partner: {"requests": requests, "open_at_most": left}
+                for partner, (requests, left) in sorted(
+                    progress_by_partner(manifest, sight.offsets).items()
+                )
+            },
         }
         for schedule, manifest in sorted(sight.runs.items())
     ]
@@ -210,6 +238,22 @@ def finished(sight: Sight) -> list[dict[str, Any]]:
     ]
 
 
+def lacks(sight: Sight) -> list[dict[str, Any]]:
+    """Return what runs before each schedule's newest still lack, the newest first."""
+    return [
+        {"run": run, "missing": dict(sorted(sight.lacks[run].items()))}
+        for run in sorted(sight.lacks, key=order_of, reverse=True)
+    ]
+
+
+def stuck(sight: Sight) -> list[dict[str, Any]]:
+    """Return the runs that seem to be over and cannot be finished, the oldest first."""
+    return [
+        {"schedule": RunId.parse(run).schedule, "run": run, "why": sight.stuck[run]}
+        for run in sorted(sight.stuck, key=order_of)
+    ]
+
+
 def sunsets(sight: Sight) -> list[dict[str, Any]]:
     """Return how long each partner takes the version that its file speaks, soonest first."""
     ends = sorted(sight.sunsets.items(), key=lambda one: (one[1], one[0]))
@@ -219,10 +263,36 @@ def sunsets(sight: Sight) -> list[dict[str, Any]]:
     ]
 
 
+def circuits(sight: Sight) -> list[dict[str, Any]]:
+    """Return the circuits that are open, each once: every worker finds out for itself."""
+    found: dict[tuple[str, str, str], CircuitView] = {}
+    for worker in sight.workers.values():
+        for one in worker.circuits:
+            found.setdefault((one.partner, one.kind, one.credential), one)
+    return [one.model_dump() for one in found.values()]
+
+
+def left_out(sight: Sight) -> dict[str, int]:
+    """Return of what a worker has more than it shows, and the most that one leaves out."""
+    found: dict[str, int] = {}
+    for worker in sight.workers.values():
+        for name, count in worker.left_out.items():
+            found[name] = max(found.get(name, 0), count)
+    return dict(sorted(found.items()))
+
+
 def controls(sight: Sight) -> list[dict[str, Any]]:
-    """Return what people have asked for, as the workers have heard it."""
+    """Return what people have asked for, as the workers have heard it.
+
+    Not that a run is cancelled which was over after that: nothing of it is open.
+    """
     found = {one.scope: one for worker in sight.workers.values() for one in worker.controls}
-    return [one.model_dump() for _, one in sorted(found.items())]
+    return [one.model_dump() for _, one in sorted(found.items()) if not _is_past(one, sight.over)]
+
+
+def _is_past(control: ControlView, over: Mapping[str, Finished]) -> bool:
+    finished = over.get(control.scope.removeprefix(RUN))
+    return control.action == "cancel" and finished is not None and finished.finished_at > control.at
 
 
 def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> dict[str, Any]:
@@ -242,11 +312,14 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
         "limits": limits(sight),
         "quotas": quotas(sight),
-        "circuits": [circuit.model_dump() for one in workers.values() for circuit in one.circuits],
+        "circuits": circuits(sight),
         "held": [held.model_dump() for one in workers.values() for held in one.held],
         "controls": controls(sight),
+        "left_out": left_out(sight),
         "runs": runs(sight),
         "finished": finished(sight),
+        "lacks": lacks(sight),
+        "stuck": stuck(sight),
         "slots": dict(sorted(sight.slots.items())),
         "sunsets": sunsets(sight),
         "children": [
@@ -276,6 +349,7 @@ def _worker(view: WorkerView | None) -> dict[str, Any]:
         "fence_open": view.fence_open,
         "commit_age_seconds": view.commit_age_seconds,
         "output_away": view.output_away or "",
+        "left_out": sum(view.left_out.values()),
     }
 
 

@@ -107,6 +107,8 @@ class WorkerView(_View):
     circuits: tuple[CircuitView, ...] = ()
     held: tuple[HeldView, ...] = ()
     controls: tuple[ControlView, ...] = ()
+    left_out: dict[str, int] = {}
+    """Of what there is more than is shown, and how many more."""
 
 
 class ChildView(_View):

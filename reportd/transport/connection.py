@@ -30,6 +30,9 @@ Resolver = Callable[[str, int], Sequence[Address]]
 TIMEOUT_SHARE = 0.01
 """A socket's timeout may be wrong by so much: a call may end so much of its time late."""
 
+LEAST_SECONDS = 0.001
+"""The shortest timeout: 0 would mean not to wait at all."""
+
 RECEIVE_BYTES = 64 * 1024
 MAX_INTERIM = 20
 _CONTINUE, _SWITCHING, _OK = 100, 101, 200
@@ -46,7 +49,7 @@ def resolve(host: str, port: int) -> list[Address]:
 
 
 class _Expiring:
-    """What both kinds of sockets get: receiving ends at ``expires`` (monotonic seconds).
+    """What both kinds of sockets get: sending and receiving end at ``expires`` (monotonic seconds).
 
     Each system call lets go of the interpreter, which a busy worker then waits for: so there are
     few of them.
@@ -68,12 +71,26 @@ class _Expiring:
 
     def recv_into(self, *arguments: Any) -> int:
         """Receive, within what is left of the deadline."""
-        if self.expires != float("inf"):
-            left = self.expires - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("the deadline of the call has passed")
-            self.settimeout(left)
+        self._hurry()
         return super().recv_into(*arguments)  # type: ignore[misc,no-any-return]
+
+    def send(self, *arguments: Any) -> int:
+        """Send a part, within what is left of the deadline: TLS sends many of them."""
+        self._hurry()
+        return super().send(*arguments)  # type: ignore[misc,no-any-return]
+
+    def sendall(self, *arguments: Any) -> None:
+        """Send everything, within what is left of the deadline."""
+        self._hurry()
+        super().sendall(*arguments)  # type: ignore[misc]
+
+    def _hurry(self) -> None:
+        if self.expires == float("inf"):
+            return
+        left = self.expires - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline of the call has passed")
+        self.settimeout(left)
 
 
 class _PlainSocket(_Expiring, socket.socket):
@@ -111,18 +128,18 @@ class _Guarded:
     """What both kinds of connections get: the address check, and the deadline."""
 
     sock: Any
-    timeout: Any
     response_class: Any
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._resolver: Resolver = options.pop("resolver")
         self._allow_private: bool = options.pop("allow_private")
+        self._expires = float("inf")
         super().__init__(*arguments, **options)
         self.response_class = _FinalResponse
 
     def _new_conn(self) -> socket.socket:
         host: str = self._dns_host  # type: ignore[attr-defined]
-        deadline = time.monotonic() + float(self.timeout)
+        deadline = self._expires
         try:
             addresses = self._resolver(host, self.port)  # type: ignore[attr-defined]
         except (OSError, UnicodeError) as error:
@@ -137,30 +154,37 @@ class _Guarded:
             if left <= 0:
                 break
             try:  # one that says nothing leaves time for those behind it
-                return _connected(family, address, left / (len(allowed) - number))
+                sock = _connected(family, address, left / (len(allowed) - number))
             except OSError as error:
                 last = error
+                continue
+            sock.settimeout(max(deadline - time.monotonic(), LEAST_SECONDS))  # the TLS handshake's
+            return sock
         if isinstance(last, TimeoutError) or deadline <= time.monotonic():
             raise ConnectTimeoutError(self, "connecting timed out") from last
         raise NewConnectionError(self, str(last)) from last  # type: ignore[arg-type]
 
-    def begin(self, seconds: float) -> None:
-        """Give the call that begins its time: for connecting, and for each part that is sent."""
-        self.timeout = seconds
-        if self.sock is not None:
-            self.sock.expires = float("inf")
-            self.sock.settimeout(seconds)
+    def begin(self, expires: float) -> None:
+        """Give the call that begins its time, until ``expires`` (monotonic seconds).
 
-    def answer(self, seconds: float) -> HTTPResponse:
-        """Return the head of the answer; it and the whole body may take so long."""
+        Connecting, the handshake, sending and the whole answer share it.
+        """
+        self._expires = expires
         if self.sock is not None:
-            self.sock.expires = time.monotonic() + seconds
-            self.sock.settimeout(seconds)
+            self.sock.expires = expires
+
+    def connect(self) -> None:
+        """Connect, within what the call that begins has."""
+        super().connect()  # type: ignore[misc]
+        self.sock.expires = self._expires
+
+    def answer(self) -> HTTPResponse:
+        """Return the head of the answer."""
         # Not urllib3's own, which wraps it once more for each call
         return PlainConnection.getresponse(self)  # type: ignore[arg-type]
 
 
-def _connected(family: int, address: tuple[Any, ...], timeout_seconds: float) -> socket.socket:
+def _connected(family: int, address: tuple[Any, ...], timeout_seconds: float) -> _PlainSocket:
     sock = _PlainSocket(family, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout_seconds)

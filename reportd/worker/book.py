@@ -4,9 +4,10 @@ Used by the engine in the worker's loop, one book for ``requests.P[i]`` and one 
 ``backfill.P[i]``. Pure; not thread-safe.
 """
 
-import bisect
-from collections import deque
+from array import array
 from typing import NamedTuple, TypeAlias
+
+from reportd.worker.spans import Spans
 
 
 class Paused(NamedTuple):
@@ -19,11 +20,17 @@ class Paused(NamedTuple):
 ParkKey: TypeAlias = str | Paused
 """What parked offsets wait for: room for the account of that name, or the end of a pause."""
 
+_FINISHED, _OPEN, _PARKED = 0, 1, 2
+"""States of an offset; from the last one on: parked, by the number of its key."""
+_SHORTEN_FROM = 4096
+"""So many finished ones at the front are forgotten at once."""
+
 
 class OffsetBook:
     """Offsets finish out of order; the commit is the first unfinished one.
 
-    An offset that is never delivered (a transaction marker, a gap) counts as finished.
+    An offset that is never delivered (a transaction marker, a gap) counts as finished. Four bytes
+    for each offset from the commit on; parked ones cost more, neighbours of one key together.
     """
 
     def __init__(self, start: int) -> None:
@@ -35,86 +42,108 @@ class OffsetBook:
         read again."""
         self.committed = start
         """The last offset whose commit was accepted."""
-        self._open: set[int] = set()
-        self._order: deque[int] = deque()
-        self._parked: dict[ParkKey, deque[int]] = {}
-        self._parked_offsets: dict[int, ParkKey] = {}
+        self.open_count = 0
+        """How many delivered offsets are unfinished, parked ones among them."""
+        self.parked_count = 0
+        """How many offsets are parked: known to be open, their messages forgotten."""
+        self.parked_spans = 0
+        """How many stretches of neighbours the parked ones are: what they cost."""
+        self._base = start
+        self._states = array("I")
+        self._finished_to = 0
+        """Before this index of the states there are none but finished ones."""
+        self._parked: dict[ParkKey, Spans] = {}
+        self._numbers: dict[ParkKey, int] = {}
+        self._keys: dict[int, ParkKey] = {}
+        self._last_number = _PARKED
 
     def deliver(self, offset: int) -> bool:
         """Take note of a message; True if it is new, or a parked one that is read again."""
         self.cursor = offset + 1
-        if offset in self._parked_offsets:
-            return True
         if offset < self.position:
-            return False
+            return self._state(offset) >= _PARKED
+        if not self.open_count:
+            self._states = array("I")
+            self._base, self._finished_to = offset, 0
+        elif offset > self.position:
+            self._states.frombytes(bytes(self._states.itemsize * (offset - self.position)))
+        self._states.append(_OPEN)
         self.position = offset + 1
-        self._open.add(offset)
-        self._order.append(offset)
+        self.open_count += 1
         return True
 
     def close(self, offset: int) -> None:
         """Count an offset as finished; its end is confirmed in the ledger."""
-        self._open.discard(offset)
+        if self._state(offset) == _OPEN:
+            self._states[offset - self._base] = _FINISHED
+            self.open_count -= 1
 
     def commit_position(self) -> int:
         """Return the first unfinished offset."""
-        while self._order and self._order[0] not in self._open:
-            self._order.popleft()
-        return self._order[0] if self._order else self.position
+        states, index = self._states, self._finished_to
+        if not self.open_count:
+            return self.position
+        while states[index] == _FINISHED:
+            index += 1
+        if index >= _SHORTEN_FROM and 2 * index >= len(states):
+            del states[:index]
+            self._base += index
+            index = 0
+        self._finished_to = index
+        return self._base + index
 
     def is_open(self, offset: int) -> bool:
         """Say whether an offset was delivered and is unfinished."""
-        return offset in self._open
-
-    @property
-    def open_count(self) -> int:
-        """How many delivered offsets are unfinished, parked ones among them."""
-        return len(self._open)
-
-    @property
-    def parked_count(self) -> int:
-        """How many offsets are parked: known to be open, their messages forgotten."""
-        return len(self._parked_offsets)
+        return self._state(offset) != _FINISHED
 
     @property
     def paused_count(self) -> int:
         """How many of the parked ones are because of a pause."""
         return sum(n for key, n in self.parked_counts().items() if isinstance(key, Paused))
 
+    @property
+    def length(self) -> int:
+        """How many offsets lie between the commit and the position."""
+        return self.position - self.commit_position()
+
     def park(self, offset: int, key: ParkKey) -> None:
         """Forget a message but not its offset: it is read again when there is room for it."""
-        if self._parked_offsets.get(offset) == key:
+        state = self._state(offset)
+        if state in (_FINISHED, self._numbers.get(key)):
             return
         self.unpark(offset)
-        self._parked_offsets[offset] = key
-        queue = self._parked.setdefault(key, deque())
-        if queue and offset < queue[-1]:
-            bisect.insort(queue, offset)
-        else:
-            queue.append(offset)
+        if key not in self._numbers:
+            self._last_number += 1
+            self._numbers[key] = self._last_number
+            self._keys[self._last_number] = key
+            self._parked[key] = Spans()
+        spans = self._parked[key]
+        self.parked_spans += spans.add(offset)
+        self.parked_count += 1
+        self._states[offset - self._base] = self._numbers[key]
 
     def unpark(self, offset: int) -> bool:
         """Take a parked offset that is read again; False if it was not parked."""
-        key = self._parked_offsets.pop(offset, None)
-        if key is None:
+        number = self._state(offset)
+        if number < _PARKED:
             return False
-        queue = self._parked[key]
-        if queue[0] == offset:
-            queue.popleft()
-        else:
-            queue.remove(offset)
-        if not queue:
-            del self._parked[key]
+        key = self._keys[number]
+        spans = self._parked[key]
+        self.parked_spans += spans.remove(offset)
+        self.parked_count -= 1
+        if not spans:
+            del self._parked[key], self._numbers[key], self._keys[number]
+        self._states[offset - self._base] = _OPEN
         return True
-
-    def is_parked(self, offset: int) -> bool:
-        """Say whether an offset is parked."""
-        return offset in self._parked_offsets
 
     def parked_first(self) -> dict[ParkKey, int]:
         """Return the first parked offset of each kind."""
-        return {key: queue[0] for key, queue in self._parked.items()}
+        return {key: spans.first for key, spans in self._parked.items()}
 
     def parked_counts(self) -> dict[ParkKey, int]:
         """Return how many offsets of each kind are parked."""
-        return {key: len(queue) for key, queue in self._parked.items()}
+        return {key: spans.count for key, spans in self._parked.items()}
+
+    def _state(self, offset: int) -> int:
+        index = offset - self._base
+        return self._states[index] if 0 <= index < len(self._states) else _FINISHED

@@ -17,6 +17,8 @@ from reportd.worker.scheduler import Scheduler
 
 THREADS = "threads"
 """What binds where no limit does: calls that one worker can have under way."""
+TIME = "time"
+"""What binds where nothing may start yet."""
 LOOK_EVERY = 256
 LEAST_SECONDS = 1e-4
 MOST_SECONDS = 60 * 86_400.0
@@ -33,6 +35,8 @@ class Work:
     count: int = 0
     calls: int = 1
     """Of each."""
+    wait_seconds: float = 0.0
+    """So long they may not start."""
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class _Play:
         self._scheduler = Scheduler(self._limiter)
         self._works = {number: work for number, work in enumerate(works) if work.count}
         self._left = {number: work.count for number, work in self._works.items()}
+        self._waiting = [(work.wait_seconds, number) for number, work in self._works.items()]
         self._of: dict[Entry, int] = {}
         self._ends: list[tuple[float, int, Entry]] = []
         self._number = 0
@@ -84,15 +89,17 @@ class _Play:
 
     def run(self) -> Forecast:
         """Play until everything has ended."""
-        for number, work in self._works.items():
-            # as many as can be under way: more in its line would say nothing else
-            for _ in range(min(self._threads, work.count)):
-                self._add(number)
+        heapq.heapify(self._waiting)
         seconds, largest = 0.0, None
         for turn in range(2**62):  # each starts a call, records grants, or lets time pass
             now = self._at(seconds)
             self._end_calls(now)
-            if not self._of or seconds > MOST_SECONDS:
+            while self._waiting and self._waiting[0][0] <= seconds:
+                number = heapq.heappop(self._waiting)[1]
+                # as many as can be under way: more in its line would say nothing else
+                for _ in range(min(self._threads, self._works[number].count)):
+                    self._add(number)
+            if not (self._of or self._waiting) or seconds > MOST_SECONDS:
                 break
             if len(self._ends) < self._threads:
                 entry = self._scheduler.next(now, max(1, self._threads // 2))
@@ -156,9 +163,13 @@ class _Play:
         is_full = len(self._ends) >= self._threads
         if not is_full:
             wakes += [self._scheduler.next_turn(), self._scheduler.next_due()]
+        if self._waiting:
+            wakes.append(self._start.mono + self._waiting[0][0])
         wake = max(min(wakes), now.mono + LEAST_SECONDS)
         blocked = None if largest is None else self._limiter.blocked(largest.scopes, now)
-        if is_full and blocked is None:
+        if largest is None:
+            self._found.waits[TIME] += round((wake - now.mono) * 1000)
+        elif is_full and blocked is None:
             self._found.waits[THREADS] += round((wake - now.mono) * 1000)
         elif blocked is not None:
             self._found.waits[blocked.scope.per] += round((wake - now.mono) * 1000)

@@ -16,6 +16,9 @@ from reportd.worker.settings import EngineSettings
 LINE_LEAST = 8
 """An account keeps at least so many requests in memory, if it has them."""
 
+READ_THROUGH = 1_000
+"""What lies closer is reached by reading on: a new start throws away what was fetched."""
+
 REREAD_BELOW = 4
 """An account with parked messages and fewer than this in memory is read again."""
 
@@ -48,10 +51,11 @@ class Reading:
             wants = not stopped and self._wants_more(partition, book)
             moved = False
             if book.cursor < book.position:
-                if not stopped and self._wants_parked(partition, book):
+                ahead = None if stopped else self._parked_ahead(partition, book)
+                if ahead is not None and ahead < book.cursor + READ_THROUGH:
                     continue
-                book.cursor = book.position
-                moved = True
+                book.cursor = book.position if ahead is None else ahead
+                moved, wants = True, wants or ahead is not None
             target = None if stopped else self._parked_target(partition, book)
             if target is not None:
                 book.cursor = target
@@ -68,20 +72,24 @@ class Reading:
         total = len(partition.entries) - len(partition.paused)
         if partition.window_bytes >= settings.window_bytes:
             return False
+        has_place = book.parked_spans < settings.parked_most and book.length < settings.ahead_most
         if total < settings.window_requests // 2:
-            return book.parked_count < settings.parked_most
+            return has_place
         enough = 2 * settings.threads
         return (
             total < 2 * settings.window_requests
-            and book.parked_count < settings.parked_most
+            and has_place
             and partition.scheduler.startable_count(enough) < enough
         )
 
-    def _wants_parked(self, partition: Partition, book: OffsetBook) -> bool:
-        return any(
-            first >= book.cursor and self._has_room(partition, key, LINE_LEAST)
+    def _parked_ahead(self, partition: Partition, book: OffsetBook) -> int | None:
+        """Return the next parked offset that there is room for."""
+        ahead = (
+            first
             for key, first in book.parked_first().items()
+            if first >= book.cursor and self._has_room(partition, key, LINE_LEAST)
         )
+        return min(ahead, default=None)
 
     def _parked_target(self, partition: Partition, book: OffsetBook) -> int | None:
         if not book.parked_count:

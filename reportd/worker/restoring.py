@@ -84,7 +84,7 @@ def read_partition(
             first_needed.append(needed)
         elif start < high or commit.offset is not None:
             first_needed.append(0)
-    image = _read_ledger(reader, topics.ledger(partner), index, min(first_needed, default=None))
+    image = read_ledger(reader, topics.ledger(partner), index, min(first_needed, default=None))
     count = reader.partitions(names[0])
     return Restored(tuple(found), image, count, _read_controls(reader, (topics.control, 0)))
 
@@ -94,7 +94,8 @@ def _read_controls(reader: PartitionReader, part: Part) -> ControlsRead:
     return ControlsRead(part, tuple(reader.read(part, low, high)), high)
 
 
-def _read_ledger(reader: PartitionReader, topic: str, index: int, first: int | None) -> LedgerImage:
+def read_ledger(reader: PartitionReader, topic: str, index: int, first: int | None) -> LedgerImage:
+    """Return what a ledger says from a position on; None: from its end. Raises `BrokerError`."""
     low, high = reader.watermarks((topic, index))
     image = LedgerImage()
     start = high if first is None else min(max(low, first), high)

@@ -14,8 +14,11 @@ class EngineSettings:
     window_bytes: int = 64 * 1024 * 1024
     """The same in bytes of messages."""
     parked_most: int = 200_000
-    """Offsets known to be open with their messages forgotten, a partition; beyond, reading ahead
-    of a blocked account stops."""
+    """Stretches of neighbouring offsets of one account that are known to be open with their
+    messages forgotten, a partition; beyond, reading ahead of a blocked account stops."""
+    ahead_most: int = 1_000_000
+    """Offsets beyond the commit, a partition; beyond, reading ahead stops, too: every new owner
+    reads them again."""
     finishing_most: int = 32
     """Answers waiting for the finishing thread; beyond, no call starts."""
     commit_seconds: float = 1.0

@@ -1,5 +1,7 @@
 """What a worker shows of itself on the board, once a second: open requests, limits, circuits."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,28 +16,60 @@ from reportd.worker.fence import Fence
 from reportd.worker.partition import Partition
 
 MOST_BYTES = 250_000
+MOST_SHOWN = {"circuits": 20, "held": 20, "controls": 200}
+"""So many of a partner are shown: what matters most of them. The rest is counted."""
 PAUSED = State.PAUSED.value
 
 
 def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
     """Return the JSON that the observer reads; docs/processes.rst lists its fields."""
     partitions = engine.partitions()
-    shown = {
+    shown: dict[str, Any] = {
         "at": now.wall,
         "fence_open": fence.is_open(now.boot),
         "commit_age_seconds": fence.commit_age_seconds(now.boot),
         "output_away": engine.output_trouble(now),
         "in_flight": engine.in_flight,
         "partitions": [one for part in partitions for one in _topics(part, engine.controls, now)],
-        "limits": [one for part in partitions for one in _limits(part, now)],
+        "limits": _limits(partitions, now),
         "quotas": [one for part in partitions for one in _quotas(part, now)],
-        "circuits": [one for part in partitions for one in _circuits(part)],
-        "held": [asdict(one) for one in held_in(partitions).values()],
-        "controls": [one.model_dump() for one in engine.controls.in_force(now)],
+        "circuits": _circuits(partitions),
+        "held": _held(partitions),
+        "controls": _controls(engine.controls, now),
     }
+    shown["left_out"] = _bounded(shown)
+    return _fitting(shown)
+
+
+def _bounded(shown: dict[str, Any]) -> dict[str, int]:
+    """Keep the first so many of each partner; return how many others there are."""
+    left_out = {}
+    for name, most in MOST_SHOWN.items():
+        seen: Counter[str] = Counter()
+        kept = []
+        for one in shown[name]:
+            seen[one.get("partner", "")] += 1
+            if seen[one.get("partner", "")] <= most:
+                kept.append(one)
+        if len(kept) < len(shown[name]):
+            left_out[name] = len(shown[name]) - len(kept)
+        shown[name] = kept
+    return left_out
+
+
+def _fitting(shown: Mapping[str, Any]) -> bytes:
+    """Return a snapshot that fits the board, and says what it leaves out for that."""
     data = orjson.dumps(shown)
-    if len(data) > MOST_BYTES:
-        data = orjson.dumps({**shown, "limits": [], "circuits": [], "held": [], "controls": []})
+    if len(data) <= MOST_BYTES:
+        return data
+    left_out = Counter(shown["left_out"])
+    for name in MOST_SHOWN:
+        left_out[name] += len(shown[name])
+    fewer = {**shown, **dict.fromkeys(MOST_SHOWN, ()), "left_out": +left_out}
+    while len(data := orjson.dumps(fewer)) > MOST_BYTES and fewer["partitions"]:
+        half = len(fewer["partitions"]) // 2
+        left_out["partitions"] += len(fewer["partitions"]) - half
+        fewer |= {"partitions": fewer["partitions"][:half], "left_out": +left_out}
     return data
 
 
@@ -83,20 +117,21 @@ def state_of(partition: Partition, entry: Entry, controls: Controls, now: Now) -
     return State.READY.value if state is State.LOOKING else state.value
 
 
-def _limits(partition: Partition, now: Now) -> list[dict[str, Any]]:
-    waiting = partition.scheduler.waiting_for(now)
-    return [
-        {
-            "partner": partition.partner,
-            "per": per,
-            "scopes": use.scopes,
-            "share": round(use.share, 4),
-            "busiest": use.busiest,
-            "waiting": waiting[per],
-        }
-        for per, use in partition.limiter.shares(now).items()
-        if not per.startswith(SLOWED)
-    ]
+def _limits(partitions: Iterable[Partition], now: Now) -> list[dict[str, Any]]:
+    """Return the use of each partner's kinds of scopes, over all of the worker's partitions."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for partition in partitions:
+        waiting = partition.scheduler.waiting_for(now)
+        for per, use in partition.limiter.shares(now).items():
+            if per.startswith(SLOWED):
+                continue
+            empty = {"partner": partition.partner, "per": per, "scopes": 0, "share": -1.0}
+            one = found.setdefault((partition.partner, per), empty | {"waiting": 0})
+            one["scopes"] += use.scopes
+            one["waiting"] += waiting[per]
+            if use.share > one["share"]:
+                one |= {"share": round(use.share, 4), "busiest": use.busiest}
+    return list(found.values())
 
 
 def _quotas(partition: Partition, now: Now) -> list[dict[str, Any]]:
@@ -108,12 +143,30 @@ def _quotas(partition: Partition, now: Now) -> list[dict[str, Any]]:
     return [{**found, "per": left.scope.per, "value": left.scope.value}]
 
 
-def _circuits(partition: Partition) -> list[dict[str, Any]]:
+def _circuits(partitions: Iterable[Partition]) -> list[dict[str, Any]]:
+    """Return what is open, each once: outages, then credentials."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for partition in partitions:
+        for kind, name, reason in _open_circuits(partition):
+            one = {"partner": partition.partner, "kind": kind, "credential": name}
+            found.setdefault((partition.partner, kind, name), one | {"reason": reason[:200]})
+    return sorted(found.values(), key=lambda one: one["kind"] != "outage")
+
+
+def _open_circuits(partition: Partition) -> list[tuple[str, str, str]]:
     circuits = partition.circuits
     found = [("outage", "", circuits.outage)]
     found += [("credential", name, one) for name, one in circuits.credentials.items()]
-    return [
-        {"partner": partition.partner, "kind": kind, "credential": name, "reason": one.reason[:200]}
-        for kind, name, one in found
-        if one.is_open
-    ]
+    return [(kind, name, one.reason) for kind, name, one in found if one.is_open]
+
+
+def _held(partitions: Sequence[Partition]) -> list[dict[str, Any]]:
+    """Return what is held by kind, the most requests first."""
+    found = sorted(held_in(partitions).values(), key=lambda one: -one.requests)
+    return [asdict(one) for one in found]
+
+
+def _controls(controls: Controls, now: Now) -> list[dict[str, Any]]:
+    """Return what is asked for, the newest first."""
+    found = sorted(controls.in_force(now), key=lambda one: -one.at)
+    return [one.model_dump() for one in found]

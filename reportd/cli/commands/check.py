@@ -15,7 +15,8 @@ from reportd.errors import ConfigError
 from reportd.observer.web import tls_context
 from reportd.partners.extending import catalogue_files
 from reportd.partners.load import load_partners
-from reportd.partners.partner import Partner, narrows
+from reportd.partners.partner import Partner, heard_apart, narrows
+from reportd.partners.spec import LimitSpec
 from reportd.sinks.formats import FORMATS
 from reportd.sinks.paths import PathTemplate
 
@@ -145,6 +146,7 @@ def summary(
         limits = ", ".join(limit.words() for limit in partner.spec.limits)
         yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
         yield from _fitting(partner)
+        yield from (f"partner {partner.name}: {words}" for words in heard_apart(partner))
         for number, limit in enumerate(partner.spec.limits, 1):
             spent = limit.meter in ("bucket", "fixed", "sliding") and limit.counts == "calls"
             if spent and limit.seconds >= LONG_SECONDS:
@@ -161,10 +163,15 @@ def _fitting(partner: Partner) -> Iterator[str]:
     """Yield where the key and the limits of a partner do not fit, and what dividing costs."""
     where = f"partner {partner.name}"
     if partner.key_scope == "partner" and partner.partitions > 1:
+        widest = ", ".join(
+            f"limits[{number}] ({limit.words()})"
+            for number, limit in enumerate(partner.spec.limits, 1)
+            if not limit.divide and _counted_within(limit) == "partner"
+        )
         yield (
-            f"{where}: partitions = {partner.partitions}, but a limit over all accounts makes the "
-            "partner the key: one partition, and one worker, has everything; divide = true on "
-            "that limit lets several share it"
+            f"{where}: partitions = {partner.partitions}, but {widest} counts over all "
+            "accounts and makes the partner the key: one partition, and one worker, has all of it; "
+            "divide = true on that limit lets several share it"
         )
     for number, limit in enumerate(partner.spec.limits, 1):
         if limit.divide:
@@ -177,12 +184,19 @@ def _fitting(partner: Partner) -> Iterator[str]:
         if limit.meter == "concurrent" or limit.counts == "errors":
             continue
         rate = limit.calls / limit.cost / limit.window_seconds
-        wide = (narrows(limit.per) or "partner") == "partner"
-        if wide and rate > WORKER_RATE:
+        within = _counted_within(limit)
+        if within != "account" and rate > WORKER_RATE:
+            what = "it" if within == "partner" else "a credential"
             yield (
                 f"{where}: limits[{number}] allows {rate:.0f} calls a second, and the one worker "
-                f"that has it makes about {WORKER_RATE:.0f}: divide = true lets several use it"
+                f"that has {what} makes about {WORKER_RATE:.0f}: divide = true lets several use it"
             )
+
+
+def _counted_within(limit: LimitSpec) -> str:
+    """Return the key that one worker needs to have all of what a limit counts."""
+    within = narrows(limit.per)
+    return within if within in ("account", "credential") else "partner"
 
 
 def _schedule(schedule: Schedule, now: datetime) -> Iterator[str]:

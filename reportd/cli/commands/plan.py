@@ -1,76 +1,66 @@
-"""``reportctl plan``: how long a schedule's work takes, and what it waits for."""
+"""``reportctl plan``: how long a schedule's work takes, or what is open of a run, and why."""
 
 import argparse
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from reportd.broker.keys import partition_of
+from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.known_accounts import known_accounts
+from reportd.cli.open_requests import open_requests
 from reportd.cli.options import add_config_option
-from reportd.cli.showing import duration, show_json, show_table
-from reportd.config.load import load
+from reportd.cli.outlook import (
+    Outlook,
+    add_call_seconds,
+    outlook_of,
+    rows_document,
+    seconds_of,
+    show_rows,
+    verdict,
+)
+from reportd.cli.run_names import KnownRuns, RunName
+from reportd.cli.showing import show_json, watched
+from reportd.config.load import Config, load
 from reportd.config.problems import did_you_mean
 from reportd.config.schedule import load_schedules
-from reportd.enqueue.backfill import requests_of
 from reportd.enqueue.job import planned_asks
 from reportd.enqueue.plan import RunPlan, in_turn
 from reportd.errors import ConfigError
-from reportd.limits.limiter import Now
-from reportd.model.account import Account
 from reportd.model.run import RunId
 from reportd.partners.load import load_partners
 from reportd.partners.partner import Partner
-from reportd.worker.calling import Rules
-from reportd.worker.forecast import THREADS, Forecast, Work, forecast
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
-CALL_SECONDS = 1.0
-VM_CALLS_A_SECOND = 250.0
-"""What a VM with two CPUs makes of small reports: docs/benchmarks.rst."""
-
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What one partner's part of a run comes to."""
+class Work:
+    """What is played, by partner, and until when (epoch seconds) it should be done."""
 
-    partner: str
-    accounts: int
-    requests: int
-    calls: int
-    limits: str
-    binds: str
-    seconds: float
-    unfinished: int
-    vms: int
+    outlooks: Mapping[str, Outlook]
+    deadline: float | None
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
-    """Add ``plan SCHEDULE [--call-seconds S] [--json]``."""
+    """Add ``plan SCHEDULE|RUN [--call-seconds S] [--json]``."""
     parser = subparsers.add_parser(
         "plan",
-        help="how long a schedule's run takes, and which limit binds",
-        description="Play a schedule's next run, for the accounts that the last enqueue saw, on a "
+        help="how long a schedule's run takes, or what is open of one; which limit binds",
+        description="Play a schedule's next run, for the accounts that the last enqueue saw, or "
+        "what is open of a run that was enqueued, on a "
         "virtual clock: the scheduler and the limits are those of the workers. Nothing else is "
         "open then, nothing fails, and a request takes as many calls as its report has steps (a "
         "page or a poll more is a call more): so it is the least that it can take. 1 if it would "
         "miss its deadline.",
         epilog="example: reportctl plan daily --call-seconds 2",
     )
-    parser.add_argument("schedule", metavar="SCHEDULE")
-    parser.add_argument(
-        "--call-seconds",
-        type=float,
-        default=CALL_SECONDS,
-        metavar="S",
-        help=f"how long a call takes (default: {CALL_SECONDS:g})",
-    )
+    parser.add_argument("name", metavar="SCHEDULE|RUN")
+    add_call_seconds(parser)
     add_config_option(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser
@@ -80,103 +70,55 @@ def run(args: argparse.Namespace) -> int:
     """Show it; raises `ConfigError`, `BrokerError`."""
     config = load(args.config)
     partners = load_partners(config.settings.partners_folder)
-    schedules = load_schedules(config.settings.schedules_folder, config.secrets)
-    if args.schedule not in schedules:
-        hint = did_you_mean(args.schedule, schedules)
-        raise ConfigError(f"no schedule {args.schedule!r}; {hint}")
-    if args.call_seconds <= 0:
-        raise ConfigError("--call-seconds: more than 0")
-    schedule = schedules[args.schedule]
-    topics = Topics(config.settings.kafka.prefix)
-    slot = datetime.now(UTC).replace(microsecond=0)
-    asks = in_turn(planned_asks(schedule, partners, topics))
-    settings = client_settings(config.settings.kafka)
-    threads = config.settings.workers.threads
-    rows = []
-    for name in dict.fromkeys(ask.partner for ask in asks):
-        known = known_accounts(settings, topics, name).values()
-        accounts = [account for account in known if account.active]
-        plan = RunPlan(
-            RunId(args.schedule, slot, 1), tuple(ask for ask in asks if ask.partner == name)
-        )
-        played = _played(plan, partners[name], accounts, slot, threads, args.call_seconds)
-        rows.append(_row(partners[name], len(accounts), *played))
-    deadline = schedule.settings.deadline
-    left = None if deadline is None else deadline.after(slot).timestamp() - slot.timestamp()
-    seconds = max((row.seconds for row in rows), default=0.0)
-    _show(args, rows, seconds, left)
+    now = datetime.now(UTC).replace(microsecond=0)
+    work = (_of_run if "/" in args.name else _of_schedule)(args.name, config, partners, now)
+    rows = [outlook.row(args.call_seconds) for outlook in work.outlooks.values()]
+    seconds = seconds_of(rows)
+    left = None if work.deadline is None else work.deadline - now.timestamp()
+    if args.json:
+        show_json({"partners": rows_document(rows), "seconds": seconds, "left": left})
+    else:
+        show_rows(rows)
+        print(verdict(args.name, rows, now, work.deadline))
     return 1 if left is not None and seconds > left else 0
 
 
-def _played(
-    plan: RunPlan,
-    partner: Partner,
-    accounts: list[Account],
-    slot: datetime,
-    threads: int,
-    call_seconds: float,
-) -> tuple[int, list[Forecast]]:
-    """Return how many requests there are, and what comes of each partition's."""
-    rules = Rules(partner)
-    parts: dict[int, dict[tuple[str, str, str], Work]] = {}
-    count = 0
-    for request in requests_of(plan, accounts):
-        count += 1
-        number = partition_of(rules.key_of(request).encode(), partner.partitions)
-        key = request.account, request.report, request.class_
-        calls = len(partner.reports[request.report].steps)
-        work = parts.setdefault(number, {}).setdefault(key, Work(request, calls=calls))
-        work.count += 1
-    start = Now(0.0, slot.timestamp(), 0.0)
-    return count, [
-        forecast(rules, list(works.values()), start, threads, call_seconds)
-        for works in parts.values()
-    ]
+def _of_schedule(name: str, config: Config, partners: Mapping[str, Partner], now: datetime) -> Work:
+    schedules = load_schedules(config.settings.schedules_folder, config.secrets)
+    if name not in schedules:
+        raise ConfigError(f"no schedule {name!r}; {did_you_mean(name, schedules)}")
+    schedule = schedules[name]
+    topics = Topics(config.settings.kafka.prefix)
+    settings = client_settings(config.settings.kafka)
+    plan = RunPlan(RunId(name, now, 1), in_turn(planned_asks(schedule, partners, topics)))
+    outlooks = {}
+    for partner in dict.fromkeys(ask.partner for ask in plan.asks):
+        known = known_accounts(settings, topics, partner).values()
+        active = [account for account in known if account.active]
+        threads = config.settings.workers.threads
+        outlooks[partner] = outlook_of(plan, partners[partner], active, now, threads)
+    deadline = schedule.settings.deadline
+    return Work(outlooks, None if deadline is None else deadline.after(now).timestamp())
 
 
-def _row(partner: Partner, accounts: int, requests: int, found: list[Forecast]) -> Row:
-    slowest = max(found, key=lambda one: one.seconds, default=Forecast())
-    calls = sum(one.calls for one in found)
-    rate = calls / slowest.seconds if slowest.seconds else 0.0
-    return Row(
-        partner=partner.name,
-        accounts=accounts,
-        requests=requests,
-        calls=calls,
-        limits="; ".join(limit.words() for limit in partner.spec.limits) or "none",
-        binds=slowest.binds,
-        seconds=round(slowest.seconds, 1),
-        unfinished=sum(one.unfinished for one in found),
-        vms=max(1, min(len(found), math.ceil(rate / VM_CALLS_A_SECOND))),
-    )
-
-
-def _show(
-    args: argparse.Namespace, rows: Iterable[Row], seconds: float, left: float | None
-) -> None:
-    if args.json:
-        show_json({"partners": [_document(row) for row in rows], "seconds": seconds, "left": left})
-        return
-    show_table(
-        ("partner", "accounts", "requests", "calls", "limits", "binds", "takes", "VMs of use"),
-        (
-            (
-                row.partner,
-                row.accounts,
-                row.requests,
-                row.calls,
-                row.limits,
-                "calls at once (workers.threads)" if row.binds == THREADS else row.binds,
-                "more than 60 days" if row.unfinished else duration(row.seconds),
-                row.vms,
-            )
-            for row in rows
-        ),
-    )
-    if left is not None:
-        late = f"misses its deadline by {duration(seconds - left)}" if seconds > left else "in time"
-        print(f"{args.schedule}: {duration(seconds)}, deadline in {duration(left)}: {late}")
-
-
-def _document(row: Row) -> Mapping[str, Any]:
-    return {name: getattr(row, name) for name in Row.__slots__}
+def _of_run(name: str, config: Config, partners: Mapping[str, Partner], now: datetime) -> Work:
+    kafka = config.settings.kafka
+    topics, known = Topics(kafka.prefix), KnownRuns()
+    outlooks: dict[str, Outlook] = {}
+    with closing(PartitionReader(client_settings(kafka), group=kafka.prefix)) as reader:
+        known.see(reader.read_all(topics.runs))
+        found = known.named(RunName.parse(name))
+        manifest = None if found is None else known.states()[found].manifest
+        if manifest is None:
+            raise ConfigError(f"{name}: there is no such run; 'reportctl runs' lists them")
+        for part, request in open_requests(reader, topics, manifest, watched):
+            partner = partners.get(request.partner)
+            if partner is None or request.report not in partner.reports:
+                what = f"{request.partner}.{request.report}"
+                raise ConfigError(f"{name}: there is no report {what} in the partners' folder")
+            outlook = outlooks.get(partner.name)
+            if outlook is None:
+                outlook = Outlook(partner, now, config.settings.workers.threads)
+                outlooks[partner.name] = outlook
+            outlook.add(request, partition=part[1])
+    return Work(outlooks, manifest.deadline)

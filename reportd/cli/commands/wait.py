@@ -1,18 +1,21 @@
 """``reportctl wait``: let a job start when a run is over. For Airflow, and for scripts."""
 
 import argparse
+import sys
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
+from reportd.broker.message import Message
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.options import add_config_option
 from reportd.cli.run_names import KnownRuns, RunName
-from reportd.cli.showing import show_json
-from reportd.clock import SystemClock
+from reportd.cli.showing import harmless, show_json
+from reportd.clock import Clock, SystemClock
 from reportd.config.load import load
-from reportd.errors import EXIT_PARTIAL, EXIT_TIMEOUT
+from reportd.errors import EXIT_PARTIAL, EXIT_TIMEOUT, BrokerError
 from reportd.model.run import Finished
 from reportd.observer.clients import TopicMailbox
 
@@ -20,6 +23,14 @@ if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
 LOOK_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+"""How long one question to the broker may take: so much later than asked for it may give up."""
+
+
+class Mailbox(Protocol):
+    """Where records come from (`reportd.observer.clients.TopicMailbox`)."""
+
+    def new(self) -> list[Message]: ...  # noqa: D102  # see there
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
@@ -29,7 +40,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         help="wait until a run is over",
         description="Wait until all requests of a run have ended and its file and marks stand at "
         "the output. Status 0: it is complete; 3: something is missing; 4: it is not over in time, "
-        "or not even enqueued.",
+        "or not even enqueued. While Kafka does not answer, it says so and goes on waiting.",
         epilog="example: reportctl wait daily/2026-11-22T04:00Z --timeout 10800",
     )
     add_config_option(parser)
@@ -50,23 +61,37 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Wait; raises `ConfigError` for what is no run's name, `BrokerError`."""
+    """Wait; raises `ConfigError` for what is no run's name."""
     name = RunName.parse(args.name)
     kafka = load(args.config).settings.kafka
-    reader = PartitionReader(client_settings(kafka), group=kafka.prefix)
+    reader = PartitionReader(
+        client_settings(kafka), group=kafka.prefix, timeout_seconds=ANSWER_SECONDS
+    )
+    pause = threading.Event().wait  # nothing ever sets it: a bounded wait
     try:
         mailbox = TopicMailbox(reader, Topics(kafka.prefix).runs)
-        return _wait(name, mailbox, args.timeout, as_json=args.json)
+        return waited(name, mailbox, args.timeout, SystemClock(), pause, as_json=args.json)
     finally:
         reader.close()
 
 
-def _wait(name: RunName, mailbox: TopicMailbox, seconds: float, *, as_json: bool) -> int:
-    clock, pause = SystemClock(), threading.Event().wait  # nothing ever sets it: a bounded wait
+def waited(
+    name: RunName,
+    mailbox: Mailbox,
+    seconds: float,
+    clock: Clock,
+    pause: Callable[[float], object],
+    *,
+    as_json: bool,
+) -> int:
+    """Wait for so many seconds at most; say what came, and return the exit status."""
     deadline = clock.monotonic() + seconds
-    known = KnownRuns()
+    known, trouble = KnownRuns(), ""
     while True:
-        known.see(mailbox.new())
+        before, trouble = trouble, _look(mailbox, known)
+        if bool(trouble) != bool(before):
+            said = f"Kafka does not answer: {trouble}; still waiting" if trouble else "it answers"
+            print(harmless(said), file=sys.stderr, flush=True)
         found = known.named(name)
         finished = known.finished().get(found) if found is not None else None
         if finished is not None:
@@ -75,12 +100,23 @@ def _wait(name: RunName, mailbox: TopicMailbox, seconds: float, *, as_json: bool
         left = deadline - clock.monotonic()
         if left <= 0:
             what = f"{name} is not enqueued yet" if found is None else f"{found} is not over yet"
+            if trouble:
+                what = f"{found or name}: not known, Kafka does not answer"
             if as_json:
                 show_json({"run": str(found or name), "state": None})
             else:
                 print(what)
             return EXIT_TIMEOUT
         pause(min(LOOK_SECONDS, left))
+
+
+def _look(mailbox: Mailbox, known: KnownRuns) -> str:
+    """Take what has come; return why nothing could."""
+    try:
+        known.see(mailbox.new())
+    except BrokerError as error:
+        return str(error)
+    return ""
 
 
 def _say(finished: Finished, *, as_json: bool) -> None:

@@ -1,13 +1,13 @@
 """How much of a limit was used while there was demand; pure, from the calls seen."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from reportd.demo.simulator.book import Question, SeenCall
 from reportd.demo.simulator.config import Limit
-from reportd.demo.simulator.meters import make_meter
+from reportd.demo.simulator.meters import FixedMeter, PartnerMeter, make_meter
 
 Span = tuple[float, float]
 """From, until; monotonic seconds."""
@@ -84,12 +84,11 @@ def exceeded(limit: Limit, calls: Sequence[SeenCall], slack_seconds: float) -> i
     The partner's meter sees arrivals; the promise is about sending. A call that waited for up to
     the slack on its way (or in this machine's queue for a CPU) breaks no promise.
     """
-    gentler = _with_slack(limit, slack_seconds)
     count = 0
     for found in _by_scope(limit, calls).values():
-        meter = make_meter(gentler, found[0].wall - found[0].at)
+        meter = _with_slack(limit, found[0].wall - found[0].at, slack_seconds)
         for call in found:
-            if not (call.charged or call.fault == "limit") or _at_edge(limit, call, slack_seconds):
+            if not (call.charged or call.fault == "limit"):
                 continue
             if meter.wait(call.at):
                 count += 1
@@ -98,20 +97,35 @@ def exceeded(limit: Limit, calls: Sequence[SeenCall], slack_seconds: float) -> i
     return count
 
 
-def _with_slack(limit: Limit, slack_seconds: float) -> Limit:
+def _with_slack(limit: Limit, epoch_offset_seconds: float, slack_seconds: float) -> PartnerMeter:
+    if limit.meter == "fixed":
+        return _LateFixedMeter(limit, epoch_offset_seconds, slack_seconds)
     if limit.meter == "sliding":
-        return replace(limit, seconds=limit.seconds - min(slack_seconds, limit.seconds / 2))
-    if limit.meter == "bucket":
-        more = math.ceil(slack_seconds * limit.calls / limit.seconds)
-        return replace(limit, burst=(limit.burst or limit.calls) + more)
-    return limit
+        seconds = limit.seconds - min(slack_seconds, limit.seconds / 2)
+        return make_meter(replace(limit, seconds=seconds))
+    more = math.ceil(slack_seconds * limit.calls / limit.seconds)
+    return make_meter(replace(limit, burst=(limit.burst or limit.calls) + more))
 
 
-def _at_edge(limit: Limit, call: SeenCall, slack_seconds: float) -> bool:
-    """Whether a call came so soon after a fixed window's start that it may be the last one's."""
-    if limit.meter != "fixed":
-        return False
-    return (call.wall - limit.phase_seconds) % limit.seconds < slack_seconds
+class _LateFixedMeter(FixedMeter):
+    """Windows whose calls may arrive a while after their end: each is of the first with room."""
+
+    def __init__(self, limit: Limit, epoch_offset_seconds: float, late_seconds: float) -> None:
+        super().__init__(limit, epoch_offset_seconds)
+        self._late_seconds = late_seconds
+        self._counts = Counter[int]()
+
+    def wait(self, now: float) -> float:
+        """Return more than 0 where no window that the call may be of has room."""
+        return 0.0 if self._room(now) is not None else 1.0
+
+    def charge(self, now: float) -> None:
+        """Count a call; only after `wait` returned 0.0."""
+        self._counts[self._room(now) or 0] += 1
+
+    def _room(self, now: float) -> int | None:
+        windows = range(self._at(now - self._late_seconds), self._at(now) + 1)
+        return next((one for one in windows if self._counts[one] < self._limit.calls), None)
 
 
 def _by_scope(limit: Limit, calls: Sequence[SeenCall]) -> dict[str, list[SeenCall]]:

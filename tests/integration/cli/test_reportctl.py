@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
 from reportd.model.account import Account
+from reportd.model.ledger import End
 from reportd.model.request import Request
-from reportd.model.run import Manifest
+from reportd.model.run import Manifest, TopicSpan
 from reportd.sinks.local import LocalStore
 
 PARTNER = """
@@ -512,6 +514,85 @@ formats = ["csv"]
         assert made.run("plan", "dayly") == EXIT_CONFIG
         assert "did you mean 'daily'?" in capsys.readouterr().err
         assert made.read(made.topics.runs) == []
+
+    def test_what_is_open_of_a_run_is_played(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """30 requests of one account and 5 of another, 10 of them over; the other run's are not."""
+        asked = [
+            *((name, RUN) for name, count in (("1", 30), ("2", 5)) for _ in range(count)),
+            *(("1", "daily/2026-11-23T04:00Z#1") for _ in range(7)),
+        ]
+        manifest = enqueue(made, asked)
+        enqueue(made, [("3", RUN)], told=False)
+        ended = [end_of(message) for message in made.read(manifest.topics[0].topic)]
+        for part, end in [one for one in ended if (one[1].account, one[1].run) == ("1", RUN)][:10]:
+            write(made, made.topics.ledger("acme"), end.to_json(), part)
+
+        status = made.run("plan", RUN, "--call-seconds", "0.2", "--json")
+        (found,) = (told := document(capsys))["partners"]
+        assert (found["accounts"], found["requests"]) == (2, 25)
+        assert found["seconds"] == pytest.approx(5.0, abs=1.5)
+        assert found["binds"] == "account"
+        assert (status, told["left"] < 0) == (1, True)
+
+        assert made.run("plan", RUN.partition("#")[0]) == 1
+        assert "its deadline was" in capsys.readouterr().out
+        assert made.run("plan", "daily/2026-11-20T04:00Z") == EXIT_CONFIG
+        assert "there is no such run" in capsys.readouterr().err
+
+
+RUN = "daily/2026-11-22T04:00Z#1"
+
+
+def write(place: Place, topic: str, value: bytes, partition: int) -> None:
+    producer = Producer(place.settings)
+    producer.send(topic, value, key=b"", partition=partition)
+    assert producer.flush(FLUSH_SECONDS) == 0
+
+
+def end_of(message: Message) -> tuple[int, End]:
+    """Return a request's partition, and its end."""
+    asked = Request.from_json(message.value)
+    end = End(id=asked.id, topic=message.topic, offset=message.offset, state="result")
+    return message.partition, end.model_copy(update={"account": asked.account, "run": asked.run})
+
+
+def enqueue(place: Place, asked: list[tuple[str, str]], *, told: bool = True) -> Manifest:
+    """Write requests, by account and run, and the first one's manifest if it is to be told of."""
+    topic = place.topics.requests("acme")
+    spans: dict[int, tuple[int, int]] = {}
+    producer = Producer(place.settings)
+    for number, (account, run) in enumerate(asked):
+        one = Request(
+            v=1,
+            run=run,
+            partner="acme",
+            report="campaigns",
+            account=account,
+            first_day=date(2026, 1, 1) + timedelta(days=number),
+            last_day=date(2026, 1, 1) + timedelta(days=number),
+            formats=("csv",),
+        )
+        part = partition_of(account.encode(), 3)
+        producer.send(topic, one.to_json(), key=account.encode(), partition=part)
+        first, end = spans.get(part, (0, 0))
+        spans[part] = (first, end + 1)
+    assert producer.flush(FLUSH_SECONDS) == 0
+    run = asked[0][1]
+    count = sum(each == run for _, each in asked)
+    manifest = Manifest(
+        run=run,
+        requests=count,
+        ids_hash=f"{0:016x}",
+        topics=[TopicSpan(topic=topic, requests=count, spans=spans)],
+        account_days={},
+        deadline=1_795_330_800.0 if told else None,
+        enqueued_at=1_795_320_000.0,
+    )
+    if told:
+        write(place, place.topics.runs, manifest.to_json(), 0)
+    return manifest
 
 
 class TestBackfill:

@@ -17,6 +17,7 @@ from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.errors import EXIT_CONFIG, EXIT_PARTIAL, EXIT_TIMEOUT
 from reportd.model.base import Record
+from reportd.model.control import Control, folded, read_control
 from reportd.model.id_set import IdSet, number_of
 from reportd.model.request import Request
 from reportd.model.run import (
@@ -222,6 +223,57 @@ class TestRerun:
         assert "there is no such run" in capsys.readouterr().err
 
 
+def cancels(place: Place) -> dict[str, Control]:
+    """Return what is cancelled, by run."""
+    found = folded(
+        read_control(message.key, message.value) for message in place.read(place.topics.control)
+    )
+    return {scope.removeprefix("run:"): control for scope, control in found.items()}
+
+
+class TestCancel:
+    def test_what_is_not_over_of_a_slot(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Also what is being enqueued; what is over is left alone, unless it is named."""
+        enqueue(place)
+        finish(place, "partial")
+        claim = Claim(run=AGAIN, machine="m", claimed_at=1.0, expires_at=2.0, holder="x")
+        write(place, place.topics.runs, (AGAIN, claim))
+
+        assert place.run("cancel", "daily/2026-11-22T05:00+01:00", "--reason", "wrong") == 0
+        assert f"{AGAIN} is cancelled: it is being enqueued" in capsys.readouterr().out
+        assert {run: one.reason for run, one in cancels(place).items()} == {AGAIN: "wrong"}
+
+        assert place.run("cancel", RUN) == 0
+        assert f"{RUN} is cancelled: what is open of its 24 requests" in capsys.readouterr().out
+        assert place.run("cancel", SLOT, "--undo") == 0
+        assert cancels(place) == {}
+
+    def test_what_is_over_has_nothing_open(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It is said, and nothing is written."""
+        enqueue(place)
+        finish(place, "complete")
+
+        assert place.run("cancel", SLOT) == EXIT_CONFIG
+        assert f"{SLOT} is over" in capsys.readouterr().err
+        assert cancels(place) == {}
+
+    def test_a_cancel_is_forgotten_in_the_end(self, place: Place) -> None:
+        """It has an end, and the next one takes out of the topic what has ended."""
+        enqueue(place)
+        old = Control(scope=f"run:{AGAIN}", action="cancel", until=2.0, at=1.0)
+        write(place, place.topics.control, (old.scope, old))
+
+        assert place.run("cancel", RUN) == 0
+
+        (run, control), *more = cancels(place).items()
+        assert (run, more) == (RUN, [])
+        assert control.until == control.at + 90 * 86400
+
+
 class TestWait:
     @pytest.mark.parametrize(("state", "status"), [("complete", 0), ("partial", EXIT_PARTIAL)])
     def test_over(
@@ -269,6 +321,60 @@ class TestRuns:
         for text in ("acme.campaigns", "1 h late", "2 dead", "_reportd/runs/daily/x.json", "700"):
             assert text in out
         assert place.run("runs", "weekly/2026-11-22T04:00Z") == EXIT_CONFIG
+
+    def test_whose_requests_are_missing_is_named(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As its file says; where that cannot be read it is said, and the rest all the same."""
+        enqueue(place)
+        finish(place, "partial")
+        assert place.run("runs", SLOT) == 0
+        said = capsys.readouterr()
+        assert "x.json: No such file" in said.err
+        assert "2 dead" in said.out
+
+        one = {"partner": "acme", "report": "campaigns", "why": "permanent", "id": "1f"}
+        lost = [
+            {**one, "account": f"a{n}", "first_day": "2026-11-20", "last_day": "2026-11-21"}
+            for n in range(30)
+        ]
+        file = place.folder / "out" / "_reportd" / "runs" / "daily" / "x.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"missing": lost}))
+        assert place.run("runs", SLOT) == 0
+        said = capsys.readouterr()
+        assert "a19" in said.out
+        assert "2026-11-20..2026-11-21" in said.out
+        assert "a20" not in said.out
+        assert "10 more: --all names them" in said.err
+        assert place.run("runs", SLOT, "--all") == 0
+        assert "a29" in capsys.readouterr().out
+        assert place.run("runs", SLOT, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["missing_requests"] == lost
+
+    def test_what_has_died_of_an_open_run_is_named(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """But for what was replayed; and a run that is being enqueued is no run of 0 requests."""
+        enqueue(place)
+        place.bury("aa", run=RUN, account="lost")
+        place.bury("bb", run=RUN, account="saved")
+        place.bury("cc", run=AGAIN, account="other")
+        assert place.run("dead", "replay", "--id", "bb") == 0
+        capsys.readouterr()
+
+        assert place.run("runs", SLOT) == 0
+        out = capsys.readouterr().out
+        assert "lost" in out
+        assert "saved" not in out
+        assert "other" not in out
+        assert place.run("runs", SLOT, "--json") == 0
+        assert [one["id"] for one in json.loads(capsys.readouterr().out)["died"]] == ["aa"]
+
+        claim = Claim(run=AGAIN, machine="m", claimed_at=1.0, expires_at=2.0, holder="x")
+        write(place, place.topics.runs, (AGAIN, claim))
+        assert place.run("runs", AGAIN) == 0
+        assert "is being enqueued" in capsys.readouterr().out
 
 
 def mendings(place: Place) -> list[Any]:

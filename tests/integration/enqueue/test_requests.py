@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import orjson
@@ -12,6 +13,7 @@ from pyspark.sql import SparkSession
 from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
 from reportd.broker.producer import Producer
+from reportd.cli.outlook import outlook_of
 from reportd.config.accounts import AccountsSource
 from reportd.enqueue.job import Order, Outcome
 from reportd.enqueue.spark_accounts import read_accounts
@@ -192,6 +194,25 @@ def test_dry_run_writes_nothing(stage: Stage) -> None:
     (outcome,) = stage.enqueue(Order(dry_run=True))
 
     assert ["meta", "acme"] == [t.ask.partner for t in outcome.tallies if t.accounts]
+    assert not stage.messages() + stage.read(stage.topics.runs, stage.topics.accounts)
+
+
+def test_plan_is_played_for_the_tables_accounts(stage: Stage) -> None:
+    """The same accounts and requests as would be written; nothing is."""
+    stage.accounts(TABLE)
+
+    (outcome,) = stage.enqueue(Order(dry_run=True, with_accounts=True))
+
+    assert outcome.plan is not None
+    partners = load_partners(stage.folder / "partners")
+    slot = outcome.run.slot + timedelta(days=1)
+    rows = [
+        outlook_of(outcome.plan, partners[name], outcome.accounts, slot, 16).row(1.0)
+        for name in ("meta", "acme", "tiktok")
+    ]
+    assert [(2, 2), (1, 1), (0, 0)] == [(row.accounts, row.requests) for row in rows]
+    assert sum(row.requests for row in rows) == outcome.requests
+    assert {"team": "brand"} == outcome.accounts[0].attributes
     assert not stage.messages() + stage.read(stage.topics.runs, stage.topics.accounts)
 
 

@@ -83,17 +83,19 @@ def test_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "problem"),
+    ("command", "seconds", "problem"),
     [
-        (("/bin/sh", "-c", "exit 3"), "command: ended with 3"),
-        (("/nowhere/at-all",), "command: No such file or directory"),
-        (("sleep", "600"), "command: was still running after 1 s, and was killed"),
+        (("/bin/sh", "-c", "exit 3"), 60.0, "command: ended with 3"),
+        (("/nowhere/at-all",), 60.0, "command: No such file or directory"),
+        (("sleep", "600"), 1.0, "command: was still running after 1 s, and was killed"),
     ],
     ids=["fails", "missing", "hangs"],
 )
-def test_a_command_that_does_not_work(command: tuple[str, ...], problem: str) -> None:
+def test_a_command_that_does_not_work(
+    command: tuple[str, ...], seconds: float, problem: str
+) -> None:
     """Why, in words; a hanging one is ended at its deadline."""
-    assert telling(command=command, timeout_seconds=1.0).tell(OVER) == [problem]
+    assert telling(command=command, timeout_seconds=seconds).tell(OVER) == [problem]
 
 
 def test_what_a_hanging_command_has_started_ends_with_it(tmp_path: Path) -> None:
@@ -101,7 +103,8 @@ def test_what_a_hanging_command_has_started_ends_with_it(tmp_path: Path) -> None
     left = tmp_path / "left"
     line = f"sleep 600 & echo $! > {left}; wait"
 
-    telling(command=("/bin/sh", "-c", line), timeout_seconds=1.0).tell(OVER)
+    # Long enough for a shell to start on a busy machine
+    telling(command=("/bin/sh", "-c", line), timeout_seconds=5.0).tell(OVER)
     until(lambda: state_of(int(left.read_text())) in {"Z", ""}, "its end")
 
 

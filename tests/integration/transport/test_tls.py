@@ -6,13 +6,14 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reportd.transport.client import Client
 from reportd.transport.connection import Address, tls_context
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
-from tests.integration.transport.serving import Exchange, Server
+from tests.integration.transport.serving import Behaviour, Exchange, Server
 
 OPENSSL = shutil.which("openssl") or ""
 
@@ -41,7 +42,7 @@ def server(authority: Path) -> Iterator[Server]:
 
 
 def send(
-    server: Server, host: str, context: ssl.SSLContext | None, path: str = "/"
+    server: Server, host: str, context: ssl.SSLContext | None, **fields: Any
 ) -> Answer | Failure:
     """Call the server by a name that resolves to loopback."""
 
@@ -50,9 +51,8 @@ def send(
 
     client = Client(resolver=resolver, allow_private=True, context=context)
     name = f"{host}:{server.port}"
-    return client.send(
-        Call(method="GET", url=f"https://{name}{path}", hosts=(name,), timeout_seconds=5)
-    )
+    given = {"method": "GET", "url": f"https://{name}/", "timeout_seconds": 5.0, **fields}
+    return client.send(Call(hosts=(name,), **given))
 
 
 def trusting(authority: Path) -> ssl.SSLContext:
@@ -86,26 +86,40 @@ def test_an_unknown_authority(server: Server) -> None:
     assert server.seen == []
 
 
+def _drip(exchange: Exchange) -> None:
+    exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while not exchange.stop.wait(0.02):
+        exchange.send(b"a")
+
+
+@pytest.mark.parametrize("behave", [Exchange.hang, _drip])
 @pytest.mark.timeout(20)
-def test_the_deadline_holds_under_tls(authority: Path) -> None:
-    """A handshake that hangs, or a drip through TLS, ends with the call."""
+def test_the_deadline_holds_under_tls(behave: Behaviour, authority: Path) -> None:
+    """Whoever takes nothing of what is sent, or drips through TLS, ends with the call."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority / "cert.pem", authority / "key.pem")
 
-    def drip(exchange: Exchange) -> None:
-        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        while not exchange.stop.wait(0.02):
-            exchange.send(b"a")
-
-    with Server(drip, context) as server:
-        client = Client(
-            resolver=lambda _host, port: [(socket.AF_INET, ("127.0.0.1", port))],
-            allow_private=True,
-            context=trusting(authority),
+    with Server(behave, context) as server:
+        found = send(
+            server,
+            "api.acme.com",
+            trusting(authority),
+            method="POST",
+            headers={"Content-Length": "0"},  # so the server reads none of the body by itself
+            body=bytes(32 * 1024 * 1024),
+            timeout_seconds=1.0,
         )
-        name = f"api.acme.com:{server.port}"
-        made = Call(method="GET", url=f"https://{name}/", hosts=(name,), timeout_seconds=0.5)
-        found = client.send(made)
 
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.TIMEOUT
+
+
+@pytest.mark.timeout(20)
+def test_the_deadline_holds_in_the_handshake(authority: Path) -> None:
+    """Whoever takes the connection and then says nothing ends with the call."""
+    with Server(Exchange.hang) as server:
+        found = send(server, "api.acme.com", trusting(authority), timeout_seconds=0.5)
+
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.TIMEOUT
+    assert server.connections == 1

@@ -92,7 +92,7 @@ def test_a_limit_over_a_day_is_told_of(place: Place, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ("partitions = 8\n", "partitions = 8, but a limit over all accounts makes the partner the"),
+        ("partitions = 8\n", "partitions = 8, but limits[1] (9000 in 1 s per partner) counts over"),
         (
             "",
             "limits[1] allows 9000 calls a second, and the one worker that has it makes about 600",
@@ -110,6 +110,43 @@ def test_limits_that_do_not_fit_the_key_are_told_of(
 
     assert place.check() == 0
     assert wanted in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("limit", "key", "told"),
+    [
+        ('per = "account", calls = 5', "account", ""),
+        ('per = "{{ account.id }} {{ params.level }}", calls = 5', "account", ""),
+        ('per = "account", calls = 5, meter = "day"', "account", ""),
+        ('per = "credential", calls = 5', "credential", ""),
+        ('per = "{{ account.credential }} {{ params.level }}", calls = 5', "credential", ""),
+        ('per = "credential", calls = 900', "credential", "the one worker that has a credential"),
+        ('per = "partner", calls = 5', "partner", "limits[2] (5 in 1 s per partner) counts over"),
+        ('per = "report", calls = 5', "partner", "limits[2] (5 in 1 s per report) counts over"),
+        ('per = "{{ account.team }}", calls = 5', "partner", "limits[2] (5 in 1 s per {{ acc"),
+        ('per = "partner", calls = 5, meter = "rolling"', "partner", "limits[2] (5 in 86400 s per"),
+        ('per = "partner", calls = 5, meter = "concurrent"', "partner", "limits[2] (5 at once per"),
+        (
+            'per = "partner", calls = 5, reports = ["campaigns"]',
+            "partner",
+            "limits[2] (5 in 1 s per",
+        ),
+        ('per = "partner", calls = 90, divide = true', "account", "limits[2] is divided: 11.25"),
+    ],
+)
+def test_every_scope_is_looked_at_for_the_key(
+    place: Place, capsys: pytest.CaptureFixture[str], limit: str, key: str, told: str
+) -> None:
+    """The widest scope is the key; who gave the topics partitions is told what makes them idle."""
+    limits = f'limits = [ {{ per = "account", calls = 5 }}, {{ {limit} }} ]\npartitions = 8'
+    text = "\n".join(limits if line.startswith("limits") else line for line in PARTNER.split("\n"))
+    place.write("partners/acme.toml", text)
+
+    assert place.check() == 0
+    said = capsys.readouterr().out
+    assert f"partner acme: key = {key};" in said
+    assert told in said
+    assert ("partitions = 8, but" in said) == (key == "partner")
 
 
 def test_every_problem_at_once(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

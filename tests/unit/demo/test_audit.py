@@ -244,3 +244,13 @@ def test_what_the_network_shifts_is_no_exceeding(meter: str) -> None:
     assert exceeded(limit, late, 0.1) == 0
     double = sorted([*sent, *(at + 0.05 for at in sent)])
     assert exceeded(limit, [call_for(ONE, at) for at in double], 0.1) >= 10
+
+
+def test_windows_used_twice_are_exceeded_however_early() -> None:
+    """All of a window's calls may come at its start, where those of one before may still arrive."""
+    limit = Limit(per="account", calls=5, seconds=2, meter="fixed")
+    at_once = [call_for(ONE, w * 2 + number / 100) for w in range(6) for number in range(5)]
+    twice = [call for call in at_once for _ in range(2)]
+
+    assert exceeded(limit, at_once, 1.0) == 0
+    assert exceeded(limit, twice, 1.0) == 6 * 5 - 5

@@ -1,6 +1,6 @@
 """The order of things, with a broker and an engine that are lists."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from reportd.enqueue.job import Enqueuer, Order
 from reportd.enqueue.plan import Found, Ids, Offsets, RunPlan
 from reportd.enqueue.runs import Holder, RunState, Starts, fold
 from reportd.errors import BrokerError, ConfigError, UnavailableError
+from reportd.model.account import Account
 from reportd.model.run import Claim, Manifest, RunId
 from reportd.partners.load import load_partner
 
@@ -136,6 +137,10 @@ class FakeEngine:
     def snapshot(self, ends: Offsets, schedule: str) -> int:
         self.snapshots += 1
         return 0
+
+    def active_accounts(self, partners: Collection[str]) -> Iterator[Account]:
+        for partner in partners:
+            yield Account(partner=partner, account="7")
 
 
 class Stage:
@@ -372,6 +377,18 @@ def test_dry_run_writes_nothing(stage: Stage) -> None:
 
     assert (3, 3, "account") == (outcome.requests, tally.accounts, tally.ask.key_scope)
     assert (stage.cluster.records, stage.engine.calls) == ([], [])
+
+
+def test_dry_run_can_tell_of_whom(stage: Stage) -> None:
+    """A plan plays their requests; others need not be looked at."""
+    (outcome,) = stage.enqueuer().run(Order(dry_run=True, with_accounts=True))
+    (without,) = stage.enqueuer().run(Order(dry_run=True))
+
+    assert [("acme", "7")] == [(one.partner, one.account) for one in outcome.accounts]
+    assert outcome.plan is not None
+    assert outcome.plan.asks[0].report == "campaigns"
+    assert without.accounts == ()
+    assert stage.cluster.records == []
 
 
 def test_missing_topics_are_named(stage: Stage) -> None:

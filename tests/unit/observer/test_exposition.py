@@ -16,6 +16,7 @@ from reportd.errors import OutputError
 from reportd.metrics import Metrics
 from reportd.model.vm import Vm
 from reportd.observer.brokerwatch import BrokerSight
+from reportd.observer.lacking import Lacks
 from reportd.observer.main import COUNT_REST, COUNT_SECONDS, Observer, Watched
 from reportd.sinks.store import Marks
 
@@ -58,6 +59,18 @@ def no_output() -> Marks:
     raise OutputError
 
 
+class NoRuns:
+    """No run needs anybody."""
+
+    def lacks(self) -> Lacks:
+        """Return nothing."""
+        return {}
+
+    def stuck(self) -> dict[str, str]:
+        """Return nothing."""
+        return {}
+
+
 def observer(files: Files, tmp_path: Path) -> Observer:
     """Return an observer of a daemon without children, before a silent broker."""
     config: Any = SimpleNamespace(settings=SimpleNamespace(schedules_folder=tmp_path / "none"))
@@ -70,7 +83,7 @@ def observer(files: Files, tmp_path: Path) -> Observer:
         partners={"acme"},
         open_marks=no_output,
     )
-    return Observer(watched, BrokerSight, files, files.clock)
+    return Observer(watched, BrokerSight, NoRuns(), files, files.clock)
 
 
 def counted(folder: Path) -> None:

@@ -14,13 +14,15 @@ from reportd.model.vm import Vm
 from reportd.observer.brokerwatch import BrokerSight
 from reportd.observer.finisher import (
     AGAIN_SECONDS,
+    NOT_WHOLE,
     TELL_SECONDS,
     TURN_OF_ONE_SECONDS,
     Finisher,
     FinisherClients,
     mark_days,
 )
-from reportd.observer.run_file import file_name, lines_of, list_name, marks_of
+from reportd.observer.lacking import LACKING_SECONDS
+from reportd.observer.run_file import file_name, lines_of, list_in, list_name, marks_of
 from reportd.observer.run_reader import Found
 from reportd.observer.run_sum import Missing, RunSum
 from reportd.observer.runs import Due
@@ -28,6 +30,7 @@ from tests.unit.observer.test_run_sum import RUN, end, manifest
 
 FILE = "runs/daily/2026-11-22T04%3A00Z%231.json"
 DAY = "days/acme/stats/2026-11-20"
+LATER = "daily/2026-11-23T04:00Z#1"
 WALL = 1_700_000_000.0
 
 
@@ -47,6 +50,8 @@ class World:
     created: list[str] = field(default_factory=list)
     die_at: int = 0
     steps: int = 0
+    at_step: tuple[int, Callable[[], None]] | None = None
+    """Before which change somebody else comes between, and what that one does."""
     away: bool = False
     deaf: bool = False
     now: float = 100.0
@@ -59,6 +64,9 @@ class World:
         self.steps += 1
         if self.steps == self.die_at:
             raise Killed
+        if self.at_step is not None and self.steps == self.at_step[0]:
+            (_, between), self.at_step = self.at_step, None
+            between()
 
     # Marks
 
@@ -148,7 +156,11 @@ def process(
         ledgers=FakeLedgers(world), write=world.write, marks=world, close=lambda: None
     )
     return Finisher(
-        lambda: BrokerSight(due=due(world), vms=others if machine != "me" else ()),
+        lambda: BrokerSight(
+            due=due(world),
+            vms=others if machine != "me" else (),
+            over={record.run: record for record in world.records},
+        ),
         lambda: clients,
         world,
         machine,
@@ -172,7 +184,7 @@ def test_order_of_the_steps() -> None:
     document = orjson.loads(world.files[FILE])
     assert (document["state"], document["states"]) == ("partial", {"dead": 1, "result": 1})
     assert [one["account"] for one in document["missing"]] == ["a1"]
-    listed = world.files[list_name(RUN, 0)].splitlines()
+    listed = world.files[list_in(document)].splitlines()
     assert [orjson.loads(line)["day"] for line in listed] == [
         "2026-11-19",
         "2026-11-20",
@@ -264,10 +276,13 @@ def test_not_all_have_ended() -> None:
     assert world.reads == 4  # after 0, 30, 90 and 210 seconds
     assert (world.files, world.records) == ({}, [])
 
+    assert finisher.stuck() == {RUN: NOT_WHOLE}
+
     world.ends.append(end(1))
     world.now += 2 * AGAIN_SECONDS * 8
     finisher.turn()
     assert world.records[-1].state == "complete"
+    assert finisher.stuck() == {}
 
 
 def test_output_away() -> None:
@@ -359,11 +374,11 @@ def test_an_older_run_does_not_speak_for_a_day() -> None:
     process(world).turn()
     newer = {
         **orjson.loads(world.files[FILE]),
-        "run": "daily/2026-11-23T04:00Z#1",
+        "run": LATER,
+        "list": f"_reportd/{list_name(LATER, 0)}",
         "missing": [],
     }
-    ended = lines_of("acme", end(1))
-    world.files[list_name(str(newer["run"]), 0)] = ended
+    world.files[list_in(newer)] = lines_of("acme", end(1))
     mark_days(newer, world)
     good = dict(world.files)
     mark_days(orjson.loads(world.files[FILE]), world)
@@ -389,6 +404,150 @@ def test_a_run_speaks_for_its_own_accounts() -> None:
     mark_days({**daily, "mend": 1, "missing": []}, world)
     assert orjson.loads(world.files[f"{DAY}/_SUCCESS"])["run"] == backfill["run"]
     assert f"{DAY}/_PARTIAL" not in world.files
+
+
+def test_an_older_run_that_is_over_later_says_what_it_lacks() -> None:
+    """Another schedule's newer run, of other accounts, does not make the days whole."""
+    world = partial_world()
+    process(world).turn()
+    daily = orjson.loads(world.files[FILE])
+    world.files = {name: data for name, data in world.files.items() if "days/" not in name}
+    other = {**daily, "run": "vip/2026-11-23T04:00Z#1", "missing": [], "list": ""}
+    mark_days(other, world)
+    assert f"{DAY}/_SUCCESS" in world.files
+
+    mark_days(daily, world)
+
+    mark = orjson.loads(world.files[f"{DAY}/_PARTIAL"])
+    assert mark["run"] == other["run"]
+    assert [(one["account"], one["run"]) for one in mark["missing"]] == [("a1", RUN)]
+    assert f"{DAY}/_SUCCESS" not in world.files
+
+
+def later_due(world: World) -> tuple[Due, ...]:
+    """Return a newer run of one other account, as due."""
+    mine = [record for record in world.records if record.run == LATER]
+    of = manifest(1).model_copy(update={"run": LATER})
+    return () if mine else (Due(of),)
+
+
+def marks_in(world: World) -> dict[str, object]:
+    """Return what the days' marks say: of which run, and which run's accounts are missing."""
+    found: dict[str, object] = {}
+    for name, data in world.files.items():
+        if name.startswith("days/"):
+            mark = orjson.loads(data)
+            missing = sorted((one["account"], one["run"]) for one in mark["missing"])
+            found[name] = (mark["run"], missing)
+    return found
+
+
+def two_runs() -> tuple[World, Finisher, World, Finisher]:
+    """Return an older partial run and a newer whole one, each seen to by a VM, at one output."""
+    world = partial_world()
+    other = World([end(0, run=LATER, account="b")], manifest(1), world.files, world.records)
+    return world, process(world, "me", older_due), other, process(other, "me", later_due)
+
+
+def older_due(world: World) -> tuple[Due, ...]:
+    """Return the older run, until it is over."""
+    mine = [record for record in world.records if record.run == RUN]
+    return () if mine else (Due(world.of),)
+
+
+def settle(*finishers: Finisher) -> None:
+    """Let everybody look once more at what has come of it, in turns."""
+    for _ in range(2):
+        for one in finishers:
+            one.turn()
+
+
+def test_two_vms_mark_the_same_days_at_once() -> None:
+    """Whoever comes between at whichever change: the marks say in the end what both runs do."""
+    world, older, _, newer = two_runs()
+    older.turn()
+    newer.turn()
+    whole_life, steps = marks_in(world), world.steps
+    assert whole_life[f"{DAY}/_PARTIAL"] == (LATER, [("a1", RUN)])
+
+    for nth in range(1, steps + 1):
+        world, older, _, newer = two_runs()
+        world.at_step = nth, newer.turn
+        older.turn()
+        settle(older, newer)
+        assert marks_in(world) == whole_life, f"the newer run before change {nth} of the older"
+
+        _, older, other, newer = two_runs()
+        other.at_step = nth, older.turn
+        newer.turn()
+        settle(newer, older)
+        assert marks_in(other) == whole_life, f"the older run before change {nth} of the newer"
+
+
+def test_what_an_older_run_lacks_is_known_until_it_is_mended() -> None:
+    """A newer run of other accounts changes nothing about it; a replay does."""
+    world, older, other, newer = two_runs()
+    older.turn()
+    older.turn()
+    assert older.lacks() == {}  # the newest says that itself
+
+    newer.turn()
+    settle(older, newer)
+    assert older.lacks() == newer.lacks() == {RUN: {"acme.stats": 3}}
+    somebody = process(other, "late", lambda _world: ())
+    somebody.turn()
+    assert somebody.lacks() == older.lacks()
+
+    world.ends.append(end(1, replay=1, offset=99))
+    before = next(record for record in world.records if record.run == RUN)
+    process(world, due=lambda _world: (Due(world.of, 1, 1, before),)).turn()
+    settle(older, somebody)
+    assert older.lacks() == somebody.lacks() == {}
+
+
+def test_what_a_newer_run_has_brought_is_not_lacking() -> None:
+    """The same account is asked for the same days the next morning, and is there."""
+    _, older, other, newer = two_runs()
+    other.ends = [end(0, run=LATER, account="a1")]
+    older.turn()
+    newer.turn()
+    settle(older, newer)
+
+    assert older.lacks() == newer.lacks() == {}
+
+
+def test_what_nobody_mends_is_told_of_for_a_while() -> None:
+    """Then it is history."""
+    world, older, _, newer = two_runs()
+    older.turn()
+    newer.turn()
+    settle(older, newer)
+    assert older.lacks()
+
+    world.now += LACKING_SECONDS + 1
+    older.turn()
+    assert older.lacks() == {}
+
+
+def test_a_list_belongs_to_its_file() -> None:
+    """Two VMs see to one run, and a replay ends between: the file's own list says what it says."""
+    steps = partial_world()
+    process(steps).turn()
+    for nth in range(1, steps.steps + 1):
+        world = partial_world()
+        slow, quick = (process(world, due=lambda world: (Due(world.of),)) for _ in range(2))
+
+        def between(world: World = world, quick: Finisher = quick) -> None:
+            world.ends.append(end(1, replay=1, offset=99))
+            quick.turn()
+
+        world.at_step = nth, between
+        slow.turn()
+
+        found = orjson.loads(world.files[FILE])
+        assert len(world.files[list_in(found)].splitlines()) == found["files"], nth
+        lists = [name for name in world.files if name.endswith(".files")]
+        assert lists == [list_in(found)], nth
 
 
 def test_a_file_of_another_life_is_left_alone() -> None:

@@ -128,3 +128,19 @@ def test_newest_that_is_over() -> None:
     runs = seen(newer, finished())
 
     assert {name: one.run for name, one in runs.finished().items()} == {"daily": newer.run}
+
+
+def test_what_is_long_over_is_forgotten() -> None:
+    """A schedule that is no more does not stand in status for ever, and memory does not grow."""
+    runs = seen(manifest(), finished(), mending({REQUESTS: {0: 64}}))
+    runs.due(at(50), WALL)
+    assert (set(runs.newest()), set(runs.finished()), set(runs.over())) == (
+        {"daily"},
+        {"daily"},
+        {RUN},
+    )
+
+    runs.due(at(50), WALL + REMEMBERED_SECONDS + 1)
+
+    assert (runs.newest(), runs.finished(), runs.over()) == ({}, {}, {})
+    assert (runs._manifests, runs._mendings, runs._waiting) == ({}, {}, {})

@@ -11,7 +11,7 @@ from prometheus_client.exposition import generate_latest
 from reportd import metrics
 from reportd.model.run import Covered, Finished, Manifest, TopicSpan
 from reportd.model.vm import Vm
-from reportd.observer.exposition import Gauges
+from reportd.observer.exposition import Gauges, bounded
 from reportd.observer.offsets import Lag, Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.status import Sight, document
@@ -157,6 +157,84 @@ def test_limits_are_joined() -> None:
     ]
 
 
+def test_runs_that_need_somebody_are_named() -> None:
+    """What older ones lack is added up by report; what cannot be finished says why."""
+    older = {
+        "daily/2026-11-21T04:00Z#1": {"acme.stats": 3},
+        "daily/2026-11-20T04:00Z#1": {"acme.stats": 1, "acme.ads": 2},
+    }
+    stuck = {"daily/2026-11-19T04:00Z#1": "disk full", "daily/2026-11-18T04:00Z#1": "disk full"}
+    found = made(sight(lacks=older, stuck=stuck))
+    gauges = Gauges()
+    gauges.show(found)
+    registry = CollectorRegistry()
+    registry.register(gauges)
+
+    labels = {"partner": "acme", "report": "stats"}
+    assert registry.get_sample_value("reportd_older_missing_account_days", labels) == 4
+    assert registry.get_sample_value("reportd_stuck_runs", {"schedule": "daily"}) == 2
+    said = "\n".join(found["warnings"])
+    assert "run daily/2026-11-20T04:00Z#1 still lacks 3 account-days" in said
+    assert "daily/2026-11-19T04:00Z#1 seems to be over and cannot be finished: disk full" in said
+
+
+def test_what_is_left_out_is_said() -> None:
+    """A worker that has more than it can show says so, and an alertable number does."""
+    found = made(sight(workers={"worker-0": worker(left_out={"controls": 7})}))
+    gauges = Gauges()
+    gauges.show(found)
+    registry = CollectorRegistry()
+    registry.register(gauges)
+
+    assert "a worker has 7 more controls than are shown here" in found["warnings"]
+    assert registry.get_sample_value("reportd_status_left_out", {"slot": "worker-0"}) == 7
+
+
+def test_an_outage_that_every_worker_sees_is_shown_once() -> None:
+    """One partner, one line, however many workers have found it out."""
+    circuit = {"partner": "acme", "kind": "outage", "reason": "503"}
+    both = {name: worker(circuits=[circuit]) for name in ("worker-0", "worker-1")}
+
+    assert len(made(sight(workers=both))["circuits"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("declared", "more", "wanted"),
+    [
+        (metrics.OFFSET_LAG, 0, {("t", "0"): 1.0}),
+        (metrics.OFFSET_LAG, 1, {("t", "other"): 501.0}),
+        (metrics.OLDEST_OPEN, 1, {("other",): 1.0}),
+        (metrics.LIMIT_SHARE, 1, {("t", "other"): 1.0}),
+    ],
+)
+def test_a_gauge_has_no_series_without_end(
+    declared: metrics.Declared, more: int, wanted: dict[tuple[str, ...], float]
+) -> None:
+    """Beyond the bound it is told without its last label, as its numbers add up."""
+    width = len(declared.labels)
+    values = {
+        (*["t"] * (width - 1), str(number)): 1.0 for number in range(metrics.MAX_SERIES + more)
+    }
+
+    found = bounded(declared, values)
+
+    assert len(found) <= metrics.MAX_SERIES
+    assert found | wanted == found
+
+
+def test_a_cancelled_run_is_listed_until_it_is_over() -> None:
+    """Then nothing of it is open; a cancel that came later is about a replay."""
+    run = "daily/2026-11-22T04:00Z#1"
+    asked = {"scope": f"run:{run}", "action": "cancel", "at": WALL - 9000}
+    busy = worker(controls=[asked])
+    record = finished("daily", 1)
+
+    assert [one["scope"] for one in made(sight(workers={"w": busy}))["controls"]] == [f"run:{run}"]
+    assert made(sight(workers={"w": busy}, over={run: record}))["controls"] == []
+    later = worker(controls=[{**asked, "at": WALL}])
+    assert made(sight(workers={"w": later}, over={run: record}))["controls"]
+
+
 @pytest.mark.parametrize(
     ("allowed", "rate"),
     [
@@ -244,6 +322,8 @@ def test_every_gauge_is_exposed() -> None:
         workers={"worker-0": full},
         sunsets=ends,
         finished=over(daily=1),
+        lacks={"daily/2026-11-21T04:00Z#1": {"acme.stats": 3}},
+        stuck={"daily/2026-11-20T04:00Z#1": "disk full"},
         slots={"daily": WALL - 600},
         allowed={"acme": {"account": 5.0, "partner": 100.0}},
     )

@@ -64,6 +64,67 @@ def test_no_open_offset_lies_before_the_commit(course: tuple[list[int], list[int
         last = commit
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["deliver", "skip", "close", "a", "b"]), st.integers(0, 40)),
+        max_size=80,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_a_book_is_what_a_plain_table_says(course: list[tuple[str, int]]) -> None:
+    """Whatever is delivered, parked, taken again and finished."""
+    one, table = OffsetBook(0), dict[int, str]()
+    for what, number in course:
+        known = sorted(table)
+        offset = known[number % len(known)] if known else -1
+        if what == "deliver":
+            assert one.deliver(one.position)
+            table[one.position - 1] = ""
+        elif what == "skip":
+            one.deliver(one.position + number)
+            table[one.position - 1] = ""
+        elif offset >= 0 and what == "close":
+            assert one.deliver(offset) == one.unpark(offset) == bool(table.pop(offset))
+            one.close(offset)
+        elif offset >= 0:
+            one.park(offset, what)
+            table[offset] = what
+
+        parked = sorted(at for at, key in table.items() if key)
+        first = {
+            key: min(at for at in parked if table[at] == key) for key in {*table.values()} - {""}
+        }
+        assert one.commit_position() == min(table, default=one.position)
+        assert (one.open_count, one.parked_count) == (len(table), len(parked))
+        assert one.parked_first() == first
+        assert [at for at in range(one.position + 1) if one.is_open(at)] == sorted(table)
+
+
+def test_what_is_finished_at_the_front_is_forgotten() -> None:
+    """A book is as long as what lies beyond the commit, not as what was ever read."""
+    one = book(*range(20_000))
+    for offset in range(19_990):
+        one.close(offset)
+    assert one.commit_position() == 19_990
+    assert one.length == 10
+
+    one.park(19_995, "a")
+    assert one.is_open(19_990)
+    assert one.parked_first() == {"a": 19_995}
+
+
+def test_neighbours_of_one_account_are_parked_as_one() -> None:
+    """An account's bulk costs what one message does; two in turns cost each."""
+    one = book(*range(1_000))
+    for offset in range(500):
+        one.park(offset, "bulk")
+    assert one.parked_spans == 1
+
+    for offset in range(500, 600):
+        one.park(offset, "ab"[offset % 2])
+    assert one.parked_spans == 101
+
+
 def test_a_message_read_again_is_not_new() -> None:
     """What was delivered before is passed over, open or finished."""
     one = book(1, 2)

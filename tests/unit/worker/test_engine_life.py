@@ -437,3 +437,32 @@ def test_an_account_with_very_many_requests_delays_nobody() -> None:
     assert "small" in hands.asked()
     assert len(partition.entries) <= 2 * 50
     assert partition.books[REQUESTS].parked_count > 19_000
+    assert partition.books[REQUESTS].parked_spans == 1
+
+
+def test_what_lies_far_behind_a_bulk_is_read_without_the_bulk() -> None:
+    """Once the small account has room again, its messages are gone to, not read up to."""
+    limit = LimitRule(per="account", calls=1, seconds=1.0, meter="sliding")
+    hands = Hands(limits=[limit], window_requests=40, parked_most=30)
+    partition = hands.own()
+    topic = [message(request("big", params={"n": str(n)}), n) for n in range(5_000)]
+    topic += [message(request("small", params={"n": str(n)}), 5_000 + n) for n in range(40)]
+    topic += [message(request(f"other-{n}"), 5_040 + n) for n in range(30)]
+    read_to = seen = delivered = 0
+    while sum(end.account != "big" for end in hands.ends) < 70:
+        for action in hands.log[seen:]:
+            if isinstance(action, Read) and action.at[0] == REQUESTS:
+                read_to = action.offset
+        seen = len(hands.log)
+        if REQUESTS in partition.reading and read_to < len(topic):
+            hands.engine.message(topic[read_to], hands.now)
+            read_to += 1
+            delivered += 1
+            hands.go(0.001)
+        elif hands.calls:
+            hands.answer(hands.calls[0])
+        else:
+            hands.go(1.0)
+
+    assert hands.seconds < 60.0
+    assert delivered < 2 * len(topic)

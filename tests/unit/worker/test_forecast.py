@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from reportd.limits.limiter import LimitRule
-from reportd.worker.forecast import MOST_SECONDS, THREADS, Forecast, Work, forecast
+from reportd.worker.forecast import MOST_SECONDS, THREADS, TIME, Forecast, Work, forecast
 from tests.unit.worker.making import Rules, at, request
 
 SECOND = LimitRule(per="account", calls=10, seconds=1.0)
@@ -80,3 +80,17 @@ def test_calls_at_once() -> None:
     found = played(rule, works=[Work(request("a"), 500)], threads=64)
 
     assert found.seconds == pytest.approx(1.0 + 500 * 0.2 / 10, abs=0.5)
+
+
+def test_what_may_not_start_yet_waits() -> None:
+    """An hour: then it goes on, beside what came later."""
+    works = [
+        Work(request("a"), 50, wait_seconds=3600.0),
+        Work(request("b"), 50),
+        Work(request("a"), 50, wait_seconds=3601.0),
+    ]
+    found = played(SECOND, works=works)
+
+    assert found.calls == 150
+    assert found.seconds == pytest.approx(3610.0, abs=1.0)
+    assert (found.binds, found.unfinished) == (TIME, 0)

@@ -5,8 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
+from reportd.broker.message import Message
 from reportd.limits.limiter import LimitRule
 from reportd.metrics import Metrics
+from reportd.model.control import Control
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.exchange import Answer
 from reportd.worker import snapshot as module
@@ -107,10 +109,10 @@ def test_an_output_that_hangs_is_away() -> None:
     assert shown(hands)["output_away"] == ""
 
 
-def test_a_snapshot_too_large_for_the_board_leaves_the_details_out(
+def test_a_snapshot_too_large_for_the_board_says_what_it_leaves_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The numbers that ETA and alerts need are always there."""
+    """Details first, then partitions: nothing is left out in silence."""
     hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=1e6)])
     hands.own()
     hands.put(request())
@@ -118,7 +120,43 @@ def test_a_snapshot_too_large_for_the_board_leaves_the_details_out(
     monkeypatch.setattr(module, "MOST_BYTES", 100)
 
     found = shown(hands)
-    assert (found["limits"], len(found["partitions"])) == ([], 2)
+    assert (found["partitions"], found["left_out"]) == ([], {"partitions": 2})
+    assert [one["per"] for one in found["limits"]] == ["account"]
+
+
+def test_of_what_is_without_end_the_most_important_is_shown() -> None:
+    """The newest controls, each partner's outage before its credentials; the rest is counted."""
+    hands = Hands()
+    hands.own()
+    asked = [
+        Control(scope=f"acme/{number}", action="pause", at=float(number)) for number in range(300)
+    ]
+    hands.engine.controls.hear(
+        [
+            Message("p.control", 0, number, one.scope.encode(), one.to_json())
+            for number, one in enumerate(asked)
+        ],
+        hands.now,
+    )
+    found = shown(hands)
+
+    assert [one["scope"] for one in found["controls"]][:2] == ["acme/299", "acme/298"]
+    assert (len(found["controls"]), found["left_out"]) == (200, {"controls": 100})
+
+
+def test_a_partners_outage_is_shown_once() -> None:
+    """Each partition finds it out for itself; and it comes before the credentials."""
+    hands = Hands()
+    hands.own(index=0)
+    hands.own(index=1)
+    for partition in hands.engine.partitions():
+        for number in range(30):
+            partition.circuits.credential(f"c{number}").open(0.0)
+        partition.circuits.outage.open(0.0)
+    found = shown(hands)
+
+    assert [one["kind"] for one in found["circuits"]] == ["outage", *["credential"] * 19]
+    assert found["left_out"] == {"circuits": 11}
 
 
 def test_results_are_counted_with_files_and_rows() -> None:
