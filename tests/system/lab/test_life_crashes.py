@@ -100,6 +100,7 @@ def life(
         yield made
 
 
+@pytest.mark.long
 def test_killed_worker(life: Life) -> None:
     """Only it is replaced, at once; what it had finished is not asked again."""
     life.busy()
@@ -141,6 +142,7 @@ def test_killed_observer(life: Life) -> None:
     life.kept(f"observer killed: metrics are back after {seconds:.2f} s")
 
 
+@pytest.mark.long
 def test_killed_supervisor(life: Life) -> None:
     """All of it dies with it, and systemd starts it again; no partition moves."""
     _all_replaced(life, "supervisor killed", lambda: os.kill(life.main_pid(), signal.SIGKILL))
@@ -216,6 +218,7 @@ def test_wedged_supervisor(life: Life) -> None:
     life.lab.says("Watchdog timeout")
 
 
+@pytest.mark.long
 def test_everything_ended_once(life: Life) -> None:
     """All of this life, compared: requests, ledgers, files, calls, limits."""
     life.conclude()
