@@ -17,8 +17,8 @@ ACCOUNTS = 50
 SETTLE_SECONDS = 12.0
 """A window of the longest limit, and half of one."""
 LIMITS = (
-    Limit(per="account", calls=1, seconds=8.0, meter="bucket", burst=2),
-    Limit(per="account", calls=1, seconds=4.0, meter="bucket", burst=4),
+    Limit(per="account", calls=1, seconds=8.0, meter="bucket", burst=10),
+    Limit(per="account", calls=1, seconds=4.0, meter="bucket", burst=10),
     Limit(per="account", calls=3, seconds=8.0, meter="fixed"),
     Limit(per="account", calls=2, seconds=4.0, meter="fixed"),
 )

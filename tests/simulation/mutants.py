@@ -66,6 +66,12 @@ MUTANTS = (
         "self._arrival = now",
     ),
     Mutant(
+        "fixed-window-empty-after-restart",
+        "limits/meters.py",
+        "        self._window = int(now // seconds)\n        self._used = float(calls)",
+        "        self._window = int(now // seconds)\n        self._used = 0.0",
+    ),
+    Mutant(
         "ledger-not-restored",
         "worker/ledger.py",
         "        self.next_position = max(self.next_position, position + 1)\n"

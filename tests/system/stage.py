@@ -39,7 +39,7 @@ from reportd.demo.simulator.process import Simulator
 from reportd.demo.workplace import Workplace
 from reportd.errors import BrokerError
 from reportd.model.ledger import End, Step
-from reportd.model.request import Request
+from reportd.model.request import Request, RequestClass
 from reportd.model.run import Manifest, TopicSpan
 from reportd.partners.load import load_partners
 from reportd.partners.partner import Partner
@@ -269,6 +269,7 @@ class Stage:
         run: str = RUN,
         partition: int | None = None,
         not_before: float | None = None,
+        class_: RequestClass = "daily",
     ) -> Request:
         """Write one request: the account's ``number``-th span of days, none asked twice."""
         nearest = 1 + number * role.days
@@ -286,6 +287,7 @@ class Stage:
             currency=account.currency,
             credential=account.credential,
             not_before=not_before,
+            class_=class_,
         )
         self.write(request, partition=partition)
         return request
@@ -294,7 +296,8 @@ class Stage:
         """Write one message as an enqueuer does."""
         partner = self.partners[request.partner]
         key = partner.key_of(request).encode()
-        topic = self.topics.requests(request.partner)
+        of_class = self.topics.backfill if request.class_ == "backfill" else self.topics.requests
+        topic = of_class(request.partner)
         own = partition_of(key, partner.partitions)
         self.requests[request.id] = request
         self.parts_of[request.id] = (topic, own)
