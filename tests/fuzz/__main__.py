@@ -15,8 +15,8 @@ from tests.fuzz.trial import trial
 
 TOGETHER = 250
 HANGING_SECONDS = 120.0
-"""So much of a CPU for that many answers is a hang: the stack is shown, and the process ends. A clock
-would not do: a busy machine may let a process wait for minutes."""
+"""So much of a CPU for that many answers is a hang: the stack is shown, and the process ends.
+A clock would not do: a busy machine may let a process wait for minutes."""
 
 
 def run(first: int) -> tuple[Counter[str], int, str]:
