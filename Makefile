@@ -68,6 +68,7 @@ simulate-scale: setup
 
 soak: setup s3server
 	@$(call tests,-m 'soak or life')
+	@$(call tests,-m hypothesis --hypothesis-profile=search)
 
 bench: setup
 	@$(RUN) python -m bench

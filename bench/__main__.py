@@ -10,13 +10,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import accounts, enqueue, floor, limiter, limits, lives, report, throughput
+from bench import accounts, enqueue, floor, limiter, limits, lives, report, scrape, throughput
 from bench.arena import Arena
 from bench.peer.settings import PeerSettings
 from bench.scene import Role
 
-SECTIONS = ("csv", "json", "limits", "accounts", "limiter", "lives", "enqueue")
-ALONE = {"enqueue", "limiter"}
+SECTIONS = ("csv", "json", "limits", "accounts", "limiter", "lives", "enqueue", "scrape")
+ALONE = {"enqueue", "limiter", "scrape"}
 """What needs neither the peer nor the partners."""
 
 
@@ -35,6 +35,8 @@ def main() -> int:
         costs = limiter.measure()
         report.limiter(console, costs)
         report.write(folder, "limiter", [cost.as_dict() for cost in costs])
+    if "scrape" in sections:
+        _scrape(args, console, folder)
     if set(sections) - ALONE:
         _against_the_peer(sections, args, console, folder)
     return 0
@@ -45,6 +47,13 @@ def _enqueue(args: argparse.Namespace, console: Console, folder: Path) -> None:
         starts = enqueue.measure(folder, args.enqueue_requests, args.processes)
     report.starts(console, starts)
     report.write(folder, "enqueue", [asdict(start) for start in starts])
+
+
+def _scrape(args: argparse.Namespace, console: Console, folder: Path) -> None:
+    with console.status("scrape"):
+        found = scrape.measure(folder, args.scrapes)
+    report.scrapes(console, found)
+    report.write(folder, "scrape", {"machine": _machine(), **found.as_dict()})
 
 
 def _against_the_peer(
@@ -76,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit-seconds", type=float, default=20.0, help="for each meter")
     parser.add_argument("--growth-requests", type=int, default=100_000, help="watched for growth")
     parser.add_argument("--enqueue-requests", type=int, default=1_000_000, help="Spark writes")
+    parser.add_argument("--scrapes", type=int, default=200, help="of the largest VM")
     parser.add_argument("--kills", type=int, default=3, help="of each kind")
     parser.add_argument(
         "--processes", type=int, default=2, help="reportd's workers; cores of Spark"

@@ -13,6 +13,7 @@ from bench.enqueue import Start
 from bench.limiter import LimiterCost
 from bench.limits import LimitUse
 from bench.lives import MEGABYTE, Growth, Lives
+from bench.scrape import PARTNERS, WORKERS, Scrapes
 from bench.throughput import Measured
 
 
@@ -44,6 +45,27 @@ def throughput(console: Console, title: str, rounds: Iterable[Measured]) -> None
             )
             for one in rounds
         ),
+    )
+
+
+def scrapes(console: Console, found: Scrapes) -> None:
+    """Print what a scrape of the largest VM takes, beside what it may."""
+    table(
+        console,
+        f"scrape: {WORKERS} workers, {PARTNERS} partners",
+        ("", "KB", "median ms", "95 % ms", "longest ms", "CPU ms", "aim ms", "aim reached"),
+        [
+            (
+                f"{found.scrapes} scrapes",
+                f"{found.bytes / 1000:.0f}",
+                f"{1000 * found.median_seconds:.1f}",
+                f"{1000 * found.most_seconds:.1f}",
+                f"{1000 * found.longest_seconds:.1f}",
+                f"{1000 * found.cpu_seconds:.1f}",
+                f"{1000 * found.aim_seconds:.0f}",
+                "yes" if found.most_seconds < found.aim_seconds else "NO",
+            )
+        ],
     )
 
 

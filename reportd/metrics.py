@@ -304,6 +304,24 @@ RUN_OPEN = Declared(
     across="max",
     folded="sum",
 )
+RUN_REQUESTS = Declared(
+    "reportd_run_requests",
+    "gauge",
+    "Requests that a schedule's newest run asked of a partner; the same on every VM. Fewer than "
+    "the day before: look at the accounts table.",
+    ("schedule", "partner"),
+    across="max",
+    folded="sum",
+)
+RUN_DONE = Declared(
+    "reportd_run_done_requests",
+    "gauge",
+    "Those of them that are committed, at least: what ended behind an open one counts when that "
+    "one ends. Standing still long before reportd_run_requests: see what the open ones wait for.",
+    ("schedule", "partner"),
+    across="max",
+    folded="sum",
+)
 RUN_DEADLINE = Declared(
     "reportd_run_deadline_timestamp_seconds",
     "gauge",
@@ -424,7 +442,8 @@ OBSERVED: tuple[Declared, ...] = (
     OPEN_REQUESTS, OLDEST_OPEN, OFFSET_LAG, COMMIT_AGE, LIMIT_SHARE, QUOTA_REMAINING,
     QUOTA_RESET, ETA, ENDED_RATE, CIRCUIT_OPEN,
     PARTITIONS_OWNED, CHILD_UP, WORKER_RESTARTS, PRIVATE_BYTES, RELOAD_OK, CONFIG_AGREES,
-    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_DEADLINE, RUN_COMPLETE, RUN_PARTIAL,
+    BROKER_AGE, OUTPUT_AWAY, FENCE_OPEN, RUN_OPEN, RUN_REQUESTS, RUN_DONE, RUN_DEADLINE,
+    RUN_COMPLETE, RUN_PARTIAL,
     MISSING_ACCOUNT_DAYS, OLDER_MISSING, STUCK_RUNS, LAST_RUN, SCHEDULE_SLOT, ALLOWED_RATE, SUNSET,
     UNOWNED, VMS_LIVE, LEFT_OUT,
 )  # fmt: skip

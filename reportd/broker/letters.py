@@ -5,8 +5,9 @@ in the same topic by a record with the header ``replayed`` and no value, and so 
 that nobody is to look at a letter any more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from reportd.broker.message import Headers, Message
 
@@ -47,37 +48,66 @@ class DeadLetter:
     dropped: bool = False
     """Somebody has decided that it needs nothing more."""
 
+
+class Place(NamedTuple):
+    """Where a letter lies in ``dead``, and what was done about it."""
+
+    offset: int
+    replayed: bool
+    dropped: bool
+
     @property
     def is_settled(self) -> bool:
         """Whether nobody has to do anything about it."""
         return self.replayed or self.dropped
 
 
-def dead_letters(messages: Iterable[Message]) -> list[DeadLetter]:
-    """Return the letters in ``messages``, one for each (id, replay), in the order they came.
+class Census:
+    """Which letters fit, and where they lie: about 250 bytes each, whatever they hold.
 
-    Hostile or foreign records are no reason to fail: what cannot be read is empty.
+    See the records of ``dead`` in their order, or those of a part of it.
     """
-    letters: dict[tuple[str, int], DeadLetter] = {}
-    last_replay: dict[str, int] = {}
-    dropped: set[tuple[str, int]] = set()
-    for message in messages:
-        identity = _text(message, "id"), _number(message, REPLAY)
+
+    def __init__(self, fits: Callable[[DeadLetter], bool] = lambda _letter: True) -> None:
+        """Look for letters that fit."""
+        self._fits = fits
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._last_replay: dict[str, int] = {}
+        self._dropped: set[tuple[str, int]] = set()
+
+    def see(self, message: Message) -> None:
+        """Take a record; hostile or foreign ones are no reason to fail."""
+        name, replay = _text(message, "id"), _number(message, REPLAY)
+        if message.header(DROPPED) is not None:
+            self._dropped.add((name, replay))
+            return
         if message.header(REPLAYED) is not None:
-            last_replay[identity[0]] = max(last_replay.get(identity[0], 0), identity[1] + 1)
-        elif message.header(DROPPED) is not None:
-            dropped.add(identity)
-        else:
-            letters.setdefault(identity, _letter(message, *identity))
-            last_replay[identity[0]] = max(last_replay.get(identity[0], 0), identity[1])
-    return [
-        replace(
-            letter,
-            replayed=last_replay[letter.id] > letter.replay,
-            dropped=identity in dropped,
-        )
-        for identity, letter in letters.items()
-    ]
+            replay += 1
+        elif (name, replay) not in self._offsets and self._fits(letter_in(message)):
+            self._offsets[name, replay] = message.offset
+        if replay > self._last_replay.get(name, 0):
+            self._last_replay[name] = replay
+
+    def places(self) -> list[Place]:
+        """Return where those lie that fit, one for each (id, replay), in the topic's order."""
+        return [
+            Place(offset, self._last_replay.get(name, 0) > replay, (name, replay) in self._dropped)
+            for (name, replay), offset in sorted(self._offsets.items(), key=lambda one: one[1])
+        ]
+
+
+def dead_letters(messages: Iterable[Message]) -> list[DeadLetter]:
+    """Return the letters in ``messages``, one for each (id, replay), in the order they came."""
+    census, by_offset = Census(), {}
+    for message in messages:
+        census.see(message)
+        by_offset[message.offset] = message
+    return [placed(by_offset[place.offset], place) for place in census.places()]
+
+
+def placed(message: Message, place: Place) -> DeadLetter:
+    """Return a letter with what was done about it."""
+    return replace(letter_in(message), replayed=place.replayed, dropped=place.dropped)
 
 
 def replay_headers(letter: DeadLetter) -> Headers:
@@ -103,10 +133,11 @@ def dropped_headers(letter: DeadLetter) -> Headers:
     )
 
 
-def _letter(message: Message, name: str, replay: int) -> DeadLetter:
+def letter_in(message: Message) -> DeadLetter:
+    """Return the letter that a record of ``dead`` is; what cannot be read is empty."""
     return DeadLetter(
-        id=name,
-        replay=replay,
+        id=_text(message, "id"),
+        replay=_number(message, REPLAY),
         topic=_text(message, "topic"),
         partition=_number(message, "partition"),
         offset=_number(message, "offset"),

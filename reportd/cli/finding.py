@@ -86,8 +86,8 @@ def find_ended(
     for number, end in found:
         if question.day is None or end.files:
             kept.append((number, end))
-        elif left:
-            left -= 1
+        elif end.first_day or left:
+            left -= not end.first_day
             if _covers_day(reader, number, end, question):
                 kept.append((number, end))
     return Ended(tuple(kept), unread)
@@ -113,11 +113,21 @@ def _ends(message: Message, question: Question) -> Iterator[End]:
 
 
 def _covers_day(reader: Reader, number: int, end: End, question: Question) -> bool:
-    """Say whether a request without files is of the day; one that is gone may be."""
+    """Say whether a request without files is of the day; one that is gone may be.
+
+    An older version's end does not tell its days: then the message is read.
+    """
+    if end.first_day and question.day is not None:
+        return end.first_day <= question.day.isoformat() <= end.last_day
     with suppress(BrokerError, InvalidMessageError):
         for message in reader.read((end.topic, number), end.offset, end.offset + 1):
             return question.means(Request.from_json(message.value))
     return True
+
+
+def _days(end: End) -> list[str]:
+    """Return the first and the last day of a request that has brought nothing."""
+    return [end.first_day, end.last_day] if end.first_day else []
 
 
 def end_document(number: int, end: End) -> dict[str, Any]:
@@ -134,7 +144,7 @@ def end_document(number: int, end: End) -> dict[str, Any]:
         "rows": end.rows,
         "files": [file.path for file in end.files],
         "provisional": any(file.provisional for file in end.files),
-        "days": sorted({file.day for file in end.files}),
+        "days": sorted({file.day for file in end.files}) or _days(end),
         "started_at": end.started_at,
         "ended_at": end.ended_at,
         "topic": end.topic,

@@ -2,7 +2,9 @@
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import rich.box
@@ -21,6 +23,7 @@ T = TypeVar("T")
 WORTH_A_BAR = 5_000
 """Fewer records are read before a bar is seen."""
 
+ROWS_AT_ONCE = 1_000
 PIPE_COLUMNS = 200
 """A pipe has no width: wide enough for a line a row."""
 
@@ -28,6 +31,15 @@ PIPE_COLUMNS = 200
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; numbers stand right, texts from outside are made harmless."""
     console().print(_drawn(Table(tuple(columns), tuple(tuple(row) for row in rows))))
+
+
+def show_long_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table that may be too long to be held: so many rows at a time."""
+    left = iter(rows)
+    first = list(islice(left, ROWS_AT_ONCE))
+    show_table(columns, first)
+    while more := list(islice(left, ROWS_AT_ONCE)):
+        show_table(columns, more)
 
 
 def show_controls(controls: Iterable[Mapping[str, Any]]) -> None:
@@ -71,12 +83,29 @@ def show_json(document: Any) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def show_json_list(documents: Iterable[Any]) -> None:
+    """Print a list for programs, of any length, as it comes."""
+    before = "["
+    for one in documents:
+        print(
+            f"{before}\n{textwrap.indent(json.dumps(one, indent=2, ensure_ascii=False), '  ')}",
+            end="",
+        )
+        before = ","
+    print("[]" if before == "[" else "\n]")
+
+
 def watched(records: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Yield records with a progress bar beside them, where somebody may look at it."""
     if not sys.stderr.isatty() or total < WORTH_A_BAR:
         yield from records
         return
     yield from track(records, what, total=total, console=Console(stderr=True), transient=True)
+
+
+def days(first: str, last: str) -> str:
+    """Return a range of days in short."""
+    return first if first == last else f"{first}..{last}"
 
 
 def harmless(text: str) -> str:

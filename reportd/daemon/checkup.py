@@ -4,6 +4,7 @@ Each check asks one thing and yields what it found; one that fails keeps no othe
 Nothing is changed, but that the output's probe writes a small file and removes it.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,13 +16,21 @@ from reportd.broker.message import Message, Part
 from reportd.broker.reader import Committed
 from reportd.broker.topics import Topics, problems_of_topics, topic_plans
 from reportd.config.load import Config
-from reportd.errors import ConfigError, InvalidMessageError, ReportdError
+from reportd.errors import (
+    ConfigError,
+    CredentialRefusedError,
+    InvalidMessageError,
+    NotYetError,
+    ReportdError,
+)
 from reportd.model.account import Account
 from reportd.model.request import Request
 from reportd.model.vm import Vm
 from reportd.observer.neighbours import FRESH_SECONDS
 from reportd.partners.partner import Partner
 from reportd.sinks.staging import OWN
+from reportd.transport.credentials import AuthPlan, GivesTokens
+from reportd.transport.token_request import TokenPlan
 from reportd.worker.opening import open_output
 
 Level = Literal["ok", "warning", "bad"]
@@ -33,6 +42,11 @@ OFFSETS_BAD_MINUTES = 60
 OFFSETS_WARNING_MINUTES = 3 * 24 * 60
 """A weekend: so long a whole fleet may stand still, and nobody renews the commits."""
 NAMED_MOST = 5
+
+
+def may_list(folder: Path) -> bool:
+    """Say whether this user may look into a folder, or there is none."""
+    return not folder.exists() or os.access(folder, os.R_OK | os.X_OK)
 
 
 class Finding(NamedTuple):
@@ -75,6 +89,9 @@ class Checkup:
     reader: Reader
     machine: str
     wall: Callable[[], float]
+    tokens: GivesTokens | None = None
+    """Who asks for access tokens, to try credentials; None: they are not tried."""
+    may_read: Callable[[Path], bool] = may_list
 
     @property
     def topics(self) -> Topics:
@@ -212,29 +229,57 @@ class Checkup:
         return [account for account in found.values() if account.active]
 
     def _credentials(self, accounts: Sequence[Account]) -> Iterator[Finding]:
-        names: set[str] = set()
         by_credential = {(one.partner, one.credential): one for one in accounts}
+        plans: dict[tuple[str, str], AuthPlan] = {}
         for (name, credential), account in sorted(by_credential.items()):
             if (partner := self.partners.get(name)) is None:
                 continue
             try:
-                names.update(partner.auth_plan(_sample(partner, account)).names)
+                plans[name, credential] = partner.auth_plan(_sample(partner, account))
             except InvalidMessageError as error:
                 what = f"{name}, credential {credential!r}: {error}"
                 yield Finding("bad", "credentials", what, "see [auth] of the partner's file")
-        unread = []
-        for name in sorted(names):
-            try:
-                self.config.secrets.read(name)
-            except ConfigError as error:
-                unread.append(name)
-                yield Finding("bad", "credentials", str(error), "put the file there, mode 0600")
+        names = sorted({name for plan in plans.values() for name in plan.names})
         if not accounts:
             yield Finding(
                 "warning", "credentials", "no account is known yet", "enqueue once, and look again"
             )
-        elif not unread:
+        elif names and not self.may_read(self.config.secrets.folder):
+            what = f"{_few(names)}: this user may not look into {self.config.secrets.folder}"
+            mend = "systemd hands them to the daemon; 'sudo reportctl doctor' looks at them"
+            yield Finding("warning", "credentials", what, mend)
+        else:
+            yield from self._secrets(names, plans)
+
+    def _secrets(
+        self, names: Sequence[str], plans: Mapping[tuple[str, str], AuthPlan]
+    ) -> Iterator[Finding]:
+        unread = set()
+        for name in names:
+            try:
+                self.config.secrets.read(name)
+            except ConfigError as error:
+                unread.add(name)
+                yield Finding("bad", "credentials", str(error), "put the file there, mode 0600")
+        if not unread:
             yield Finding("ok", "credentials", f"{len(names)} secrets can be read by this user")
+        for (name, credential), plan in plans.items():
+            if plan.token is not None and self.tokens is not None and not unread & {*plan.names}:
+                yield self._tried_token(name, credential, plan.token, self.tokens)
+
+    def _tried_token(
+        self, name: str, credential: str, plan: TokenPlan, tokens: GivesTokens
+    ) -> Finding:
+        what = f"{name}, credential {credential!r}"
+        if plan.rotates:
+            mend = "nothing: each can be used once, and that is the daemon's"
+            return Finding("warning", "credentials", f"{what}: refresh tokens rotate", mend)
+        try:
+            tokens.token(plan)
+        except (CredentialRefusedError, NotYetError, ConfigError) as error:
+            mend = "renew it at the partner, and put it into the folder of secrets"
+            return Finding("bad", "credentials", f"{what}: {error}", mend)
+        return Finding("ok", "credentials", f"{what}: an access token was given")
 
     def _vms(self) -> Iterator[Finding]:
         history: dict[str, list[tuple[Vm, float]]] = {}

@@ -44,7 +44,9 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a Parquet, CSV or JSON lines file (plain or gzip) as they stand in it."""
     kind = format_of(path.name)
     if kind == "parquet":
-        rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
+        # Not read_table: it hands each small file to other threads, which wait for a busy machine
+        with pq.ParquetFile(path) as file:
+            rows: list[dict[str, Any]] = file.read(use_threads=False).to_pylist()
         return rows
     data = path.read_bytes()
     if kind.endswith(".gz"):

@@ -6,7 +6,7 @@ rerun``.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -59,6 +59,10 @@ def planned(states: Mapping[RunId, RunState], run: RunId | None, slot: RunId) ->
     return Rerun(source, slot._replace(revision=revision))
 
 
+Watch = Callable[[Iterable[Message], int, str], Iterator[Message]]
+"""Shows how far reading is: the records, how many there are at most, of what."""
+
+
 @dataclass(slots=True)
 class _Written:
     """Requests of the new run that lie in the topics."""
@@ -92,13 +96,15 @@ class Rerunner:
         reader: PartitionReader,
         producer: Producer,
         clock: Clock,
+        watch: Watch,
     ) -> None:
-        """Take what it works with."""
+        """Take what it works with; ``watch`` shows how far reading is."""
         self._cluster = cluster
         self._claims = claims
         self._reader = reader
         self._producer = producer
         self._clock = clock
+        self._watch = watch
 
     def run(self, rerun: Rerun) -> Manifest:
         """Claim the new run, write what is not there yet, and its manifest."""
@@ -212,7 +218,8 @@ class Rerunner:
         self, part: Part, start: int, end: int, run: str
     ) -> Iterator[tuple[Message, Request]]:
         needle = orjson.dumps(run)
-        for message in self._reader.read(part, start, end):
+        records = self._reader.read(part, start, end)
+        for message in self._watch(records, end - start, f"{part[0]}[{part[1]}]"):
             if needle not in message.value:
                 continue
             try:

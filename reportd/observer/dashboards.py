@@ -60,6 +60,32 @@ FLEET = Dashboard(
             height=5,
         ),
         Panel(
+            title="Done of the newest runs",
+            description="Of what each schedule's newest run asked of a partner, by commits: the "
+            "truth is never less.",
+            query=f"sum by (partner) ({over_vms(metrics.RUN_DONE, 'schedule', 'partner')})"
+            f" / sum by (partner) ({over_vms(metrics.RUN_REQUESTS, 'schedule', 'partner')})",
+            legend="{{partner}}",
+            unit="percentunit",
+        ),
+        Panel(
+            title="Left over at the deadline",
+            description="Time to the deadline, less the time until the partner's open requests "
+            "are done. Below 0: it will be late.",
+            query=f"{over_vms(metrics.RUN_REQUESTS, 'schedule', 'partner')} * 0"
+            f" + on (schedule) group_left () {over_vms(metrics.RUN_DEADLINE, 'schedule')}"
+            f" - time() - on (partner) group_left () {over_vms(metrics.ETA, 'partner')}",
+            legend="{{schedule}} {{partner}}",
+            unit="s",
+        ),
+        Panel(
+            title="Still missing of older runs",
+            description="Account-days that runs before the newest lack, and nothing has brought "
+            "since: `reportctl status` names the runs.",
+            query=over_vms(metrics.OLDER_MISSING, "partner", "report"),
+            legend="{{partner}}.{{report}}",
+        ),
+        Panel(
             title="Open requests, and what they wait for",
             description="ready and in_flight are at work; limit waits for the partner's limit, "
             "quota for its reset, pending for its report, scheduled for a day to end, held is "
@@ -346,6 +372,14 @@ ENQUEUE = Dashboard(
             title="Something is missing",
             description="1: the last run that is over is partial; `reportctl runs RUN` says what.",
             query=over_vms(metrics.RUN_PARTIAL, "schedule"),
+            legend="{{schedule}}",
+            unit="none",
+        ),
+        Panel(
+            title="Cannot be finished",
+            description="Runs that are worked off and whose file or news are not out: `reportctl "
+            "status` says why.",
+            query=over_vms(metrics.STUCK_RUNS, "schedule"),
             legend="{{schedule}}",
             unit="none",
         ),

@@ -116,6 +116,10 @@ def _put_runs(found: Samples, document: Mapping[str, Any]) -> None:
         found[metrics.RUN_OPEN][schedule] = run["open_at_most"]
         found[metrics.LAST_RUN][schedule] = run["enqueued_at"]
         _put(found, metrics.RUN_DEADLINE, schedule, run["deadline"])
+        for partner, one in run["partners"].items():
+            of_partner = (run["schedule"], partner)
+            found[metrics.RUN_REQUESTS][of_partner] = one["requests"]
+            found[metrics.RUN_DONE][of_partner] = one["requests"] - one["open_at_most"]
     for run in document["finished"]:
         found[metrics.RUN_COMPLETE][run["schedule"],] = run["at"]
         found[metrics.RUN_PARTIAL][run["schedule"],] = run["state"] == "partial"

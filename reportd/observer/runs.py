@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reportd.broker.message import Message, Part
 from reportd.errors import InvalidMessageError
-from reportd.model.run import Finished, Manifest, Mending, RunId, parse_run_record
+from reportd.model.run import Finished, Manifest, Mending, RunId, TopicSpan, parse_run_record
 from reportd.observer.offsets import Offsets
 
 REMEMBERED_SECONDS = 90 * 86400.0
@@ -180,12 +180,26 @@ def open_at_most(manifest: Manifest, offsets: Offsets) -> int:
 
     An upper bound: what has ended behind an open request is counted until the commit passes.
     """
-    total = 0
+    return sum(_open_of(topic, offsets) for topic in manifest.topics)
+
+
+def progress_by_partner(manifest: Manifest, offsets: Offsets) -> dict[str, tuple[int, int]]:
+    """Return how many requests of each partner a run has, and how many are open at most."""
+    found: dict[str, tuple[int, int]] = {}
     for topic in manifest.topics:
-        left = 0
-        for number, (first, end) in topic.spans.items():
-            part: Part = (topic.topic, number)
-            lag = offsets.lags.get(part)
-            left += max(0, end - max(first, lag.start)) if lag is not None else end - first
-        total += min(left, topic.requests)
-    return total
+        parts = ((topic.topic, number) for number in topic.spans)
+        lags = (offsets.lags.get(part) for part in parts)
+        partner = next((lag.partner for lag in lags if lag is not None), None)
+        if partner is not None:
+            requests, left = found.get(partner, (0, 0))
+            found[partner] = requests + topic.requests, left + _open_of(topic, offsets)
+    return found
+
+
+def _open_of(topic: TopicSpan, offsets: Offsets) -> int:
+    left = 0
+    for number, (first, end) in topic.spans.items():
+        part: Part = (topic.topic, number)
+        lag = offsets.lags.get(part)
+        left += max(0, end - max(first, lag.start)) if lag is not None else end - first
+    return min(left, topic.requests)

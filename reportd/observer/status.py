@@ -15,7 +15,7 @@ from reportd.model.vm import Vm
 from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warnings
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
-from reportd.observer.runs import open_at_most
+from reportd.observer.runs import open_at_most, progress_by_partner
 from reportd.observer.views import (
     CircuitView,
     ControlView,
@@ -212,6 +212,12 @@ def runs(sight: Sight) -> list[dict[str, Any]]:
             "open_at_most": open_at_most(manifest, sight.offsets),
             "deadline": manifest.deadline,
             "enqueued_at": manifest.enqueued_at,
+            "partners": {
+                partner: {"requests": requests, "open_at_most": left}
+                for partner, (requests, left) in sorted(
+                    progress_by_partner(manifest, sight.offsets).items()
+                )
+            },
         }
         for schedule, manifest in sorted(sight.runs.items())
     ]

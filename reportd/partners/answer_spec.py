@@ -11,13 +11,14 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from reportd.config.base import Section, as_tuple
 from reportd.config.problems import FieldProblems, Location
 from reportd.partners.fields import Jmes
+from reportd.partners.picking import Parts, Pick, compile_pick, looks_at_rows, rows_path
 
 Format = Literal["json", "jsonl", "csv"]
 Members = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Nulls = Annotated[tuple[str, ...] | None, BeforeValidator(as_tuple)]
 
-WHOLE_MOST_MIB = 256
-"""The largest answer that memory has to hold."""
+WHOLE_MOST_MIB = 8
+"""The largest JSON that memory has to hold: parsed it takes up to 24 times as much."""
 
 
 class CsvSpec(Section):
@@ -54,6 +55,18 @@ class ListsSpec(Section):
         if self.by == "column" and self.values is not None:
             raise FieldProblems({"values": 'only with by = "row"'})
         return self
+
+
+def rows_in_pieces(rows: str, lists: ListsSpec | None) -> tuple[Parts, Pick] | None:
+    """Return where rows can be cut out of a large JSON document, and what a piece of them gives.
+
+    None: it is parsed at once.
+    """
+    found = rows_path(rows)
+    if found is None or lists is None:
+        return found
+    is_apart = lists.by == "row" and not looks_at_rows(compile_pick(lists.names or "@"), found[0])
+    return found if is_apart else None
 
 
 def answer_problems(

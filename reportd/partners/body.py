@@ -13,9 +13,9 @@ import orjson
 
 from reportd.errors import UnexpectedAnswerError
 from reportd.model.content import Content, head_of
-from reportd.partners.answer_spec import ListsSpec
-from reportd.partners.lists import Listed, listed
-from reportd.partners.picking import Parts, Pick, PickError, rows_path
+from reportd.partners.answer_spec import WHOLE_MOST_MIB, ListsSpec, rows_in_pieces
+from reportd.partners.lists import Listed, listed, listed_rows
+from reportd.partners.picking import Parts, Pick, PickError, looks_at_rows
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.streaming import RowArrays, json_lines
 from reportd.partners.unpacking import BrokenAnswerError as BrokenAnswerError
@@ -30,13 +30,14 @@ _UNSET: Any = object()
 class Body:
     """A body and what the report says about its form."""
 
-    __slots__ = ("_document", "_parts", "_raw", "_report")
+    __slots__ = ("_document", "_parts", "_raw", "_report", "_whole")
 
     def __init__(self, raw: Content, report: ReportSpec) -> None:
         self._raw = raw
         self._report = report
         self._parts: Any = _UNSET
         self._document: Any = _UNSET
+        self._whole: Any = _UNSET
 
     def parts(self) -> list[Part]:
         """Return the files in it, unpacked, as UTF-8: one, if it is no ZIP with several.
@@ -45,7 +46,7 @@ class Body:
         """
         if self._parts is _UNSET:
             report = self._report
-            limit = report.max_answer_mib * 1024 * 1024
+            limit = report.max_answer_bytes
             self._parts = unpack(self._raw, report.members, report.encoding, limit)
         return self._parts  # type: ignore[no-any-return]
 
@@ -70,6 +71,19 @@ class Body:
             self._document = self._parse(self.parts()[0])
         return self._document
 
+    def pick(self, pick: Pick) -> Any:
+        """Return what an expression finds in the document; raises `PickError`.
+
+        Raises `UnexpectedAnswerError`, too where it looks at rows that memory cannot hold.
+        """
+        part = self.parts()[0]
+        path = None if part.data is not None else self._streamed()
+        if path is None or not looks_at_rows(pick, path[0]):
+            return pick(self.document())
+        if self._whole is _UNSET:
+            self._whole = _json(_held(part, f"{pick.text[:200]!r} looks at its rows"))
+        return pick(self._whole)
+
     def _parse(self, part: Part) -> Any:
         if self._report.format == "jsonl":
             return next(json_lines(part.chunks()), []) if part.data is None else _lines(part)
@@ -78,7 +92,7 @@ class Body:
             for _piece in arrays.pieces(part.chunks()):
                 pass
             return arrays.beside()
-        return _json(part.whole())
+        return _json(_held(part, "all of it is looked at"))
 
     def check(self) -> None:
         """Look whether this can be data at all, without parsing it.
@@ -119,7 +133,7 @@ class Body:
     def _streamed(self) -> tuple[Parts, Pick] | None:
         """Return where rows can be cut out of a large document; None: it is parsed at once."""
         report = self._report
-        return rows_path(report.rows) if report.format == "json" and not report.lists else None
+        return rows_in_pieces(report.rows, report.lists) if report.format == "json" else None
 
     def _list(self, pick: Pick, document: Any) -> list[Any]:
         found = self._picked(pick, document)
@@ -135,10 +149,18 @@ class Body:
             raise UnexpectedAnswerError(f"rows: {error}") from None
 
     def listed(self, pick: Pick) -> Iterator[Listed]:
-        """Yield what each part lists, by column; raises `UnexpectedAnswerError`."""
+        """Yield what each part lists, by column; raises `UnexpectedAnswerError`.
+
+        Of a large one some rows at a time.
+        """
         spec = self._report.lists or ListsSpec(by="column")
         for number, part in enumerate(self.parts()):
-            yield listed(self._parse(part) if number else self.document(), pick, spec)
+            document = self._parse(part) if number else self.document()
+            if part.data is None and (path := self._streamed()) is not None:
+                arrays = RowArrays(path[0])
+                for piece in arrays.pieces(part.chunks()):
+                    yield listed_rows(self._list(path[1], piece), document, spec)
+            yield listed(document, pick, spec)
 
     def row_count(self, pick: Pick) -> int:
         """Return how many rows there are; for CSV, where a row may span lines, at least that."""
@@ -178,6 +200,20 @@ def _json(data: bytes) -> Any:
         return orjson.loads(data)
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise UnexpectedAnswerError(f"not JSON: {str(error)[:200]}") from None
+
+
+def _held(part: Part, why: str) -> bytes:
+    """Return all of a part, as long as memory may hold what is parsed of it."""
+    if part.data is not None:
+        return part.data
+    data = bytearray()
+    for chunk in part.chunks():
+        data += chunk
+        if len(data) > WHOLE_MOST_MIB * 1024 * 1024:
+            raise UnexpectedAnswerError(
+                f"an answer of more than {WHOLE_MOST_MIB} MiB, and {why}: ask for less at once"
+            )
+    return bytes(data)
 
 
 def _lines(part: Part) -> list[Any]:

@@ -14,6 +14,7 @@ import orjson
 
 from reportd.errors import InvalidMessageError, UnexpectedAnswerError
 from reportd.model.request import Request
+from reportd.partners import redirects
 from reportd.partners.body import Body, BrokenAnswerError
 from reportd.partners.partner import Partner, Report, render_call
 from reportd.partners.picking import PickError
@@ -40,6 +41,9 @@ _NOTHING = frozenset({204, 205})
 _TRANSIENT = frozenset({202, 206, 408, 425})
 _URL_GONE = frozenset({401, 403, 404, 410})
 """What a URL that was picked answers when its time is over."""
+_NEVER_FOUND, _GONE = 404, 410
+_NOT_THERE = frozenset({_NEVER_FOUND, _GONE})
+"""What a step answers when what an earlier one made is not there, yet or any more."""
 _MADE_OVER: frozenset[State] = frozenset({"failed", "cancelled", "expired"})
 _MAX_URL_CHARS = 8192
 _POLL_LEAST_SECONDS = 0.5
@@ -102,6 +106,8 @@ class Flow:
             kind = "application/x-www-form-urlencoded"
             changes["headers"] = {"Content-Type": kind, **call.headers}
         call = replace(call, **changes) if changes else call
+        if self._volatile:
+            call = redirects.followed(self._volatile, cursor, call)
         self._last = (cursor, call)
         return call
 
@@ -181,6 +187,8 @@ class Flow:
                 return self._done(cursor, step, outcome, body, now_wall, adopt.picks)
         for rule in self._fitting(step, outcome, body):
             return self._by_rule(rule, cursor, step, outcome, body, now_wall)
+        if outcome.status in redirects.STATUSES:
+            return self._redirected(cursor, step, outcome, body)
         if step.poll is not None and outcome.status in _ACCEPTED:
             return self._polled(cursor, step, step.poll, outcome, body, now_wall)
         if outcome.status in (_TAKEN if step.is_data else _ACCEPTED):
@@ -189,7 +197,20 @@ class Flow:
             return self._nothing(cursor, step, now_wall)
         if step.picked_url is not None and outcome.status in _URL_GONE:
             return self._refused(Outcome.EXPIRED, step, outcome, body, "the URL has expired")
+        if step.index and step.each is None and outcome.status in _NOT_THERE:
+            return self._not_there(cursor, step, outcome, body, now_wall)
         return self._by_status(step, outcome, body, now_wall)
+
+    def _redirected(self, cursor: Cursor, step: Step, answer: Answer, body: Body) -> Verdict:
+        """Go where the partner says, with a call of its own."""
+        call = self._call_of(cursor)
+        try:
+            if not redirects.leads_on(call, answer):
+                raise UnexpectedAnswerError("a redirect that is not followed")
+            volatile = redirects.after(self._volatile, cursor, call, answer)
+        except UnexpectedAnswerError as error:
+            return self._refused(Outcome.PERMANENT, step, answer, body, str(error))
+        return Verdict(outcome=Outcome.OK, next_cursor=dict(cursor), empty=True, volatile=volatile)
 
     def _fitting(self, step: Step, answer: Answer, body: Body) -> Iterator[Rule]:
         for rule in self._partner.rules_for(answer.status):
@@ -279,6 +300,18 @@ class Flow:
             jitter=poll.spec.jitter if said is None else 0.0,
             next_cursor={**cursor, "since": f"{since:.0f}", "polls": str(polls)},
         )
+
+    def _not_there(
+        self, cursor: Cursor, step: Step, answer: Answer, body: Body, now_wall: float
+    ) -> Verdict:
+        """Wait for what was made a moment ago; what is gone is made anew."""
+        poll = step.poll
+        if answer.status == _NEVER_FOUND and poll is None:
+            return self._by_status(step, answer, body, now_wall)
+        age = now_wall - float(cursor.get("since", now_wall))
+        if answer.status == _NEVER_FOUND and poll is not None and age < poll.spec.unseen_seconds:
+            return self._pending(cursor, step, poll, answer, body, now_wall)
+        return self._refused(Outcome.FAILED, step, answer, body, "what was made is not there")
 
     def _taken(
         self, cursor: Cursor, step: Step, answer: Answer, body: Body, now_wall: float
@@ -393,10 +426,7 @@ class Flow:
             return self._refused(Outcome.AUTH, step, answer, body, "the credential is refused")
         if status >= 500 or status in _TRANSIENT:
             return self._refused(Outcome.TRANSIENT, step, answer, body, "no answer yet", wait)
-        if 300 <= status < 400:
-            why = "a redirect that is not followed"
-            return self._refused(Outcome.PERMANENT, step, answer, body, why)
-        if 400 <= status < 500:
+        if 300 <= status < 500:
             return self._refused(Outcome.PERMANENT, step, answer, body, "refused")
         return self._refused(Outcome.UNEXPECTED, step, answer, body, "an unknown status")
 
@@ -431,7 +461,7 @@ def _said(poll: Poll, body: Body) -> str:
     if poll.reason is None:
         return ""
     try:
-        said = poll.reason(body.document())
+        said = body.pick(poll.reason)
     except (PickError, UnexpectedAnswerError):
         return ""
     return f": {str(said)[:200]}" if said else ""

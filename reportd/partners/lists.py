@@ -25,8 +25,12 @@ def listed(document: Any, rows: Pick, spec: ListsSpec) -> Listed:
     found = _picked(rows, document, "rows")
     if spec.by == "column":
         return _by_column(found, document, spec)
+    return listed_rows(_lists(found, "rows"), document, spec)
+
+
+def listed_rows(lists: list[Any], document: Any, spec: ListsSpec) -> Listed:
+    """Return what some rows of a document list; raises `UnexpectedAnswerError`."""
     names = _names(document, spec)
-    lists = _lists(found, "rows")
     if spec.values is not None:
         pick = _compiled(spec.values)
         lists = [_picked(pick, row, "lists.values") for row in lists]

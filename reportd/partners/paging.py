@@ -164,7 +164,7 @@ def _link(header: str) -> str | None:
 
 def _picked(pick: Pick, body: Body, name: str) -> Any:
     try:
-        return pick(body.document())
+        return body.pick(pick)
     except PickError as error:
         raise UnexpectedAnswerError(f"next.{name}: {error}") from None
 

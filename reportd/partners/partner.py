@@ -46,11 +46,6 @@ class Report:
     may_split: bool
     """Whether an answer may say that what is asked for is too big."""
 
-    @property
-    def max_answer_bytes(self) -> int:
-        """Return how large an answer may be, decompressed."""
-        return self.spec.max_answer_mib * 1024 * 1024
-
     def problems_of(self, days: int, params: Mapping[str, str]) -> Iterator[str]:
         """Yield why it cannot be asked for so many days with these parameters."""
         longest = self.spec.max_days if self.spec.day_column else 1
@@ -260,6 +255,26 @@ def division_problems(partner: Partner) -> Iterator[str]:
             yield f"{where}: {why}: at least {least}, or fewer partitions"
 
 
+def heard_apart(partner: Partner) -> Iterator[str]:
+    """Yield which words of the partner reach less of the fleet than they are meant for.
+
+    "Slow down" is heard by the partition that asked. One that is meant for more accounts than the
+    key keeps together has to be said to each partition anew.
+    """
+    if partner.partitions == 1:
+        return
+    rules = [(f"{kind}[{number + 1}]", rule) for kind, number, rule in partner.spec.rules()]
+    usage = [(f"usage[{number}]", each) for number, each in enumerate(partner.spec.usage, 1)]
+    for label, rule in (*rules, *usage):
+        scope = getattr(rule, "scope", None) or ""
+        if _WIDTH.get(narrows(scope), 0) > _WIDTH[partner.key_scope]:
+            yield (
+                f'{label}: scope = "{scope}" is wider than the key, {partner.key_scope}: each of'
+                f" the {partner.partitions} partitions goes on until it is told itself; partitions"
+                f' = 1, or a limit per = "{scope}" without divide, keeps them together'
+            )
+
+
 def narrows(per: str) -> str:
     """Return within what a limit's scope lies: itself; of a template the account or credential.
 
@@ -333,7 +348,7 @@ def render_call(partner: Partner, report: Report, step: Step, values: Values, **
         hosts=partner.hosts,
         headers={name: template(values) for name, template in headers},
         timeout_seconds=step.timeout_seconds,
-        max_answer_bytes=report.max_answer_bytes,
+        max_answer_bytes=report.spec.max_answer_bytes,
         allow_private=partner.spec.allow_private,
         **rest,
     )

@@ -59,7 +59,7 @@ def _compiled(text: str) -> Source:
 
     def picked(_answer: Answer, body: Body) -> Any:
         try:
-            return pick(body.document())
+            return body.pick(pick)
         except PickError as error:
             raise UnexpectedAnswerError(f"pick: {error}") from None
 

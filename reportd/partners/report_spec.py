@@ -19,10 +19,10 @@ from reportd.partners.answer_spec import (
     Members,
     Nulls,
     answer_problems,
+    rows_in_pieces,
 )
 from reportd.partners.call_spec import CallSpec
 from reportd.partners.fields import Jmes
-from reportd.partners.picking import rows_path
 from reportd.partners.step_spec import SplitSpec, StepSpec, step_problems
 from reportd.partners.templates import mentions
 from reportd.sinks.columns import Columns, ColumnSpec, column_problems
@@ -84,8 +84,9 @@ class ReportSpec(CallSpec):
     timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """For one call, from connecting to the last byte."""
     max_answer_mib: Annotated[int, Field(ge=1, le=65_536)] = 64
-    """The largest answer that is taken, decompressed. Memory has to hold JSON that is no plain list
-    of objects, so for that 256 is the most."""
+    """The largest answer that is taken, decompressed. JSON whose rows cannot be cut out of it
+    (``lists`` by column; ``rows`` that sorts or counts, say) memory has to hold: for that 8 is the
+    most, and the default."""
     max_days: Annotated[int, Field(ge=1, le=400)] = 400
     """The longest range a request may ask for."""
 
@@ -101,10 +102,12 @@ class ReportSpec(CallSpec):
         problems.update(
             answer_problems(self.format, self.model_fields_set, has_lists=self.lists is not None)
         )
-        whole = self.format == "json" and (self.lists or rows_path(self.rows) is None)
-        if whole and self.max_answer_mib > WHOLE_MOST_MIB:
+        is_given = "max_answer_mib" in self.model_fields_set
+        if self.is_whole and is_given and self.max_answer_mib > WHOLE_MOST_MIB:
             problems["max_answer_mib",] = (
-                f"more than {WHOLE_MOST_MIB} only where rows is a plain path, without lists"
+                f"at most {WHOLE_MOST_MIB} where memory has to hold all of an answer: write rows"
+                " as a path like data.list, [].results[], values(@)[] or data[?clicks], lists by"
+                " row with names outside of the rows, or ask for less at once (max_days, next.size)"
             )
         try:
             "".encode(self.encoding)
@@ -118,6 +121,17 @@ class ReportSpec(CallSpec):
         if problems:
             raise FieldProblems(problems)
         return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether an answer, however large, is parsed at once."""
+        return self.format == "json" and rows_in_pieces(self.rows, self.lists) is None
+
+    @property
+    def max_answer_bytes(self) -> int:
+        """Return how large an answer may be, decompressed."""
+        most = min(self.max_answer_mib, WHOLE_MOST_MIB) if self.is_whole else self.max_answer_mib
+        return most * 1024 * 1024
 
     def _split_problems(self) -> Iterator[tuple[Location, str]]:
         if self.split is None:

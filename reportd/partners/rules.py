@@ -53,7 +53,7 @@ class Rule:
             return False
         if self.body is not None:
             try:
-                return _true(self.body(body.document()))
+                return _true(body.pick(self.body))
             except (PickError, UnexpectedAnswerError):
                 return False
         return True

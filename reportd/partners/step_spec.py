@@ -57,6 +57,10 @@ class PollSpec(Section):
     """The share by which waits differ, so that polls do not come all at once."""
     wait: Waits = ("header:Retry-After",)
     """Where the answer says when to ask again; tried in order, longer and shorter ones obeyed."""
+    unseen_seconds: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    """For so long after it was made, 404 means "not yet": not all of the partner knows of it. Later
+    it is gone, as with 410 at once: the request starts over, as an attempt. Of a first step, which
+    polls what nobody made, 404 is a refusal; a rule may say otherwise."""
     total_seconds: Annotated[float, Field(gt=0, le=31 * 86400)] = 3 * 3600.0
     """Not done after so long: the request starts over, as an attempt."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from reportd.errors import UnexpectedAnswerError
-from reportd.partners.picking import ELEMENTS, Parts
+from reportd.partners.picking import ELEMENTS, VALUES, Parts
 from reportd.partners.unpacking import BrokenAnswerError
 
 PIECE_BYTES = 1024 * 1024
@@ -52,7 +52,7 @@ class RowArrays:
     """
 
     def __init__(self, path: Parts) -> None:
-        """Take the way to the arrays: keys, and `ELEMENTS` for each element of an array."""
+        """Take the way to the arrays."""
         self._path = [None if part == ELEMENTS else part for part in path]
         self._beside = bytearray()
         self._text = b""
@@ -144,10 +144,18 @@ class RowArrays:
         self._keys.append(None if before is None else str(_parsed(before[1])))
         if len(self._keys) > _DEPTH_MOST:
             raise UnexpectedAnswerError("not JSON: too many levels")
-        if bracket == b"[" and self._keys[1:] == self._path:
+        if bracket == b"[" and self._is_at_rows():
             self._set_aside(end)
             self._in_rows = self._first = True
             self._arrays += 1
+
+    def _is_at_rows(self) -> bool:
+        if len(self._keys) != len(self._path) + 1:
+            return False
+        return all(
+            key == part or (part == VALUES and key is not None)
+            for key, part in zip(self._keys[1:], self._path, strict=True)
+        )
 
     def _piece(self, end: int) -> list[Any]:
         text = self._text[self._taken : end]
@@ -182,6 +190,8 @@ def _lists_at(document: Any, path: Iterable[str | None]) -> int:
     for key in path:
         if key is None:
             found = [inner for one in found if isinstance(one, list) for inner in one]
+        elif key == VALUES:
+            found = [inner for one in found if isinstance(one, dict) for inner in one.values()]
         else:
             found = [one[key] for one in found if isinstance(one, dict) and key in one]
     return sum(isinstance(one, list) for one in found)

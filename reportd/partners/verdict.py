@@ -100,6 +100,8 @@ class Verdict:
     unsent: bool = False
     """Nothing was sent: the credential is not at hand (THROTTLED) or refused (AUTH). No limit
     counts it, and no metric of calls."""
+    is_renewed: bool = False
+    """AUTH: the credential has been renewed since; called again, the request may get through."""
     sample: bytes = field(default=b"", repr=False)
     """The beginning of a refused answer, redacted, for the dead letter; at most 4 KiB."""
 

@@ -16,7 +16,7 @@ import orjson
 
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.body import Body
-from reportd.partners.picking import Pick, compile_pick
+from reportd.partners.picking import compile_pick
 from reportd.partners.rule_spec import WaitSpec
 from reportd.transport.exchange import Answer
 
@@ -69,7 +69,7 @@ def compile_source(text: str) -> Source:
     kind, _, rest = text.partition(":")
     if kind == "body":
         pick = compile_pick(rest)
-        return lambda _answer, body: _picked(pick, body.document)
+        return lambda _answer, body: _picked(lambda: body.pick(pick))
     if kind == "text":
         pattern = re.compile(rest)
         return lambda _answer, body: _in_sentence(pattern, body.text())
@@ -79,13 +79,13 @@ def compile_source(text: str) -> Source:
         return lambda answer, _body: answer.headers.get(name)
     inner = compile_pick(expression)
     return lambda answer, _body: _picked(
-        inner, lambda: orjson.loads(answer.headers.get(name, "null"))
+        lambda: inner(orjson.loads(answer.headers.get(name, "null")))
     )
 
 
-def _picked(pick: Pick, document: Callable[[], Any]) -> Any:
+def _picked(found: Callable[[], Any]) -> Any:
     try:
-        return pick(document())
+        return found()
     except (ValueError, UnexpectedAnswerError):
         return None
 

@@ -1,9 +1,9 @@
 """The HTTP client: sends a `Call`, returns an `Answer` or a `Failure`.
 
-One a worker process, shared by its threads, created after the fork. It follows redirects itself,
-refuses hosts and addresses that are not the partner's, keeps the deadline and the size limits,
-and retries nothing. urllib3's errors are translated here, once; what they say may hold a URL's
-secrets, so nothing of their text leaves this module.
+One a worker process, shared by its threads, created after the fork. It refuses hosts and addresses
+that are not the partner's, keeps the deadline and the size limits, follows no redirect and retries
+nothing: each call is one exchange, as a partner counts them. urllib3's errors are translated here,
+once; what they say may hold a URL's secrets, so nothing of their text leaves this module.
 """
 
 import errno
@@ -11,9 +11,8 @@ import logging
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from http.client import HTTPException, HTTPResponse, IncompleteRead
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
 from urllib3.exceptions import TimeoutError as AnyTimeoutError
@@ -27,9 +26,7 @@ from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.transport.guard import refusal
 from reportd.transport.idle import Connection, IdleConnections, Server
 
-MAX_REDIRECTS = 3
 _CHUNK_BYTES = 1024 * 1024
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LEAST_FINAL = 200
 _BODILESS = frozenset({204, 205, 304})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -68,7 +65,7 @@ class Client:
         """
         started = time.monotonic()
         try:
-            status, headers, body = self._follow(call, started + call.timeout_seconds)
+            status, headers, body = self._exchange(call, started + call.timeout_seconds)
         except _Stop as stop:
             return Failure(kind=stop.kind, detail=stop.detail, seconds=time.monotonic() - started)
         return Answer(status=status, headers=headers, body=body, seconds=time.monotonic() - started)
@@ -77,26 +74,12 @@ class Client:
         """Close the idle connections."""
         self._idle.clear()
 
-    def _follow(self, call: Call, deadline: float) -> tuple[int, dict[str, str], Content]:
+    def _exchange(self, call: Call, deadline: float) -> tuple[int, dict[str, str], Content]:
         allow_private = call.allow_private or self._allow_private
-        for _ in range(MAX_REDIRECTS + 1):
-            refused = refusal(call.url, call.hosts, allow_private=allow_private)
-            if refused:
-                raise _Stop(FailureKind.REFUSED, refused)
-            status, headers, body = self._exchange(call, deadline, allow_private)
-            target = headers.get("location", "")
-            if status not in _REDIRECTS or call.method != "GET" or not target:
-                return status, headers, body
-            call = _redirected(call, target)
-        raise _Stop(FailureKind.REFUSED, f"more than {MAX_REDIRECTS} redirects")
-
-    def _exchange(
-        self, call: Call, deadline: float, allow_private: bool
-    ) -> tuple[int, dict[str, str], Content]:
+        refused = refusal(call.url, call.hosts, allow_private=allow_private)
+        if refused:
+            raise _Stop(FailureKind.REFUSED, refused)
         parts = urlsplit(call.url)
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise _Stop(FailureKind.TIMEOUT, "the deadline of the call has passed")
         server = Server(parts.scheme, parts.hostname or "", parts.port, allow_private)
         connection = self._idle.take(server)
         try:
@@ -169,19 +152,6 @@ def _target(parts: SplitResult, secret_query: tuple[tuple[str, str], ...]) -> st
 def _unfolded(value: str) -> str:
     """Return a header's value in one line: that it may be continued is long obsolete."""
     return " ".join(value.split()) if "\n" in value or "\r" in value else value
-
-
-def _redirected(call: Call, target: str) -> Call:
-    """Return the call to where a redirect points, without secrets unless it is the same host."""
-    try:
-        url = urljoin(call.url, target)
-        old, new = urlsplit(call.url), urlsplit(url)
-        same = (old.scheme, old.hostname, old.port) == (new.scheme, new.hostname, new.port)
-    except ValueError:
-        raise _Stop(FailureKind.REFUSED, "a redirect to a URL that does not parse") from None
-    if same:
-        return replace(call, url=url)
-    return replace(call, url=url, secret_headers=(), secret_query=())
 
 
 def _read(response: HTTPResponse, limit_bytes: int) -> Content:

@@ -23,7 +23,7 @@ class Call:
     """Query parameters that hold secrets: added when sending, in no log and no sample."""
     body: bytes | None = field(default=None, repr=False)
     timeout_seconds: float = 60.0
-    """For the whole call: connecting, sending, redirects, the last byte."""
+    """For the whole call: connecting, the handshake, sending, the last byte."""
     allow_private: bool = False
     """Whether private and loopback addresses, and plain http, are fine."""
     max_answer_bytes: int = 256 * 1024 * 1024

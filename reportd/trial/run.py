@@ -157,7 +157,10 @@ class _Loop:
     def _follow(self, answer: Answer | Failure, verdict: Verdict) -> None:
         """Do what a verdict asks for before the next call."""
         entry = self.entry
+        entry.is_renewed = verdict.is_renewed
         match verdict.outcome:
+            case Outcome.AUTH if entry.is_renewed:
+                return
             case Outcome.OK | Outcome.TOO_BIG:
                 self.tries = self.throttled = 0
                 if verdict.outcome is Outcome.TOO_BIG or verdict.is_recorded:

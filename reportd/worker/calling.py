@@ -191,7 +191,10 @@ class PartnerCaller:
         self._wall = wall
 
     def call(self, entry: Entry) -> tuple[Answer | Failure, Verdict]:
-        """Make one call; a 401 is tried once more with secrets read, or a token fetched, anew."""
+        """Make one call; for a 401 secrets are read, or a token is fetched, anew.
+
+        It is not made again here: each call that is sent is charged to its limits.
+        """
         partner = self._partners[entry.request.partner]
         try:
             plan = partner.auth_plan(entry.request)
@@ -206,7 +209,7 @@ class PartnerCaller:
             return _unsent(str(error)), _refused(Outcome.PERMANENT, error)
         except (ConfigError, CredentialRefusedError, UnavailableError) as error:
             return _unsent(str(error)), _without_credential(error)
-        if verdict.outcome is not Outcome.AUTH:
+        if verdict.outcome is not Outcome.AUTH or entry.is_renewed:
             return answer, verdict
         try:
             fresh = self._credentials.refresh(plan, auth)
@@ -214,9 +217,7 @@ class PartnerCaller:
             return answer, replace(verdict, reason=f"{verdict.reason}; {error}"[:500])
         except UnavailableError as error:
             return answer, replace(_without_credential(error), unsent=False)
-        if fresh == auth:
-            return answer, verdict
-        return self._exchange(_flow(partner, entry, fresh), entry)
+        return answer, replace(verdict, is_renewed=fresh != auth)
 
     def secrets_of(self, request: Request) -> Collection[str]:
         """Return what a request's calls carry that must be seen nowhere; it was called before."""

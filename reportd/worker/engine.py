@@ -407,8 +407,8 @@ class Engine:
             entry.started_at = now.wall
         if entry.volatile and now.mono - entry.volatile_at > VOLATILE_SECONDS:
             entry.volatile = {}
-        if partition.part_days and not entry.cursor:
-            self._cut(partition, entry)
+        if not entry.cursor:
+            self._cut(partition, entry, now)
         self.in_flight += 1
         self._in_flight_of[partition.partner] += 1
         partition.busy[entry] = None
@@ -439,19 +439,12 @@ class Engine:
             self._settle(partition, entry, grant, verdict, sent_at, now)
         for pace in verdict.paces:
             partition.limiter.block(scope_of(entry, pace.scope), pace.wait_seconds, now)
+        entry.is_renewed = verdict.is_renewed
         if verdict.outcome in _GOES_ON:
             self._goes_on(partition, entry, verdict, now)
             return
         if verdict.outcome is not Outcome.OK:
-            entry.volatile = {}
-            if verdict.outcome is Outcome.FAILED:
-                entry.start_over()
-            self._waits(partition, entry)
-            try:
-                self._judge.refused(partition, entry, verdict, now)
-            except DeadError as dead:
-                self._dead(partition, entry, dead, now)
-            self._wait_on(partition, entry, now)
+            self._refused(partition, entry, verdict, now)
             return
         if verdict.volatile:
             entry.volatile, entry.volatile_at = verdict.volatile, now.mono
@@ -468,6 +461,21 @@ class Engine:
         else:
             entry.following = verdict
             self._out.append(Spool(entry, body))
+
+    def _refused(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
+        self._waits(partition, entry)
+        if entry.is_renewed:
+            partition.circuits.abandoned(entry.request)
+            self._ready(partition, entry, now, first=True)
+            return
+        entry.volatile = {}
+        if verdict.outcome is Outcome.FAILED:
+            entry.start_over()
+        try:
+            self._judge.refused(partition, entry, verdict, now)
+        except DeadError as dead:
+            self._dead(partition, entry, dead, now)
+        self._wait_on(partition, entry, now)
 
     def _goes_on(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         """Take an answer that holds no rows: wait, or write down where to go on, or do it."""
@@ -486,8 +494,8 @@ class Engine:
             self._wait_on(partition, entry, now)
             return
         if verdict.outcome is Outcome.TOO_BIG:
-            of = (entry.request.report, entry.request.account)
-            partition.part_days[of] = verdict.part_days
+            report, account = entry.request.report, entry.request.account
+            partition.part_sizes.refused(report, account, verdict.part_days, now.mono)
         entry.following = verdict
         entry.state = State.ENDING
         self._record(partition, entry, WriteStep(entry, entry.step_of(verdict)), now)
@@ -499,10 +507,11 @@ class Engine:
         else:
             self._stall(entry, action, self._settings.stall_first_seconds, now)
 
-    def _cut(self, partition: Partition, entry: Entry) -> None:
+    @staticmethod
+    def _cut(partition: Partition, entry: Entry, now: Now) -> None:
         """Ask from the start for no more at once than what worked for the account before."""
         request = entry.request
-        days = partition.part_days.get((request.report, request.account))
+        days = partition.part_sizes.of(request.report, request.account, now.mono)
         parts = None if days is None else cut(request.first_day, request.last_day, days)
         if parts is not None:
             entry.cursor = {"parts": str(parts)}

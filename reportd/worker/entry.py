@@ -52,6 +52,8 @@ class Entry:
     told_to_wait: int = 0
     """How often in a row a partner told this request alone to wait."""
     unexpected: int = 0
+    is_renewed: bool = False
+    """Whether it is called again because its credential was refused and then renewed."""
     restarts: int = 0
     """How often what was made for it failed, or was gone."""
     calls: int = 0

@@ -16,6 +16,7 @@ from reportd.worker.book import OffsetBook
 from reportd.worker.circuits import Circuits
 from reportd.worker.entry import Entry, Identity
 from reportd.worker.ledger import LedgerImage
+from reportd.worker.part_sizes import PartSizes
 from reportd.worker.scheduler import Scheduler
 
 SLOW_DOWN = Growing(1.0, 2.0, 60.0)
@@ -132,8 +133,7 @@ class Partition:
         """How many requests of each account are being looked up at the output."""
         self.spools: list[SpoolLeft] = []
         self.throttled_times: dict[Scope, int] = {}
-        self.part_days: dict[tuple[str, str], int] = {}
-        """How many days of a report an account is asked for at once, where all were too big."""
+        self.part_sizes = PartSizes()
         self.is_alive = True
         self.is_active = False
         self.is_closing = False

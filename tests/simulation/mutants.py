@@ -160,8 +160,8 @@ MUTANTS = (
     Mutant(
         "failed-report-polled-on",
         "worker/engine.py",
-        "            if verdict.outcome is Outcome.FAILED:\n",
-        "            if verdict.outcome is Outcome.OK:\n",
+        "        if verdict.outcome is Outcome.FAILED:\n",
+        "        if verdict.outcome is Outcome.OK:\n",
     ),
     Mutant(
         "every-create-starts-over",

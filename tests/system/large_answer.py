@@ -37,24 +37,30 @@ from tests.unit.worker.making import entry
 DAYS = 28
 BLOCK_ROWS = 8_000
 MIB = 1024 * 1024
+LISTS_END = b'], "head": ["clicks", "date", "cost", "campaign"]}'
 FILE = """
 hosts = ["{host}"]
 allow_private = true
 [reports.stats]
 get = "{url}"
 timeout_seconds = 3600
-max_answer_mib = 4096
 day_column = "date"
 {form}
 columns = {{ date = "date", campaign = "string", clicks = "int64", cost = "decimal(18,6)" }}
 """
+LARGE = "max_answer_mib = 4096\n"
 FORMS: Mapping[str, str] = {
-    "csv": 'format = "csv"\ncsv = { header_starts = "date", footer_lines = 1 }',
-    "jsonl": 'format = "jsonl"',
-    "batches": 'format = "json"\nrows = "[].results[]"',
-    "data": 'format = "json"\nrows = "data.list"',
+    "csv": f'{LARGE}format = "csv"\ncsv = {{ header_starts = "date", footer_lines = 1 }}',
+    "jsonl": f'{LARGE}format = "jsonl"',
+    "batches": f'{LARGE}rows = "[].results[]"',
+    "data": f'{LARGE}rows = "data.list"',
+    "lists": f'{LARGE}rows = "rows || `[]`"\nlists = {{ names = "head", values = "v" }}',
+    "values": f'{LARGE}rows = "values(@)[]"',
+    "whole": 'rows = "data[0:999999999]"',
+    "columns": 'rows = "data"\nlists = { by = "column" }',
 }
-"""What the partner's file says of each form; ``csv.gz`` and ``csv.zip`` are CSV to it."""
+"""What the partner's file says of each form; ``csv.gz`` and ``csv.zip`` are CSV to it. Of the last
+two memory has to hold all."""
 
 
 def _rows(block: int) -> Iterator[tuple[str, str, int, str]]:
@@ -78,9 +84,38 @@ def _objects(block: int) -> list[bytes]:
     ]
 
 
+def _lists(block: int) -> bytes:
+    return b",\n".join(
+        json.dumps({"v": [clicks, day, cost, name]}).encode()
+        for day, name, clicks, cost in _rows(block)
+    )
+
+
+def _columns(size: int) -> Iterator[bytes]:
+    """Yield four lists of the shortest values there may be: what takes the most memory."""
+    rows = size // len('"2026-10-01","a",257,"1",')
+    yield b'{"data": {'
+    for number, (name, values) in enumerate(
+        {
+            "date": [f'"2026-10-{1 + day:02d}"' for day in range(DAYS)],
+            "campaign": ['"a"'],
+            "clicks": ["257"],
+            "cost": ['"1"'],
+        }.items()
+    ):
+        yield f'{"," if number else ""}"{name}":['.encode()
+        times = -(-rows // DAYS)
+        yield ",".join(values * (times * DAYS // len(values))).encode()
+        yield b"]"
+    yield b"}}"
+
+
 def pieces(form: str, size: int) -> Iterator[bytes]:
     """Yield an answer of about that size."""
     plain = form.partition(".")[0]
+    if plain == "columns":
+        yield from _columns(size)
+        return
     begin, between, end, block = {
         "csv": (b"Report\n\ndate,campaign,clicks,cost\n", b"", b'\n"(c) all of us"\n', _csv),
         "jsonl": (b"", b"", b"", lambda at: b"".join(one + b"\n" for one in _objects(at))),
@@ -91,6 +126,9 @@ def pieces(form: str, size: int) -> Iterator[bytes]:
             lambda at: b'{"results": [%b], "id": "%d"}' % (b", ".join(_objects(at)), at),
         ),
         "data": (b'{"data": {"list": [', b",\n", b"]}}", lambda at: b",\n".join(_objects(at))),
+        "whole": (b'{"data": [', b",\n", b"]}", lambda at: b",\n".join(_objects(at))),
+        "lists": (b'{"rows": [', b",\n", LISTS_END, _lists),
+        "values": (b"{", b",\n", b"}", lambda at: b"[%b]" % b", ".join(_objects(at))),
     }[plain]
     blocks = [block(at) for at in range(DAYS)]
     yield begin
@@ -98,6 +136,8 @@ def pieces(form: str, size: int) -> Iterator[bytes]:
     while written < size:
         if written:
             yield between
+        if plain == "values":
+            yield b'"%d":' % written
         yield blocks[written % DAYS]
         written += len(blocks[0])
     yield end

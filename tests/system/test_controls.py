@@ -142,3 +142,77 @@ def test_a_cancelled_run_ends_and_what_is_finished_stays(stage: Stage) -> None:
     until(stage.all_ended, "the late one to end")
     assert len(stage.simulator.calls()) == calls
     concluded(stage, vm)
+
+
+SLOWLY, RATE = "2%", 2.0
+"""Of a hundred calls a second an account."""
+LOOKED_SECONDS = 5.0
+
+
+def all_heard(vms: list[Vm], words: str) -> float:
+    """Wait until each worker of each VM has heard of something; return how long that took."""
+    began = time.monotonic()
+    until(lambda: all(heard(vm, words) >= len(vm.workers()) for vm in vms), f"all to hear: {words}")
+    return time.monotonic() - began
+
+
+def calls_since(stage: Stage, began: float, ended: float = float("inf")) -> int:
+    """Return how many calls came between two instants."""
+    return sum(began < call.at <= ended for call in stage.simulator.calls())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_every_vm_hears_what_is_asked_for(stage: Stage) -> None:
+    """Paused, slowed down, let go, cancelled: on two VMs, whichever of them the command runs on.
+
+    The seconds are printed, and not asserted: two, on a machine that is not busy.
+    """
+    vms = [stage.vm(name, processes=1, vms=2) for name in ("vm-a", "vm-b")]
+    for vm in vms:
+        stage.start(vm)
+    until(lambda: all(vm.all_parts() for vm in vms), "both to have partitions")
+    claim = Claim(run=RUN, machine="m", claimed_at=0.0, expires_at=600.0)
+    stage.producer.send(stage.topics.runs, claim.to_json(), key=RUN.encode())
+    took: dict[str, float] = {}
+    feeder = Feeder(stage, 300 * ACCOUNTS)
+
+    def has_begun() -> bool:
+        feeder.feed()
+        return calls_since(stage, 0.0) > 0
+
+    until(has_begun, "work for both")
+
+    reportctl_of(vms[0], "pause", "acme")
+    took["pause"] = all_heard(vms, "pause acme")
+    paused_at = time.monotonic() + STRAGGLER_SECONDS
+    until(lambda: time.monotonic() > paused_at + 1.0, "the stragglers to have left")
+    feeder.feed()
+    assert calls_since(stage, paused_at) == 0
+
+    reportctl_of(vms[1], "slow", "acme", "--to", SLOWLY)
+    took["slow"] = all_heard(vms, f"slow acme to {SLOWLY}")
+    began = time.monotonic()
+    until(
+        lambda: calls_since(stage, began) > ACCOUNTS and time.monotonic() > began + LOOKED_SECONDS,
+        "some slow calls",
+    )
+    ended = time.monotonic()
+    most = ACCOUNTS * (RATE * (ended - began) + 2)
+    print(f"slowed down: {calls_since(stage, began, ended)} calls, {most:.0f} are allowed")
+    assert calls_since(stage, began, ended) <= 1.5 * most
+
+    reportctl_of(vms[0], "resume", "acme")
+    took["resume"] = all_heard(vms, "nothing")
+    since = time.monotonic()
+    until(lambda: calls_since(stage, since) > 10 * ACCOUNTS, "both to call on")
+
+    reportctl_of(vms[1], "cancel", RUN)
+    took["cancel"] = all_heard(vms, f"cancel run:{RUN}")
+    stage.ask(*next(accounts_of(stage.scene)), 100_000)
+    stage.confirm()
+    until(stage.all_ended, "every request to end")
+    assert stage.ledgers.counts("cancelled") > 0
+    print("heard on both VMs after", {what: f"{seconds:.2f} s" for what, seconds in took.items()})
+    stopped(vms[0])
+    concluded(stage, vms[1])

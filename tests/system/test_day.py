@@ -122,6 +122,14 @@ class Day:
         except pytest.fail.Exception:
             pytest.fail(f"{sorted(seen)} fire, not {sorted(wanted)}")
 
+    def tells(self, *wanted: str) -> None:
+        """Wait until these alerts fire, whatever else does."""
+        until(lambda: set(wanted) <= self.prometheus.firing(), f"{wanted} to fire", 90)
+
+    def tells_no_more(self, *names: str) -> None:
+        """Wait until none of these alerts fires."""
+        until(lambda: not set(names) & self.prometheus.firing(), f"{names} to be over", 90)
+
     def page(self) -> str:
         """Return the status page."""
         address = f"http://127.0.0.1:{self.vm.metrics_port}/"
@@ -134,17 +142,51 @@ class Day:
         until(self.stage.all_ended, "every request to end", 90)
 
 
-@pytest.mark.soak  # two minutes and a half of a clock that runs 120 times too fast
-@pytest.mark.timeout(600)
-def test_a_day(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> None:
-    """Each alert fires when its time has come, alone, and is quiet when it is mended."""
+def begun(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> Day:
+    """Start a daemon that asks the partner, and its Prometheus."""
     text = PARTNER.replace("PORT", str(acme.server.server_address[1]))
     text = text.replace("WAIT", str(QUOTA_SECONDS))
     scene = quick_scene()
     scene = replace(scene, roles=(replace(scene.roles[0], days=1),))
     stage = make_a_stage(scene, lambda _name, _text: text)
     vm = stage.start(stage.vm("vm-a"))
-    day = Day(stage, vm, watch(vm.metrics_port, quickly=QUICKLY))
+    return Day(stage, vm, watch(vm.metrics_port, quickly=QUICKLY))
+
+
+@pytest.mark.long  # half a minute of the same clock
+@pytest.mark.timeout(300)
+def test_a_morning(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> None:
+    """A dead letter is replayed, an outage lasts until the deadline has passed: told, and over.
+
+    What else may be told meanwhile, on a machine that stalls, is the whole day's business.
+    """
+    day = begun(make_a_stage, acme, watch)
+    acme.answer = lambda account: 404 if account == "acc-3" else 200
+    day.enqueue(3600)
+    day.ended()
+    day.tells("ReportdDeadLetters", "ReportdMissingAccountDays")
+    assert "partial" in day.page()
+    acme.says(200)
+    replay = ["dead", "replay", "--account", "acc-3", "--config", str(day.vm.config)]
+    assert reportctl.main(replay) == 0
+    day.tells_no_more("ReportdMissingAccountDays")
+
+    acme.says(503)
+    day.enqueue(5)
+    day.tells("ReportdPartnerOutage", "ReportdDeadlineMissed")
+    assert "calls are held back (outage" in day.page()
+    acme.says(200)
+    day.ended()
+    day.tells_no_more("ReportdPartnerOutage", "ReportdDeadlineMissed")
+    stopped(day.vm)
+
+
+@pytest.mark.soak  # two minutes and a half of a clock that runs 120 times too fast
+@pytest.mark.timeout(600)
+def test_a_day(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> None:
+    """Each alert fires when its time has come, alone, and is quiet when it is mended."""
+    day = begun(make_a_stage, acme, watch)
+    stage, vm = day.stage, day.vm
 
     # The schedule was due this morning, and nobody has enqueued it
     day.fires("ReportdNotEnqueued")

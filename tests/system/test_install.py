@@ -11,8 +11,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PARTS = ("reportd", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE")
 
-pytestmark = [pytest.mark.soak, pytest.mark.registry, pytest.mark.timeout(600)]
-
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
@@ -41,14 +39,32 @@ def ran(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
-def works(programs: Path) -> None:
+def works(programs: Path, **environment: str) -> None:
     """See that each program starts, and that the example of a configuration is right."""
     for name in ("reportd", "reportctl", "reportd-enqueue"):
-        assert "usage:" in ran(programs / name, "--help")
-    said = ran(programs / "reportctl", "check", "--config", ROOT / "etc" / "reportd.toml")
-    assert "reportd.toml: right" in said
+        assert "usage:" in ran(programs / name, "--help", **environment)
+    command = ("check", "--config", ROOT / "etc" / "reportd.toml")
+    assert "reportd.toml: right" in ran(programs / "reportctl", *command, **environment)
 
 
+def test_pip_without_a_network(checkout: Path, tmp_path: Path) -> None:
+    """What is installed is all of it, and enough: programs, modules, the files beside them."""
+    where = tmp_path / "where"
+    ran(
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"),
+        *("--no-build-isolation", "--target", where, checkout),
+    )
+
+    shutil.rmtree(checkout)
+    path = {"PYTHONPATH": str(where)}
+    said = ran(sys.executable, "-P", "-c", "import reportd; print(reportd.__file__)", **path)
+    assert str(where) in said
+    works(where / "bin", **path)
+
+
+@pytest.mark.soak
+@pytest.mark.registry
+@pytest.mark.timeout(600)
 def test_pip(checkout: Path, tmp_path: Path) -> None:
     """A fresh environment and one command."""
     ran(sys.executable, "-m", "venv", tmp_path / "venv")
@@ -58,6 +74,9 @@ def test_pip(checkout: Path, tmp_path: Path) -> None:
     works(tmp_path / "venv" / "bin")
 
 
+@pytest.mark.soak
+@pytest.mark.registry
+@pytest.mark.timeout(600)
 def test_pipx(checkout: Path, tmp_path: Path) -> None:
     """The same with pipx, which links the programs into a folder of its own."""
     pipx = shutil.which("pipx")

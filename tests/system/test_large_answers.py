@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from reportd.partners.answer_spec import WHOLE_MOST_MIB
 from tests.system.large_answer import BLOCK_ROWS, DAYS, MIB, write
 
 pytestmark = pytest.mark.long
 
 BOUND_BYTES = 300_000_000
-FORMS = ["csv", "csv.gz", "csv.zip", "jsonl", "batches", "data"]
+FORMS = ["csv", "csv.gz", "csv.zip", "jsonl", "batches", "data", "lists", "values"]
 
 
 class Silent(http.server.SimpleHTTPRequestHandler):
@@ -59,14 +60,27 @@ def told(url: str, form: str, size: int, tmp_path: Path, timeout_seconds: int) -
     return found
 
 
-@pytest.mark.parametrize("form", ["csv.zip", "jsonl", "batches"])
-def test_memory_is_bounded(form: str, url: str, tmp_path: Path) -> None:
-    """As for the large one; twice as much as this in memory would be too much already."""
-    found = told(url, form, 120 * MIB, tmp_path, 110)
+@pytest.mark.parametrize(
+    ("form", "mib"),
+    [("csv.zip", 120), ("jsonl", 120), ("batches", 120), ("lists", 40), ("values", 40)],
+)
+def test_memory_is_bounded(form: str, mib: int, url: str, tmp_path: Path) -> None:
+    """As for the large one; what is parsed at once, or twice in memory, would be too much here."""
+    found = told(url, form, mib * MIB, tmp_path, 110)
 
     assert found["peak_bytes"] < BOUND_BYTES
     assert len(found["rows"]) == 2 * DAYS
     assert sum(found["rows"]) % (2 * BLOCK_ROWS) == 0
+    assert sum(found["rows"]) > 0
+
+
+@pytest.mark.parametrize("form", ["whole", "columns"])
+def test_what_memory_has_to_hold_is_bounded(form: str, url: str, tmp_path: Path) -> None:
+    """JSON that is parsed at once is as large as it may be, and no larger."""
+    found = told(url, form, WHOLE_MOST_MIB * MIB - MIB // 2, tmp_path, 110)
+
+    assert found["peak_bytes"] < BOUND_BYTES
+    assert len(found["rows"]) == 2 * DAYS
     assert sum(found["rows"]) > 0
 
 

@@ -1,6 +1,7 @@
 """``reportctl dead``: look at dead letters, send them on their way again, or drop them."""
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from reportd.broker.admin import Admin
 from reportd.broker.keys import partition_of
 from reportd.broker.letters import (
     DeadLetter,
-    dead_letters,
     dropped_headers,
     replay_headers,
     replayed_headers,
@@ -23,9 +23,16 @@ from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import ClientSettings, client_settings
 from reportd.broker.topics import Topics
+from reportd.cli.letters import RECENT_RECORDS, LetterBox, Letters
 from reportd.cli.mending import Mendings
 from reportd.cli.options import add_config_option
-from reportd.cli.showing import harmless, instant, show_json, show_table, watched
+from reportd.cli.showing import (
+    harmless,
+    instant,
+    show_json,
+    show_json_list,
+    show_long_table,
+)
 from reportd.clock import SystemClock
 from reportd.config.load import load
 from reportd.errors import BrokerError, ConfigError
@@ -45,7 +52,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "list",
         help="list dead letters, the oldest first",
         description="List dead letters, the oldest first, without those that were replayed or "
-        "dropped.",
+        f"dropped. The newest {RECENT_RECORDS:,} records are looked through; of a run (--run) all "
+        "that came after its slot.",
         epilog="example: reportctl dead list --partner google_ads --error permanent",
     )
     _add_filters(listing)
@@ -53,6 +61,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "--replayed", action="store_true", help="those that were replayed since, too"
     )
     listing.add_argument("--dropped", action="store_true", help="those that were dropped, too")
+    listing.add_argument("--all", action="store_true", help="look through the whole topic")
     listing.set_defaults(act=_list)
     showing = actions.add_parser(
         "show",
@@ -113,26 +122,12 @@ def _asked(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the letters lie, and a reader for it."""
+    """Where the letters lie, and what it takes to read and to write."""
 
     settings: ClientSettings
     topics: Topics
-    reader: PartitionReader
-
-    def letters(self) -> list[DeadLetter]:
-        """Return all of them, without the original bytes: they may be many."""
-        part = (self.topics.dead, 0)
-        low, high = self.reader.watermarks(part)
-        messages = watched(self.reader.read(part, low, high), high - low, "dead letters")
-        return dead_letters(replace(message, value=b"") for message in messages)
-
-    def original(self, letter: DeadLetter) -> DeadLetter:
-        """Return a letter with the original bytes."""
-        partition, offset = letter.lies_at
-        part = (self.topics.dead, partition)
-        for message in self.reader.read(part, offset, offset + 1):
-            return replace(letter, value=message.value)
-        raise BrokerError(f"{letter.id} is no longer in {self.topics.dead}")
+    box: LetterBox
+    admin: Admin
 
     def partner_of(self, letter: DeadLetter) -> str:
         """Return the partner whose topic it comes from; empty if that is none."""
@@ -143,43 +138,48 @@ class _Place:
 @contextmanager
 def _place(args: argparse.Namespace) -> Iterator[_Place]:
     kafka = load(args.config).settings.kafka
-    settings = client_settings(kafka)
-    reader = PartitionReader(settings, group=kafka.prefix)
+    settings, topics = client_settings(kafka), Topics(kafka.prefix)
+    reader, admin = PartitionReader(settings, group=kafka.prefix), Admin(settings)
     try:
-        yield _Place(settings, Topics(kafka.prefix), reader)
+        yield _Place(settings, topics, LetterBox(topics, reader, admin), admin)
     finally:
         reader.close()
+        admin.close()
 
 
-def _wanted(args: argparse.Namespace, place: _Place) -> list[DeadLetter]:
+def _found(args: argparse.Namespace, place: _Place, *, everything: bool) -> Letters:
     def fits(letter: DeadLetter) -> bool:
         of_letter = {name: getattr(letter, name, "") for name in FILTERS}
         of_letter["partner"] = place.partner_of(letter)
         asked = {name: getattr(args, _asked(name)) for name in FILTERS}
         return all(value is None or of_letter[name] == value for name, value in asked.items())
 
-    return [letter for letter in place.letters() if fits(letter)]
+    return place.box.find(fits, getattr(args, _asked("run")), everything=everything)
 
 
 def _list(args: argparse.Namespace) -> int:
     with _place(args) as place:
-        found = [
+        found = _found(args, place, everything=args.all)
+        kept = [
             one
-            for one in _wanted(args, place)
+            for one in found.places
             if (args.replayed or not one.replayed) and (args.dropped or not one.dropped)
         ]
-        _say(found, place, as_json=args.json)
+        _say(replace(found, places=kept), place, as_json=args.json)
+    if found.unread:
+        words = f"{found.unread:,} older records were not read: --all or --run reads them"
+        print(words, file=sys.stderr)
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
     with _place(args) as place:
-        found = [letter for letter in place.letters() if letter.id.startswith(args.id)]
+        found = place.box.named(args.id)
         if not found:
             raise ConfigError(f"there is no dead letter {args.id}")
         if len({letter.id for letter in found}) > 1:
             raise ConfigError(f"{args.id} is the beginning of several ids; write more of it")
-        letter = place.original(found[-1])
+        letter = found[-1]
     if args.json:
         show_json({**_json(letter, place), **_bytes_json(letter)})
         return 0
@@ -196,11 +196,12 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(args: argparse.Namespace, place: _Place) -> list[DeadLetter]:
+def _chosen(args: argparse.Namespace, place: _Place) -> Letters:
     """Return what is meant and not settled; raises `ConfigError` if nothing was chosen."""
     if not args.all and all(getattr(args, _asked(name)) is None for name in FILTERS):
         raise ConfigError("say which: --partner, --report, --error ..., or --all")
-    return [letter for letter in _wanted(args, place) if not letter.is_settled]
+    found = _found(args, place, everything=True)
+    return replace(found, places=[one for one in found.places if not one.is_settled])
 
 
 def _drop(args: argparse.Namespace) -> int:
@@ -210,11 +211,11 @@ def _drop(args: argparse.Namespace) -> int:
             _note_dropped(found, place)
         _say(found, place, as_json=args.json)
         if not args.json:
-            print(f"{len(found)} {'would be dropped' if args.dry_run else 'dropped'}")
+            print(f"{len(found):,} {'would be dropped' if args.dry_run else 'dropped'}")
     return 0
 
 
-def _note_dropped(letters: list[DeadLetter], place: _Place) -> None:
+def _note_dropped(letters: Letters, place: _Place) -> None:
     producer = Producer(place.settings)
     failures: list[BrokerError] = []
 
@@ -222,7 +223,7 @@ def _note_dropped(letters: list[DeadLetter], place: _Place) -> None:
         if isinstance(done, BrokerError):
             failures.append(done)
 
-    for letter in letters:
+    for letter in place.box.read(letters):
         producer.send(
             place.topics.dead, b"", key=letter.key, headers=dropped_headers(letter), on_done=check
         )
@@ -240,31 +241,39 @@ def _flush(producer: Producer, failures: list[BrokerError]) -> None:
 
 def _replay(args: argparse.Namespace) -> int:
     with _place(args) as place:
-        found = _chosen(args, place)
-        refused = [letter for letter in found if not place.partner_of(letter)]
-        found = [letter for letter in found if place.partner_of(letter)]
+        chosen = _chosen(args, place)
+        found, refused = _of_partners(chosen, place)
         if not args.dry_run:
             _send(found, place)
         _say(found, place, as_json=args.json)
         if not args.json:
-            print(f"{len(found)} {'would be replayed' if args.dry_run else 'replayed'}")
+            print(f"{len(found):,} {'would be replayed' if args.dry_run else 'replayed'}")
             if refused:
-                print(f"{len(refused)} left out: they name no topic of a partner")
+                print(f"{refused:,} left out: they name no topic of a partner")
     return 0
 
 
-def _send(letters: list[DeadLetter], place: _Place) -> None:
+def _of_partners(chosen: Letters, place: _Place) -> tuple[Letters, int]:
+    """Leave out what names no topic of a partner; return how many those are, too."""
+    fine = {letter.lies_at[1] for letter in place.box.read(chosen) if place.partner_of(letter)}
+    kept = [one for one in chosen.places if one.offset in fine]
+    return replace(chosen, places=kept), len(chosen) - len(kept)
+
+
+def _send(letters: Letters, place: _Place) -> None:
     """Send the requests, then note in ``dead`` that it was done; raises `BrokerError`."""
-    admin = Admin(place.settings)
-    counts = admin.topics()
-    gone = {letter.topic for letter in letters} - counts.keys()
-    if gone:
-        raise BrokerError(f"not there any more: {', '.join(sorted(gone))}")
+    counts = place.admin.topics()
+
+    def targets() -> Iterator[tuple[DeadLetter, Part]]:
+        for letter in place.box.read(letters):
+            if letter.topic not in counts:
+                raise BrokerError(f"not there any more: {letter.topic}")
+            yield letter, (letter.topic, _partition(letter, counts[letter.topic]))
+
     producer = Producer(place.settings)
     failures: list[BrokerError] = []
-    targets = [(each, (each.topic, _partition(each, counts[each.topic]))) for each in letters]
-    mendings = Mendings(admin, producer, place.topics.runs, SystemClock().wall())
-    mendings.begin(targets)
+    mendings = Mendings(place.admin, producer, place.topics.runs, SystemClock().wall())
+    mendings.begin(targets())
 
     def note(letter: DeadLetter, part: Part, done: int | BrokerError) -> None:
         if isinstance(done, BrokerError):
@@ -283,15 +292,14 @@ def _send(letters: list[DeadLetter], place: _Place) -> None:
         if isinstance(done, BrokerError):
             failures.append(done)
 
-    for each, part in targets:
-        letter = place.original(each)
+    for letter, part in targets():
         producer.send(
             letter.topic,
             letter.value,
             key=letter.key,
             partition=part[1],
             headers=replay_headers(letter),
-            on_done=partial(note, each, part),
+            on_done=partial(note, letter, part),
         )
         producer.poll()
     _flush(producer, failures)
@@ -304,11 +312,12 @@ def _partition(letter: DeadLetter, partitions: int) -> int:
     return partition_of(letter.key, partitions)
 
 
-def _say(letters: list[DeadLetter], place: _Place, *, as_json: bool) -> None:
+def _say(letters: Letters, place: _Place, *, as_json: bool) -> None:
+    found = place.box.read(letters)
     if as_json:
-        show_json([_json(letter, place) for letter in letters])
+        show_json_list(_json(letter, place) for letter in found)
         return
-    show_table(
+    show_long_table(
         ("died", "partner", "account", "report", "run", "error", "reason", "calls", "id", ""),
         (
             (
@@ -323,7 +332,7 @@ def _say(letters: list[DeadLetter], place: _Place, *, as_json: bool) -> None:
                 letter.id,
                 "dropped" if letter.dropped else "replayed" if letter.replayed else "",
             )
-            for letter in letters
+            for letter in found
         ),
     )
 

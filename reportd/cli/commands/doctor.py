@@ -14,6 +14,11 @@ from reportd.config.load import load
 from reportd.daemon.checkup import Checkup
 from reportd.observer.machine import machine_id
 from reportd.partners.load import load_partners
+from reportd.partners.redaction import redacted_reason
+from reportd.transport.assertion import signed
+from reportd.transport.client import Client
+from reportd.transport.token_files import TokenMemory
+from reportd.transport.tokens import Tokens
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -23,17 +28,24 @@ MARKS = {"ok": "ok", "warning": "look", "bad": "MEND"}
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
-    """Add ``doctor [--json]``."""
+    """Add ``doctor [--try] [--json]``."""
     parser = subparsers.add_parser(
         "doctor",
         help="try all that reportd needs; say what to mend",
         description="Try output, broker, topics and their settings, the daemon's rights, how long "
         "commits are kept, whether anything unread was deleted, the accounts' credentials, clocks "
-        "and the VMs' ids. Nothing is changed. 1 if anything is to be mended; run it as the user "
-        "that the daemon runs as: what that one may read is what counts.",
+        "and the VMs' ids. Nothing is changed. 1 if anything is to be mended. Run it as the "
+        "daemon's user to know whether that one may write, as root to look at secrets that "
+        "systemd hands over.",
         epilog="example: sudo -u reportd reportctl doctor",
     )
     add_config_option(parser)
+    parser.add_argument(
+        "--try",
+        dest="tries",
+        action="store_true",
+        help="ask partners' token servers for access tokens, too: are credentials still good?",
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser
 
@@ -47,7 +59,24 @@ def run(args: argparse.Namespace) -> int:
     admin = Admin(settings, timeout_seconds=ANSWER_SECONDS)
     reader = PartitionReader(settings, group=topics.prefix, timeout_seconds=ANSWER_SECONDS)
     machine = machine_id(config.settings.workers.machine_id)
-    checkup = Checkup(config, partners, admin, reader, machine, SystemClock().wall)
+    clock = SystemClock()
+    tokens = Tokens(
+        read=config.secrets.read,
+        send=Client(1).send,
+        sign=signed,
+        files=TokenMemory(),
+        clock=clock,
+        hide=redacted_reason,
+    )
+    checkup = Checkup(
+        config,
+        partners,
+        admin,
+        reader,
+        machine,
+        clock.wall,
+        tokens=tokens if args.tries else None,
+    )
     try:
         found = list(checkup.run())
     finally:

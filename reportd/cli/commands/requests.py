@@ -15,7 +15,7 @@ from reportd.broker.topics import Topics
 from reportd.cli.finding import end_document, find_ended, partitions_of
 from reportd.cli.observing import ask_observer
 from reportd.cli.options import add_config_option
-from reportd.cli.showing import duration, harmless, instant, show_json, show_table, watched
+from reportd.cli.showing import days, duration, harmless, instant, show_json, show_table, watched
 from reportd.clock import SystemClock
 from reportd.config.load import Config, load
 from reportd.config.problems import did_you_mean
@@ -210,7 +210,7 @@ def _show(opened: list[dict[str, Any]], ended: list[dict[str, Any]], notes: Iter
                 (
                     one["partner"],
                     one["report"],
-                    _days((one["first_day"], one["last_day"])),
+                    days(one["first_day"], one["last_day"]),
                     one["run"],
                     one["state"].replace("_", " "),
                     one["why"],
@@ -229,7 +229,7 @@ def _show(opened: list[dict[str, Any]], ended: list[dict[str, Any]], notes: Iter
                 (
                     one["partner"],
                     one["report"],
-                    _days((one["days"][0], one["days"][-1])) if one["days"] else "",
+                    days(one["days"][0], one["days"][-1]) if one["days"] else "",
                     one["run"],
                     one["state"] + (f": {one['why']}" if one["why"] else ""),
                     instant(one["ended_at"]),
@@ -245,8 +245,3 @@ def _show(opened: list[dict[str, Any]], ended: list[dict[str, Any]], notes: Iter
         print("nothing is found")
     for note in notes:
         print(note)
-
-
-def _days(ends: tuple[str, str]) -> str:
-    first, last = ends
-    return first if first == last else f"{first}..{last}"

@@ -10,7 +10,7 @@ from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.options import add_config_option
 from reportd.cli.run_names import RunName
-from reportd.cli.showing import show_json
+from reportd.cli.showing import show_json, watched
 from reportd.clock import SystemClock
 from reportd.config.load import load
 from reportd.enqueue.claims import Claims
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
         claims = Claims(cluster, holder, clock=clock, pause=pause, gone=is_gone)
         reader = PartitionReader(settings, group=kafka.prefix)
         try:
-            manifest = Rerunner(cluster, claims, reader, Producer(settings), clock).run(rerun)
+            rerunner = Rerunner(cluster, claims, reader, Producer(settings), clock, watched)
+            manifest = rerunner.run(rerun)
         finally:
             reader.close()
     _say(manifest.run, manifest.requests, rerun.source.run, args)

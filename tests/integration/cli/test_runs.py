@@ -322,6 +322,60 @@ class TestRuns:
             assert text in out
         assert place.run("runs", "weekly/2026-11-22T04:00Z") == EXIT_CONFIG
 
+    def test_whose_requests_are_missing_is_named(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As its file says; where that cannot be read it is said, and the rest all the same."""
+        enqueue(place)
+        finish(place, "partial")
+        assert place.run("runs", SLOT) == 0
+        said = capsys.readouterr()
+        assert "x.json: No such file" in said.err
+        assert "2 dead" in said.out
+
+        one = {"partner": "acme", "report": "campaigns", "why": "permanent", "id": "1f"}
+        lost = [
+            {**one, "account": f"a{n}", "first_day": "2026-11-20", "last_day": "2026-11-21"}
+            for n in range(30)
+        ]
+        file = place.folder / "out" / "_reportd" / "runs" / "daily" / "x.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"missing": lost}))
+        assert place.run("runs", SLOT) == 0
+        said = capsys.readouterr()
+        assert "a19" in said.out
+        assert "2026-11-20..2026-11-21" in said.out
+        assert "a20" not in said.out
+        assert "10 more: --all names them" in said.err
+        assert place.run("runs", SLOT, "--all") == 0
+        assert "a29" in capsys.readouterr().out
+        assert place.run("runs", SLOT, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["missing_requests"] == lost
+
+    def test_what_has_died_of_an_open_run_is_named(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """But for what was replayed; and a run that is being enqueued is no run of 0 requests."""
+        enqueue(place)
+        place.bury("aa", run=RUN, account="lost")
+        place.bury("bb", run=RUN, account="saved")
+        place.bury("cc", run=AGAIN, account="other")
+        assert place.run("dead", "replay", "--id", "bb") == 0
+        capsys.readouterr()
+
+        assert place.run("runs", SLOT) == 0
+        out = capsys.readouterr().out
+        assert "lost" in out
+        assert "saved" not in out
+        assert "other" not in out
+        assert place.run("runs", SLOT, "--json") == 0
+        assert [one["id"] for one in json.loads(capsys.readouterr().out)["died"]] == ["aa"]
+
+        claim = Claim(run=AGAIN, machine="m", claimed_at=1.0, expires_at=2.0, holder="x")
+        write(place, place.topics.runs, (AGAIN, claim))
+        assert place.run("runs", AGAIN) == 0
+        assert "is being enqueued" in capsys.readouterr().out
+
 
 def mendings(place: Place) -> list[Any]:
     """Return what is said of letters that were sent again."""

@@ -1,10 +1,7 @@
 """Whoever is to know that a run is over is told: a real webhook, a real command."""
 
 import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,45 +12,18 @@ from reportd.model.run import Finished
 from reportd.observer.telling import Telling
 from reportd.transport.client import Client
 from reportd.transport.exchange import Answer, Call, Failure
+from tests.hook import Hook
 from tests.system.stage import state_of, until
 
 RUN = "daily/2026-11-22T04:00Z#1"
 OVER = Finished(run=RUN, mend=1, state="partial", ids_hash="0", requests=3, file="f", finished_at=1)
 
 
-@dataclass
-class Hook:
-    """A webhook: answers with a status, and remembers what it was sent."""
-
-    status: int = 204
-    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    url: str = ""
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
     """Give one that listens."""
-    made = Hook()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            made.heard.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            self.send_response(made.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_port}/hooks/reportd?team=1"
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with Hook() as made:
+        yield made
 
 
 def telling(**settings: object) -> Telling:

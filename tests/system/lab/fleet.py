@@ -172,7 +172,7 @@ class Fleet:
             pause(0.1)
         return doing.result()
 
-    def until(self, found: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+    def until(self, found: Callable[[], T], what: str, seconds: float = 120.0) -> T:
         """Wait for something to become true while requests go on."""
 
         def fed() -> T:

@@ -249,7 +249,7 @@ class Lab:
         self.until(lambda: words in self.journal(unit), f"{words!r} in the journal", unit)
 
     def until(
-        self, found: Callable[[], T], what: str, unit: str = "reportd", seconds: float = 60.0
+        self, found: Callable[[], T], what: str, unit: str = "reportd", seconds: float = 120.0
     ) -> T:
         """Wait for something to become true and return it; else show the journal of ``unit``."""
         deadline = time.monotonic() + seconds

@@ -112,9 +112,9 @@ class Life:
                 pause(0.05)
         return doing.result()
 
-    def until_ended(self, names: Collection[str], seconds: float = 60.0) -> None:
+    def until_ended(self, names: Collection[str]) -> None:
         """Wait for the ends of requests."""
-        self._until(lambda: set(names) <= self.stage.follow().ends.keys(), "their ends", seconds)
+        self._until(lambda: set(names) <= self.stage.follow().ends.keys(), "their ends")
 
     def next_call(self, since: float, parts: Collection[Part] = ()) -> float:
         """Wait for a call that came after a moment (monotonic); return how long after.
@@ -139,14 +139,14 @@ class Life:
         times = sorted(call.at for call in self.stage.simulator.calls() if call.at > since)
         return max(b - a for a, b in pairwise([since, *times]))
 
-    def _until(self, found: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+    def _until(self, found: Callable[[], T], what: str) -> T:
         def found_now() -> T | None:
             try:
                 return found()
             except BrokerError:
                 return None
 
-        result = self.lab.until(found_now, what, UNIT, seconds)
+        result = self.lab.until(found_now, what, UNIT)
         assert result is not None
         return result
 
@@ -284,7 +284,7 @@ def living(
     ``boot`` makes the lab, with the stage's output at `OUTPUT`, and installs the package.
     """
     scene = life_scene()
-    settings = {"processes": 3, "session_timeout_seconds": 30, "threads": 24, **settings}
+    settings = {"processes": 3, "session_timeout_seconds": 60, "threads": 24, **settings}
     (folder / "play").mkdir(exist_ok=True)
     with Simulator(scene.simulated(folder / "calls.jsonl")) as simulator:
         stage = make_stage(folder / "play", scene, kafka, simulator, prefix, edit)

@@ -1,12 +1,12 @@
-"""Start, stop, reload, restart, upgrade, reboot: under load, with the built packages.
+"""Start, stop, reload, restart, downgrade, upgrade, reboot: under load, with the built packages.
 
-Chapters of one life: the lab starts with the release before, and ends with this one. What was
-measured is in docs/operations.rst.
+Chapters of one life, in their order. What was measured is in docs/operations.rst.
 """
 
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,15 +14,22 @@ from reportd.demo.kafka import EmbeddedKafka
 from tests.system.lab.conftest import MakeLab
 from tests.system.lab.lab import Lab, Packages
 from tests.system.lab.life import GONE, UNIT, Life, folders, living
-from tests.system.lab.parts import repacked
+from tests.system.lab.parts import EARLIER, repacked, why_no_history
 from tests.system.stage import Stage, until
 
 pytestmark = pytest.mark.life
 
 BEFORE = "0.0.9"
-"""The release before: this one's files under its number, as `repacked` makes it in seconds."""
-DRAIN_SECONDS = 20
+"""The number of the release before, whose program is that of `EARLIER`."""
+VERSION = ("dpkg-query", "-W", "-f", "${Version}", UNIT)
+DRAIN_SECONDS = 45
 START_SECONDS_MOST = 3.0
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of packages that tests make; the lab sees it."""
+    return tmp_path_factory.mktemp("parts")
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +37,15 @@ def life(
     kafka: EmbeddedKafka,
     make_common_lab: MakeLab,
     packages: Packages,
+    parts: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Life]:
-    """Give an installed daemon of the release before."""
+    """Give an installed daemon."""
     folder = tmp_path_factory.mktemp("life")
-    parts = tmp_path_factory.mktemp("parts")
 
     def boot(stage: Stage) -> Lab:
         lab = make_common_lab("life", folders=folders(stage, parts=parts))
-        lab.install(repacked(packages.reportd, BEFORE, parts))
+        lab.install(packages.reportd)
         return lab
 
     prefix = f"life-{uuid.uuid4().hex[:8]}"
@@ -170,26 +177,47 @@ def test_restart(life: Life) -> None:
     life.kept(f"restart {seconds:.2f} s", f"no call for {pause:.2f} s", "no rebalance")
 
 
+def test_downgrade(life: Life, packages: Packages, parts: Path) -> None:
+    """To a program of another time, which reads what today's wrote; nothing is repeated or moved.
+
+    Not only another number: `EARLIER` is hundreds of commits away.
+    """
+    if reason := why_no_history():
+        pytest.skip(reason)
+
+    _replaced(life, repacked(packages.reportd, BEFORE, parts, program=EARLIER), "downgrade")
+
+    assert life.lab.run(*VERSION) == BEFORE
+
+
 def test_upgrade(life: Life, packages: Packages) -> None:
-    """From the release before to this one: dpkg restarts it, nothing is repeated or moved."""
+    """From that program to this one: dpkg restarts it, nothing is repeated or moved."""
+    if reason := why_no_history():
+        pytest.skip(reason)
+    assert life.lab.run(*VERSION) == BEFORE
+
+    _replaced(life, packages.reportd, "upgrade")
+
+    assert life.lab.run(*VERSION) != BEFORE
+
+
+def _replaced(life: Life, deb: Path, what: str) -> None:
+    """Install another version under load; see that no call comes again and no partition moves."""
     life.revive()
     life.busy()
     life.stage.list_durable()
-    version = ("dpkg-query", "-W", "-f", "${Version}", UNIT)
-    assert life.lab.run(*version) == BEFORE
     parts, rebalances, pid = life.parts(), life.rebalances(), life.main_pid()
     began = time.monotonic()
 
-    _, seconds = life.during(lambda: life.lab.install(packages.reportd))
+    _, seconds = life.during(lambda: life.lab.install(deb))
 
     life.goes_on()
-    assert life.lab.run(*version) != BEFORE
     assert life.main_pid() != pid
     assert life.restarts() == 0
     assert life.parts() == parts
     assert life.rebalances() == rebalances
     pause = life.pause_seconds(began)
-    life.kept(f"upgrade {seconds:.2f} s", f"no call for {pause:.2f} s", "no rebalance")
+    life.kept(f"{what} {seconds:.2f} s", f"no call for {pause:.2f} s", "no rebalance")
 
 
 def test_reboot(life: Life) -> None:

@@ -29,12 +29,10 @@ BOMB_MIB = 250
 """What the answer of the account is when it is unzipped; the partner file lets it pass, and asks
 for rows in a way for which all of it has to be in memory, twice."""
 MEMORY_MAX = "360M"
+LIMITS = f"[Service]\nMemoryMax={MEMORY_MAX}\n"
 HEARTBEAT_LIMIT_SECONDS = 3
-LIMITS = f"""\
-[Service]
-WatchdogSec=4
-MemoryMax={MEMORY_MAX}
-"""
+WATCHDOG_SECONDS = 4
+"""For the last chapters alone: a machine that stalls for so long would end others, too."""
 BOMBER = """\
 hosts = ["127.0.0.1:PORT"]
 allow_private = true
@@ -69,7 +67,7 @@ def life(
     packages: Packages,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Life]:
-    """Give an installed daemon that is watched closely, started."""
+    """Give an installed daemon that may not have much memory, started."""
     folder = tmp_path_factory.mktemp("crashes")
 
     def boot(stage: Stage) -> Lab:
@@ -81,14 +79,7 @@ def life(
         return BOMBER.replace("PORT", str(bomber.port)) if name == ACCOUNT.partner else text
 
     prefix = f"crashes-{uuid.uuid4().hex[:8]}"
-    with living(
-        folder,
-        kafka,
-        prefix,
-        boot,
-        edit=edit,
-        heartbeat_limit_seconds=HEARTBEAT_LIMIT_SECONDS,
-    ) as made:
+    with living(folder, kafka, prefix, boot, edit=edit) as made:
         made.lab.drop_in("reportd.service", LIMITS)
         made.start()
         made.deal()
@@ -118,27 +109,6 @@ def test_killed_worker(life: Life) -> None:
     life.kept(f"worker killed: its partitions are asked again after {seconds:.2f} s")
 
 
-def test_wedged_worker(life: Life) -> None:
-    """One that stands still is aborted with its traces, and replaced; the others work on."""
-    life.busy()
-    before, restarts, mark = life.workers(), life.restarts(), life.mark()
-    name, parts = _victim(life)
-
-    freeze([before[_title(name)]])
-    life.stage.list_durable()
-    stopped = time.monotonic()
-    seconds = life.next_call(stopped, parts=parts)
-
-    _only_replaced(life, before, _title(name))
-    assert life.restarts() == restarts
-    assert [text for action, text in life.actions(mark, "child_silent") if name in text]
-    life.goes_on()
-    life.kept(
-        f"worker wedged: its partitions are asked again after {seconds:.2f} s "
-        f"(heartbeat limit {HEARTBEAT_LIMIT_SECONDS} s)"
-    )
-
-
 def test_killed_observer(life: Life) -> None:
     """Nobody else notices; metrics are there again."""
     life.busy()
@@ -165,13 +135,6 @@ def test_killed_supervisor(life: Life) -> None:
 def test_all_killed(life: Life) -> None:
     """Every process at the same moment."""
     _all_replaced(life, "all killed", lambda: life.lab.systemctl("kill", "--signal=KILL", UNIT))
-
-
-def test_wedged_supervisor(life: Life) -> None:
-    """One that stands still does not feed systemd's watchdog: aborted, and started again."""
-    _all_replaced(life, "supervisor wedged (WatchdogSec 4 s)", lambda: freeze([life.main_pid()]))
-
-    life.lab.says("Watchdog timeout")
 
 
 def test_memory(life: Life, bomber: HostilePartner) -> None:
@@ -203,6 +166,40 @@ def test_memory(life: Life, bomber: HostilePartner) -> None:
         f"{len(died)} kills of one worker by MemoryMax={MEMORY_MAX}, dead letter after "
         f"{seconds:.2f} s: {end.reason}"
     )
+
+
+def test_wedged_worker(life: Life) -> None:
+    """One that stands still is aborted with its traces, and replaced; the others work on."""
+    life.reconfigure(heartbeat_limit_seconds=HEARTBEAT_LIMIT_SECONDS)
+    life.during(lambda: life.lab.systemctl("restart", UNIT))
+    life.busy()
+    before, restarts, mark = life.workers(), life.restarts(), life.mark()
+    name, parts = _victim(life)
+
+    freeze([before[_title(name)]])
+    life.stage.list_durable()
+    stopped = time.monotonic()
+    seconds = life.next_call(stopped, parts=parts)
+
+    _only_replaced(life, before, _title(name))
+    assert life.restarts() == restarts
+    assert [text for action, text in life.actions(mark, "child_silent") if name in text]
+    life.goes_on()
+    life.kept(
+        f"worker wedged: its partitions are asked again after {seconds:.2f} s "
+        f"(heartbeat limit {HEARTBEAT_LIMIT_SECONDS} s)"
+    )
+
+
+def test_wedged_supervisor(life: Life) -> None:
+    """One that stands still does not feed systemd's watchdog: aborted, and started again."""
+    watched = f"[Service]\nWatchdogSec={WATCHDOG_SECONDS}\n"
+    life.lab.drop_in("reportd.service", watched, "60-watched")
+    life.during(lambda: life.lab.systemctl("restart", UNIT))
+    what = f"supervisor wedged (WatchdogSec {WATCHDOG_SECONDS} s)"
+    _all_replaced(life, what, lambda: freeze([life.main_pid()]))
+
+    life.lab.says("Watchdog timeout")
 
 
 def test_everything_ended_once(life: Life) -> None:

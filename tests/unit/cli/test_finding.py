@@ -8,7 +8,13 @@ import pytest
 from reportd.broker.keys import partition_of
 from reportd.broker.message import Message, Part
 from reportd.broker.topics import Topics
-from reportd.cli.finding import RECENT_RECORDS, find_ended, partitions_of
+from reportd.cli.finding import (
+    MOST_LOOKED_UP,
+    RECENT_RECORDS,
+    end_document,
+    find_ended,
+    partitions_of,
+)
 from reportd.model.ledger import PublishedFile
 from reportd.model.question import Question
 from reportd.partners.load import parse_spec
@@ -104,6 +110,25 @@ def test_an_end_without_files_has_the_days_of_its_message() -> None:
     }
 
     assert states(reader) == ["superseded", "dead"]
+
+
+def test_an_end_that_tells_its_days_needs_no_message() -> None:
+    """However many of them are dead, each is found by its day, and shown with it."""
+    ends = [
+        end(
+            f"{number}",
+            "dead",
+            account="a",
+            first_day="2026-11-20",
+            last_day="2026-11-21" if number else "2026-11-20",
+        )
+        for number in range(MOST_LOOKED_UP + 10)
+    ]
+    reader = Reader(*(one.to_json() for one in ends))
+
+    assert states(reader) == ["dead"] * (MOST_LOOKED_UP + 9)
+    assert reader.read_records <= RECENT_RECORDS
+    assert end_document(0, ends[1])["days"] == ["2026-11-20", "2026-11-21"]
 
 
 @pytest.mark.parametrize(

@@ -143,3 +143,14 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == reportctl.main(["partner", "schema"])
 
     assert schema() == capsys.readouterr().out
+
+
+def test_check_names_rules_that_one_partition_alone_hears(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file may be right and still less than what was meant."""
+    rule = 'slow_down = [{ status = 429, scope = "partner" }]\n'
+    (folder / "partners/shop.toml").write_text(rule + PARTNER)
+
+    assert 0 == run(folder, "check", "shop")
+    assert 'slow_down[1]: scope = "partner" is wider than the key' in capsys.readouterr().out

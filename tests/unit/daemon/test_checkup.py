@@ -14,11 +14,13 @@ from reportd.broker.reader import Committed
 from reportd.broker.topics import Topics, topic_plans
 from reportd.config.load import load
 from reportd.daemon.checkup import Checkup, Finding
-from reportd.errors import BrokerError
+from reportd.errors import BrokerError, CredentialRefusedError, NotYetError
 from reportd.model.account import Account
 from reportd.model.vm import Vm
 from reportd.partners.load import load_partners
 from reportd.sinks.local import LocalStore
+from reportd.transport.credentials import GivesTokens
+from reportd.transport.token_request import TokenPlan
 
 NOW = 1_795_000_000.0
 TOPICS = Topics("reportd")
@@ -107,12 +109,23 @@ class Patient:
     folder: Path
     cluster: Cluster = field(default_factory=Cluster)
     reader: Reader = field(default_factory=lambda: Reader(vms=[(vm(), NOW)]))
+    tokens: GivesTokens | None = None
+    may_read: bool = True
 
     def found(self) -> list[Finding]:
         """Look at it."""
         config = load(self.folder / "reportd.toml")
         partners = load_partners(config.settings.partners_folder)
-        checkup = Checkup(config, partners, self.cluster, self.reader, "vm-a", lambda: NOW)
+        checkup = Checkup(
+            config,
+            partners,
+            self.cluster,
+            self.reader,
+            "vm-a",
+            lambda: NOW,
+            tokens=self.tokens,
+            may_read=lambda _folder: self.may_read,
+        )
         return list(checkup.run())
 
     def ill(self) -> list[Finding]:
@@ -191,6 +204,10 @@ def _no_secret(patient: Patient) -> None:
     (patient.folder / "secrets" / "acme-main").unlink()
 
 
+def _hidden(patient: Patient) -> None:
+    patient.may_read = False
+
+
 def _no_account(patient: Patient) -> None:
     patient.reader.accounts = []
 
@@ -240,6 +257,7 @@ def _no_output(patient: Patient) -> None:
         (_short, "warning", "offsets", "for 24 h"),
         (_lost, "bad", "retention", "reportd.requests.acme[1]: 7 messages"),
         (_no_secret, "bad", "credentials", "secret 'acme-main'"),
+        (_hidden, "warning", "credentials", "acme-main: this user may not look into"),
         (_no_account, "warning", "credentials", "no account is known yet"),
         (_twin, "bad", "VMs", "two daemons have the id vm-a"),
         (_fast, "bad", "clock", "vm-a is 3600.0 s ahead of the broker"),
@@ -268,3 +286,57 @@ def test_a_restart_makes_no_twin(patient: Patient) -> None:
     patient.reader.vms = [(vm(incarnation=name), NOW) for name in ("i", "i", "j", "j")]
 
     assert patient.ill() == []
+
+
+OAUTH2 = """
+[auth.oauth2]
+grant = "refresh_token"
+token_url = "https://api.acme.com/token"
+client_id = "reportd"
+client_secret = { secret = "acme-main" }
+refresh_token = { secret = "acme-main" }
+rotates = ROTATES
+"""
+
+
+@dataclass
+class TokenServer:
+    """Gives tokens, or says why not."""
+
+    trouble: Exception | None = None
+    asked: int = 0
+
+    def token(self, _plan: TokenPlan, _refused: str = "") -> str:
+        self.asked += 1
+        if self.trouble is not None:
+            raise self.trouble
+        return "token"
+
+    def known(self, _plan: TokenPlan) -> tuple[str, ...]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("rotates", "trouble", "level", "words"),
+    [
+        ("false", None, "ok", "acme, credential 'main': an access token was given"),
+        ("false", CredentialRefusedError("invalid_grant"), "bad", "'main': invalid_grant"),
+        ("false", NotYetError("HTTP 503", 60.0), "bad", "HTTP 503"),
+        ("true", None, "warning", "refresh tokens rotate"),
+    ],
+    ids=["given", "refused", "away", "rotating"],
+)
+def test_credentials_are_tried_where_that_is_asked_for(
+    patient: Patient, rotates: str, trouble: Exception | None, level: str, words: str
+) -> None:
+    """By a request to the token server; a refresh token that is good for one use is left alone."""
+    file = patient.folder / "partners" / "acme.toml"
+    plain = [line for line in PARTNER.splitlines() if not line.startswith("auth")]
+    auth = OAUTH2.replace("ROTATES", rotates)
+    file.write_text("\n".join(plain[:4]) + auth + "\n".join(plain[4:]))
+    assert {one.level for one in patient.found()} == {"ok"}
+
+    patient.tokens = server = TokenServer(trouble)
+    (found,) = [one for one in patient.found() if words in one.what]
+    assert (found.level, found.check) == (level, "credentials")
+    assert server.asked == (rotates == "false")

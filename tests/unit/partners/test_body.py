@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from reportd.partners import streaming, unpacking
+from reportd.errors import UnexpectedAnswerError
+from reportd.partners import body, streaming, unpacking
 from reportd.partners.body import Body
 from reportd.partners.picking import compile_pick
 from reportd.partners.verdict import Outcome
@@ -87,6 +88,42 @@ def test_what_has_to_be_in_memory() -> None:
     body = Body(orjson.dumps({"data": ROWS}), report.spec)
 
     assert body.rows(report.rows) == ROWS[51:]
+
+
+def test_expressions_that_look_at_the_rows_see_them() -> None:
+    """As of a small answer: no empty list where rows were cut out, and no other cursor."""
+    rule = 'empty = [{ status = 200, body = "length(data) == `0`" }]\n'
+    nothing = flow(partner(rule)).judge({}, answer({"data": [], "x": "x" * 100}), NOW)
+    something = flow(partner(rule)).judge({}, answer({"data": ROWS}), NOW)
+    keyset = partner("", "next = { cursor = 'data[-1].clicks', query = 'after' }\n")
+    paged = flow(keyset).judge({}, answer({"data": ROWS}), NOW)
+
+    assert (nothing.empty, something.empty) == (True, False)
+    assert (paged.next_cursor or {})["cursor"] == "59"
+
+
+def test_rows_that_memory_cannot_hold_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that would have to does not fit; a cursor that nobody can tell is no last page."""
+    monkeypatch.setattr(body, "WHOLE_MOST_MIB", 1 / 1024)
+    rule = 'empty = [{ status = 200, body = "length(data) == `0`" }]\n'
+    keyset = partner(rule, "next = { cursor = 'data[-1].clicks', query = 'after' }\n")
+
+    found = flow(keyset).judge({}, answer({"data": ROWS}), NOW)
+
+    assert (found.outcome, found.empty) == (Outcome.UNEXPECTED, False)
+    assert "'data[-1].clicks' looks at its rows: ask for less at once" in found.reason
+
+
+def test_no_document_is_made_of_large_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule about JSON does not fit, and memory does not hold gigabytes to find that out."""
+    monkeypatch.setattr(body, "WHOLE_MOST_MIB", 1 / 1024)
+    base = REPORT.replace('rows = "data[]"', 'format = "csv"')
+    of = partner('slow_down = [{ status = 200, body = "code == `8`" }]\n', base=base)
+    text = b"date,clicks\n" + b"2025-11-16,5\n" * 600
+
+    with pytest.raises(UnexpectedAnswerError, match="all of it is looked at"):
+        Body(text, of.reports["stats"].spec).document()
+    assert flow(of).judge({}, answer(text), NOW).outcome is Outcome.OK
 
 
 def test_the_first_of_large_json_lines() -> None:

@@ -6,10 +6,12 @@ import orjson
 import pytest
 
 from reportd.errors import ConfigError, UnexpectedAnswerError
+from reportd.partners import streaming, unpacking
 from reportd.partners.parse import to_table
 from reportd.partners.partner import Partner
 from tests.unit.partners.making import NOW, REPORT, answer, flow, partner, request
 
+MIB = 1024 * 1024
 BASE = """
 [reports.stats]
 get = "https://api.acme.com/x"
@@ -141,10 +143,49 @@ def test_lists_are_for_json() -> None:
         of("rows", GA4, 'format = "jsonl"\n')
 
 
-def test_what_memory_has_to_hold_is_limited() -> None:
+@pytest.mark.parametrize(
+    ("rows", "lists"),
+    [
+        ("data[0:9]", ""),
+        ("rows", '{ by = "column" }'),
+        ("rows", '{ names = "rows[0]" }'),
+        ("@", '{ names = "[0]" }'),
+    ],
+)
+def test_what_memory_has_to_hold_is_limited(rows: str, lists: str) -> None:
     """Only what is read in pieces may be of any size."""
-    with pytest.raises(ConfigError, match="max_answer_mib: more than 256 only where rows is a"):
-        of("rows", GA4, "max_answer_mib = 257\n")
-    with pytest.raises(ConfigError, match="max_answer_mib: more than 256"):
-        partner(base=REPORT.replace("data[]", "data[?clicks]"), report="max_answer_mib = 257\n")
-    assert partner(report="max_answer_mib = 65536\n").reports
+    given = f"lists = {lists}\n" if lists else ""
+    base = REPORT.replace('rows = "data[]"', f'rows = "{rows}"\n{given}')
+    with pytest.raises(ConfigError, match="max_answer_mib: at most 8 where memory has to hold all"):
+        partner(base=base, report="max_answer_mib = 9\n")
+
+    assert partner(base=base).reports["stats"].spec.max_answer_bytes == 8 * MIB
+
+
+@pytest.mark.parametrize(
+    ("rows", "lists"),
+    [("data[]", ""), ("rows || `[]`", GA4), ("values(@)[]", ""), ("data[?clicks].x", "")],
+)
+def test_what_is_read_in_pieces(rows: str, lists: str) -> None:
+    """It may be of any size."""
+    given = f"lists = {lists}\n" if lists else ""
+    base = REPORT.replace('rows = "data[]"', f'rows = "{rows}"\n{given}')
+    large = partner(base=base, report="max_answer_mib = 65536\n")
+
+    assert large.reports["stats"].spec.max_answer_bytes == 65_536 * MIB
+
+
+def test_large_lists_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names may stand behind the rows; each piece's rows are as wide as they say."""
+    monkeypatch.setattr(unpacking, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(streaming, "PIECE_BYTES", 70)
+    lines = [(f"202511{1 + number % 28:02d}", f"{number}") for number in range(60)]
+    found = ga4(*lines)
+    behind = {"rows": found.pop("rows"), **found}
+
+    assert rows(of("rows || `[]`", GA4), behind) == [
+        (f"{day[:4]}-{day[4:6]}-{day[6:]}", int(users)) for day, users in lines
+    ]
+    behind["rows"][50]["metricValues"].append({"value": "1"})
+    with pytest.raises(UnexpectedAnswerError, match=r"row \d+: 3 values, wanted 2"):
+        rows(of("rows", GA4), behind)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
-from reportd.partners.partner import allowed_rates, division_problems, sunsets
+from reportd.partners.partner import allowed_rates, division_problems, heard_apart, sunsets
 from tests.unit.partners.making import AUTH, REPORT, flow, partner, request
 
 
@@ -269,3 +269,34 @@ def test_a_divided_limit_allows_its_share_to_each_partition() -> None:
     (rate,) = allowed_rates({"acme": divided})["acme"].values()
 
     assert rate * divided.partitions == 2_400
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ('{ per = "account", calls = 1 }', ["slow_down[2]", "quota[1]", "usage[1]"]),
+        ('{ per = "credential", calls = 1 }', ["slow_down[2]", "usage[1]"]),
+        ('{ per = "partner", calls = 9, divide = true }', ["slow_down[2]", "quota[1]", "usage[1]"]),
+        ('{ per = "partner", calls = 1 }', []),
+    ],
+)
+def test_words_that_reach_one_partition_alone(limits: str, expected: list[str]) -> None:
+    """A refusal that is meant for more accounts than the key keeps together is named."""
+    of = partner(
+        f"""
+limits = [{limits}]
+partitions = {1 if not expected else 2}
+slow_down = [
+  {{ status = 429, scope = "account" }},
+  {{ status = 403, scope = "partner" }},
+  {{ status = 402 }},
+]
+quota = [{{ status = 401, scope = "credential" }}]
+usage = [{{ left = "header:X-Left", wait_seconds = 1, scope = "report" }}]
+""".replace("calls = 9", "calls = 90")
+    )
+
+    found = list(heard_apart(of))
+
+    assert [text.partition(":")[0] for text in found] == expected
+    assert all("partitions = 1, or a limit per = " in text for text in found)

@@ -138,6 +138,34 @@ def test_a_picked_url_of_the_partner_itself_is_authorized() -> None:
     assert walk.calls[-1].secret_headers == AUTH.headers
 
 
+def test_a_report_that_is_not_seen_yet_is_polled_again() -> None:
+    """Right after its creation 404 is no end: not all of the partner knows of it."""
+    walk = at_poll()
+    soon = walk.take(answer({"error": "no such report"}, 404))
+    assert (soon.outcome, (soon.next_cursor or {})["polls"]) == (Outcome.PENDING, "1")
+
+    walk.now += 299.0
+    assert walk.take(answer(b"", 404)).outcome is Outcome.PENDING
+    walk.now += 1.0
+    gone = walk.take(answer(b"", 404))
+    assert (gone.outcome, "what was made is not there" in gone.reason) == (Outcome.FAILED, True)
+
+
+def test_a_report_that_is_gone_is_made_anew() -> None:
+    """At once; and a rule of the file comes before both."""
+    assert at_poll().take(answer(b"", 410)).outcome is Outcome.FAILED
+
+    ruled = at_poll(top="permanent = [{ status = [404, 410], steps = ['poll'] }]\n")
+    assert ruled.take(answer(b"", 404)).outcome is Outcome.PERMANENT
+    assert ruled.take(answer(b"", 410)).outcome is Outcome.PERMANENT
+
+
+def test_what_nobody_made_is_refused() -> None:
+    """The account is not there, or an element of a list: making anything anew does not help."""
+    assert ads().take(answer(b"", 404)).outcome is Outcome.PERMANENT
+    assert ads().take(answer(b"", 410)).outcome is Outcome.PERMANENT
+
+
 def test_without_its_url_a_download_polls_anew() -> None:
     """After a restart, a refusal or a wait: the report's own id is all that is needed."""
     walk = at_download()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners import streaming
-from reportd.partners.picking import compile_pick, rows_path
+from reportd.partners.picking import PickError, compile_pick, rows_path
 from reportd.partners.streaming import RowArrays, json_lines
 from reportd.partners.unpacking import BrokenAnswerError
 
@@ -22,7 +22,23 @@ ROWS = st.recursive(
     ),
     max_leaves=12,
 )
-EXPRESSIONS = ["@", "[]", "data", "data[]", "data.results", "[].results[]", "data[].results[].x"]
+EXPRESSIONS = [
+    "@",
+    "[]",
+    "data",
+    "data[]",
+    "data.results",
+    "[].results[]",
+    "data[].results[].x",
+    "values(@)[]",
+    "values(data)[].x",
+    "data.*[].x",
+    "data || `[]`",
+    "data[?x == `1`]",
+    "data[*].{y: x}",
+    "data[*].results[]",
+    "results[?x][]",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -40,17 +56,25 @@ def streamed(expression: str, data: bytes, size: int = 5) -> list[Any]:
     assert found is not None
     arrays = RowArrays(found[0])
     rows = [row for piece in arrays.pieces(pieces(data, size)) for row in found[1](piece)]
-    rest = compile_pick(expression)(arrays.beside())
+    rest = picked(expression, arrays.beside())
     if not isinstance(rest, list):
         raise UnexpectedAnswerError("no list")
     return rows + rest
+
+
+def picked(expression: str, document: Any) -> Any:
+    """Return what JMESPath picks of all of it; None too where it does not fit."""
+    try:
+        return compile_pick(expression)(document)
+    except PickError:
+        return None
 
 
 @given(ROWS, st.sampled_from(EXPRESSIONS), st.integers(1, 50), st.booleans())
 def test_what_is_picked_in_pieces(document: Any, expression: str, size: int, spaced: bool) -> None:
     """Whatever the document and wherever it is cut: what JMESPath picks from all of it."""
     data = orjson.dumps(document, option=orjson.OPT_INDENT_2 if spaced else None)
-    expected = compile_pick(expression)(document)
+    expected = picked(expression, document)
     try:
         found = streamed(expression, data, size)
     except UnexpectedAnswerError:
@@ -70,6 +94,34 @@ def test_what_is_no_json_is_refused(data: bytes, draw: st.DataObject) -> None:
     except UnexpectedAnswerError:
         return
     orjson.loads(wrong)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_rows_that_are_lists(expression: str) -> None:
+    """They are flattened as often as the expression says, and not once more."""
+    rows = [[1, [2]], [3], {"x": 1}, {"x": [4, [5]]}, None]
+    both = {"data": rows, "results": rows}
+    for document in (
+        rows,
+        both,
+        {"data": both},
+        {"data": [both, both]},
+        [both, rows, {"results": []}],
+        {"data": {"results": rows, "x": 1}, "results": None},
+    ):
+        data = orjson.dumps(document)
+        expected = picked(expression, document)
+        if isinstance(expected, list):
+            assert sorted(map(repr, streamed(expression, data))) == sorted(map(repr, expected))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["data[0:5]", "sort_by(data, &x)", "[@]", "{a: data}.a", "data[] | [0]", "*.data", "x || data"],
+)
+def test_what_only_the_whole_document_tells(expression: str) -> None:
+    """It is not cut."""
+    assert rows_path(expression) is None
 
 
 def test_batches_of_rows() -> None:

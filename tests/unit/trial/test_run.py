@@ -45,6 +45,10 @@ get = "{{ picked.url }}"
 hosts = ["files.acme.com"]
 """
 BUSY = "slow_down = [{ status = 429, wait = 'header:Retry-After' }]\n"
+LIMITS = (
+    "limits = [{ per = 'account', calls = 1, seconds = 2, meter = 'bucket' },"
+    " { per = 'partner', calls = 1000, seconds = 86400 }]\n"
+)
 
 
 class Stage:
@@ -147,11 +151,7 @@ def test_patience_has_an_end() -> None:
 
 def test_limits_are_kept() -> None:
     """Calls are spaced as the file's limits say; a day's limit does not hold the first one."""
-    limits = (
-        "limits = [{ per = 'account', calls = 1, seconds = 2, meter = 'bucket' },"
-        " { per = 'partner', calls = 1000, seconds = 86400 }]\n"
-    )
-    of = partner(limits, 'next = { cursor = "next", query = "after" }\n')
+    of = partner(LIMITS, 'next = { cursor = "next", query = "after" }\n')
     pages = [answer({"data": [], "next": cursor}) for cursor in ("a", "b", None)]
     stage = Stage(of, *pages)
 
@@ -161,6 +161,41 @@ def test_limits_are_kept() -> None:
     assert times[0] <= 2.0
     assert all(later - earlier >= 2.0 for earlier, later in pairwise(times))
     assert "the limit per account" in {why for _, why in stage.waits}
+
+
+@pytest.mark.parametrize(
+    ("first", "secrets"),
+    [
+        (answer(b"", 302, location="https://api.acme.com/moved"), ("one", "one")),
+        (answer(b"", 401), ("one", "two")),
+    ],
+)
+def test_each_call_that_is_sent_waits_for_the_limits(
+    first: Answer, secrets: tuple[str, ...]
+) -> None:
+    """The partner counts the one after a redirect, or after a 401, as it counts the first."""
+    of = partner("auth = { bearer = { secret = 'x' } }\n" + LIMITS)
+    stage = Stage(of, first, answer({"data": []}))
+    left = [*secrets]
+    read = lambda name: Secret(left.pop(0) if len(left) > 1 else left[0], name)  # noqa: E731
+    stage.trial = replace(stage.trial, credentials=Credentials(read))
+
+    stage.run()
+
+    first_at, second_at = (at for at, _ in stage.calls)
+    assert second_at - first_at >= 2.0
+
+
+def test_a_new_secret_that_is_refused_too_ends_it() -> None:
+    """It is renewed once."""
+    stage = Stage(partner("auth = { bearer = { secret = 'x' } }\n"), *[answer(b"", 401)] * 3)
+    left = ["one", "two", "three", "four"]
+    credentials = Credentials(lambda name: Secret(left.pop(0), name))
+    stage.trial = replace(stage.trial, credentials=credentials)
+
+    with pytest.raises(RefusedError, match="HTTP 401"):
+        stage.run()
+    assert len(stage.calls) == 2
 
 
 def test_failures_are_tried_again_a_few_times() -> None:

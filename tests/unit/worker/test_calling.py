@@ -63,26 +63,35 @@ def test_a_call_is_sent_with_its_secret() -> None:
     assert [call.secret_headers for call in client.calls] == [(("Authorization", "Bearer one"),)]
 
 
-def test_a_401_is_tried_once_more_with_a_new_secret() -> None:
-    """The token was rotated: the request does not even notice."""
-    client, verdict = called(answer(status=401), ROWS, secrets=("old", "new"))
+def test_a_401_with_a_new_secret_asks_to_be_called_again() -> None:
+    """The token was rotated. It is sent once here: the next call takes from the limits first."""
+    client, verdict = called(answer(status=401), secrets=("old", "new"))
 
-    assert verdict.outcome is Outcome.OK
-    assert client.calls[1].secret_headers == (("Authorization", "Bearer new"),)
+    assert (verdict.outcome, verdict.is_renewed, len(client.calls)) == (Outcome.AUTH, True, 1)
 
 
 def test_a_401_with_the_same_secret_is_not_tried_again() -> None:
     """Nothing has changed: asking twice would only spend the limit."""
     client, verdict = called(answer(status=401))
 
-    assert (verdict.outcome, len(client.calls)) == (Outcome.AUTH, 1)
+    assert (verdict.outcome, verdict.is_renewed, len(client.calls)) == (Outcome.AUTH, False, 1)
 
 
 def test_a_new_secret_that_is_refused_too_is_the_credentials_trouble() -> None:
-    """Refresh once, then the circuit's business."""
-    client, verdict = called(answer(status=401), answer(status=401), secrets=("old", "new"))
+    """Refresh once, then the circuit's business: no token server is asked again and again."""
+    given = Given("one", "two")
+    client = Sent([answer(status=401), answer(status=401)])
+    caller = PartnerCaller(
+        {"acme": partner(OAUTH2)}, client, Credentials(Secret, given), lambda: WALL
+    )
+    one = entry()
+    one.is_renewed = caller.call(one)[1].is_renewed
+    given.tokens = ["two"]
 
-    assert (verdict.outcome, len(client.calls)) == (Outcome.AUTH, 2)
+    verdict = caller.call(one)[1]
+
+    assert (verdict.outcome, verdict.is_renewed) == (Outcome.AUTH, False)
+    assert given.refused == ["", "one", ""]
 
 
 def test_a_missing_secret_is_the_credentials_trouble() -> None:
@@ -206,14 +215,18 @@ def with_tokens(given: Given, *answers: Answer) -> tuple[Sent, Verdict]:
 
 def test_a_token_that_ends_in_the_middle_is_not_noticed() -> None:
     """The 401 brings a new token, and the call is made again with that."""
-    given = Given("one", "two")
+    given = Given("one", "two", "two")
+    client = Sent([answer(status=401), ROWS])
+    caller = PartnerCaller(
+        {"acme": partner(OAUTH2)}, client, Credentials(Secret, given), lambda: WALL
+    )
 
-    client, verdict = with_tokens(given, answer(status=401), ROWS)
+    verdicts = [caller.call(entry())[1] for _ in range(2)]
 
-    assert verdict.outcome is Outcome.OK
+    assert [verdict.is_renewed for verdict in verdicts] == [True, False]
     sent = [call.secret_headers for call in client.calls]
     assert sent == [(("Authorization", "Bearer one"),), (("Authorization", "Bearer two"),)]
-    assert given.refused == ["", "one"]
+    assert given.refused == ["", "one", ""]
 
 
 def test_a_token_that_is_not_there_yet_holds_no_thread() -> None:

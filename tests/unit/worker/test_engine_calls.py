@@ -316,6 +316,29 @@ def test_a_call_that_was_not_sent_gives_its_grant_back() -> None:
     assert hands.calls == [one]
 
 
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Verdict(outcome=Outcome.AUTH, reason="HTTP 401", is_renewed=True),
+        Verdict(outcome=Outcome.OK, next_cursor={}, empty=True, volatile={"redirected": ["u"]}),
+    ],
+)
+def test_a_call_that_is_made_again_takes_from_the_limits_again(verdict: Verdict) -> None:
+    """With a renewed credential, or to where a redirect leads: the partner counts both."""
+    hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=60.0)])
+    hands.own()
+    hands.go(60.0)
+    hands.put(request())
+    hands.answer(hands.calls[0], verdict, b"")
+    hands.go(58.0)
+    assert hands.calls == []
+
+    hands.go(2.0)
+    (again,) = hands.calls
+    hands.answer(again)
+    assert (hands.states(), again.calls, again.attempts) == ([("a", "result")], 2, 0)
+
+
 def test_one_accounts_slow_calls_leave_threads_to_others() -> None:
     """An account with many requests has at most half of the threads."""
     hands = Hands(threads=4)

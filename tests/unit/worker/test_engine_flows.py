@@ -234,6 +234,21 @@ def test_the_size_that_worked_is_remembered() -> None:
     assert found["a", "stats", 1].cursor == {}
 
 
+def test_after_a_day_more_is_tried() -> None:
+    """What was too big need not be so for ever."""
+    hands = Hands()
+    hands.own()
+    two_days = {"first_day": "2026-11-20"}
+    hands.put(request(**two_days))
+    hands.answer(only(hands), HALVED)
+    hands.answer(only(hands))
+    hands.go(86_400.0)
+
+    hands.put(request(run="daily/2026-11-23T04:00Z#1", **two_days))
+
+    assert only(hands).cursor == {}
+
+
 def test_an_answer_without_rows_needs_no_spool() -> None:
     """No data for one item of a list: its step alone is recorded."""
     hands = Hands()
