@@ -167,7 +167,7 @@ def calls_since(stage: Stage, began: float, ended: float = float("inf")) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_every_vm_hears_what_is_asked_for(stage: Stage) -> None:
     """Paused, slowed down, let go, cancelled: on two VMs, whichever of them the command runs on.
 
