@@ -89,7 +89,7 @@ def _counted(played: tuple[Role, ...], calls: list[SeenCall]) -> Iterator[Accoun
         (limit,) = role.limits()
         inside = [call for call in calls if call.partner == role.name and call.at >= begin]
         each = [
-            limit_usage(limit, [call for call in inside if call.account == account])
+            _used(limit, [call for call in inside if call.account == account])
             for account in sorted({call.account for call in inside})
         ]
         yield AccountsUse(
@@ -99,3 +99,11 @@ def _counted(played: tuple[Role, ...], calls: list[SeenCall]) -> Iterator[Accoun
             least=min(one.share for one in each),
             throttled=sum(1 for call in inside if call.fault == "limit"),
         )
+
+
+def _used(limit: Limit, calls: list[SeenCall]) -> Usage:
+    """Return what an account used; of a bucket by what lies between its calls, which is even."""
+    if limit.meter != "bucket":
+        return limit_usage(limit, calls)
+    spans = [call.at for call in calls if call.charged]
+    return Usage(len(spans) - 1, (spans[-1] - spans[0]) * limit.calls / limit.seconds)

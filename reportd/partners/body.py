@@ -6,6 +6,7 @@ them.
 """
 
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,19 +26,19 @@ TEXT_BYTES = 4096
 _MARKUP = re.compile(rb"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _ENDS_BYTES = 256
 _UNSET: Any = object()
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Body:
     """A body and what the report says about its form."""
 
-    __slots__ = ("_document", "_parts", "_raw", "_report", "_whole")
+    __slots__ = ("_document", "_parts", "_raw", "_report")
 
     def __init__(self, raw: Content, report: ReportSpec) -> None:
         self._raw = raw
         self._report = report
         self._parts: Any = _UNSET
         self._document: Any = _UNSET
-        self._whole: Any = _UNSET
 
     def parts(self) -> list[Part]:
         """Return the files in it, unpacked, as UTF-8: one, if it is no ZIP with several.
@@ -74,15 +75,17 @@ class Body:
     def pick(self, pick: Pick) -> Any:
         """Return what an expression finds in the document; raises `PickError`.
 
-        Raises `UnexpectedAnswerError`, too where it looks at rows that memory cannot hold.
+        Raises `UnexpectedAnswerError`, too where it looks at rows that memory cannot hold. Of large
+        documents that are parsed for that, memory holds one at a time, whoever judges answers.
         """
         part = self.parts()[0]
-        path = None if part.data is not None else self._streamed()
-        if path is None or not looks_at_rows(pick, path[0]):
-            return pick(self.document())
-        if self._whole is _UNSET:
-            self._whole = _json(_held(part, f"{pick.text[:200]!r} looks at its rows"))
-        return pick(self._whole)
+        if part.data is None and self._report.format != "jsonl":
+            path = self._streamed()
+            if path is None or looks_at_rows(pick, path[0]):
+                data = _held(part, f"{pick.text[:200]!r} looks at its rows")
+                with _ONE_AT_A_TIME:
+                    return pick(_json(data))
+        return pick(self.document())
 
     def _parse(self, part: Part) -> Any:
         if self._report.format == "jsonl":

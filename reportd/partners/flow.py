@@ -162,9 +162,11 @@ class Flow:
         """Return what an answer to a cursor's call means, and what it says of limits."""
         if isinstance(outcome, Failure):
             kind = _FAILURES.get(outcome.kind, Outcome.TRANSIENT)
-            hint = "; see max_answer_mib" if outcome.kind is FailureKind.TOO_LARGE else ""
+            is_large = outcome.kind is FailureKind.TOO_LARGE
+            hint = "; see max_answer_mib" if is_large else ""
             reason = redacted_reason(f"{outcome.kind}: {outcome.detail}{hint}", self._secrets)
-            return Verdict(outcome=kind, reason=reason[:500])
+            verdict = Verdict(outcome=kind, reason=reason[:500])
+            return self._in_parts(cursor, verdict) if is_large else verdict
         step = self.step(cursor)
         body = Body(outcome.body, step.answers)
         verdict = self._judged(cursor, step, outcome, body, now_wall)
@@ -401,12 +403,21 @@ class Flow:
         )
 
     def _too_big(self, cursor: Cursor, step: Step, answer: Answer, body: Body, why: str) -> Verdict:
-        parts = self._way.smaller(cursor)
+        verdict = self._refused(Outcome.PERMANENT, step, answer, body, why)
+        parts = self._in_parts(cursor, verdict)
+        if parts.outcome is Outcome.TOO_BIG:
+            return parts
+        why = f"{why}; it cannot be split further, see split"
+        return self._refused(Outcome.PERMANENT, step, answer, body, why)
+
+    def _in_parts(self, cursor: Cursor, verdict: Verdict) -> Verdict:
+        """Return what splits the request, or the verdict where nothing can be split."""
+        parts = self._way.smaller(cursor) if self._report.may_split else None
         if parts is None:
-            why = f"{why}; it cannot be split further, see split"
-            return self._refused(Outcome.PERMANENT, step, answer, body, why)
+            return verdict
         return replace(
-            self._refused(Outcome.TOO_BIG, step, answer, body, why),
+            verdict,
+            outcome=Outcome.TOO_BIG,
             next_cursor={"parts": str(parts)},
             dropped=int(cursor.get("kept", "0")),
             part_days=parts.days,

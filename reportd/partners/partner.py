@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
+from reportd.partners.answer_spec import WHOLE_MOST_MIB
 from reportd.partners.auth import compile_auth
-from reportd.partners.picking import Pick, compile_pick
+from reportd.partners.picking import Pick, compile_pick, rows_path
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rules import Rule, compile_rule
 from reportd.partners.spec import LimitSpec, PartnerSpec, allowed_hosts
@@ -273,6 +274,22 @@ def heard_apart(partner: Partner) -> Iterator[str]:
                 f" the {partner.partitions} partitions goes on until it is told itself; partitions"
                 f' = 1, or a limit per = "{scope}" without divide, keeps them together'
             )
+
+
+def blind_rules(partner: Partner) -> Iterator[str]:
+    """Yield which rules look at rows that memory cannot hold: they fit no such answer."""
+    for kind, number, rule in partner.spec.rules():
+        names = compile_pick(rule.body).names if rule.body else frozenset()
+        for name, report in partner.reports.items():
+            path = None if report.spec.format != "json" else rows_path(report.spec.rows)
+            key = path[0][-1] if path and path[0] else ""
+            taken = rule.status is None or 200 in rule.status
+            if taken and key in names and report.spec.max_answer_mib > WHOLE_MOST_MIB:
+                yield (
+                    f"{kind}[{number + 1}] looks at the rows of report {name}, {key}: it fits no"
+                    f" answer of more than {WHOLE_MOST_MIB} MiB; max_answer_mib = {WHOLE_MOST_MIB}"
+                    " there refuses those, or asks for less"
+                )
 
 
 def narrows(per: str) -> str:

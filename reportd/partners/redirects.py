@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.verdict import Cursor
 from reportd.transport.exchange import Answer, Call
+from reportd.transport.guard import refusal
 
 STATUSES = frozenset({301, 302, 303, 307, 308})
 MOST = 3
@@ -32,9 +33,11 @@ def after(
         raise UnexpectedAnswerError(f"more than {MOST} redirects")
     try:
         url = urljoin(call.url, answer.headers["location"])
-        urlsplit(url).port  # noqa: B018 - raises
+        refused = refusal(url, call.hosts, allow_private=call.allow_private)
     except ValueError:
         raise UnexpectedAnswerError("a redirect to a URL that does not parse") from None
+    if refused:
+        raise UnexpectedAnswerError(f"a redirect: {refused}")
     return {**volatile, _key(cursor): [*urls, url]}
 
 

@@ -1,6 +1,6 @@
 """Where a call may go: hosts that a partner file names, and public addresses.
 
-Pure; used by `Client` for every call and redirect, and by ``partners`` for next-URLs.
+Pure; used by `Client` for every call, and by ``partners`` for redirects and next-URLs.
 """
 
 import re

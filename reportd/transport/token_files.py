@@ -11,9 +11,9 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
@@ -61,10 +61,14 @@ class TokenState:
     def of_json(cls, data: bytes) -> "TokenState":
         """Read it; what is none is an empty one."""
         try:
-            found: Any = orjson.loads(data)
-            return cls(**found)
+            found = cls(**orjson.loads(data))
         except (orjson.JSONDecodeError, TypeError):
             return cls()
+        kinds = ((getattr(found, one.name), type(one.default)) for one in fields(cls))
+        right = all(
+            type(value) is kind or (kind is float and type(value) is int) for value, kind in kinds
+        )
+        return found if right else cls()
 
 
 CLOCK_SECONDS = 60.0

@@ -16,7 +16,7 @@ class EngineSettings:
     parked_most: int = 200_000
     """Stretches of neighbouring offsets of one account that are known to be open with their
     messages forgotten, a partition; beyond, reading ahead of a blocked account stops."""
-    ahead_most: int = 1_000_000
+    ahead_most: int = 500_000
     """Offsets beyond the commit, a partition; beyond, reading ahead stops, too: every new owner
     reads them again."""
     finishing_most: int = 32

@@ -2,31 +2,34 @@
 
 import argparse
 import faulthandler
-import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tests.fuzz.trial import trial
 
 TOGETHER = 250
-HANGING_SECONDS = 120
-"""So long for that many answers is a hang: the stack is shown, and the process ends."""
+HANGING_SECONDS = 120.0
+"""So much of a CPU for that many answers is a hang: the stack is shown, and the process ends.
+A clock would not do: a busy machine may let a process wait for minutes."""
 
 
 def run(first: int) -> tuple[Counter[str], int, str]:
     """Try some seeds; return counts, the highest memory ever, and the first failure's words."""
     counts: Counter[str] = Counter()
-    faulthandler.dump_traceback_later(HANGING_SECONDS, exit=True)
+    faulthandler.register(signal.SIGPROF, chain=True)
+    signal.setitimer(signal.ITIMER_PROF, HANGING_SECONDS)
     for seed in range(first, first + TOGETHER):
         try:
             counts += trial(seed)
         except BaseException:  # noqa: BLE001 - whatever it is, it is the finding
             return counts, peak_bytes(), f"seed {seed}:\n{traceback.format_exc()}"
-    faulthandler.cancel_dump_traceback_later()
+    signal.setitimer(signal.ITIMER_PROF, 0.0)
     return counts, peak_bytes(), ""
 
 
@@ -51,15 +54,15 @@ def main() -> int:
     started = time.monotonic()
     counts: Counter[str] = Counter()
     peak = 0
-    with multiprocessing.Pool(given.jobs) as pool:
+    with ProcessPoolExecutor(given.jobs) as pool:  # which ends with a process that hangs
         starts = range(first, first + given.answers, TOGETHER)
-        for found, memory, failure in pool.imap_unordered(run, starts):
+        for found, memory, failure in pool.map(run, starts):
             counts += found
             peak = max(peak, memory)
             if failure or peak > given.most_mb * 1_000_000:
                 print(failure or f"more than {given.most_mb} MB of memory")
                 print(f"  repeat: python -m tests.fuzz --answers 1 --first SEED (here: {first})")
-                pool.terminate()
+                pool.shutdown(cancel_futures=True)
                 return 1
     print(f"{counts['answers']} answers in {time.monotonic() - started:.1f} s, {peak // 10**6} MB")
     for name, count in sorted(counts.items()):

@@ -71,7 +71,7 @@ class Pace:
     steady_seconds: float
 
 
-CI = Pace(quiet_seconds=0.5, steady_seconds=4.0)
+CI = Pace(quiet_seconds=0.5, steady_seconds=2.5)
 SOAK = Pace(quiet_seconds=3.0, steady_seconds=45.0)
 
 
@@ -173,7 +173,7 @@ class Fleet:
         happened_at = time.monotonic()
         self.demand.top_up()
         for name in names:
-            self.stage.start(self.stage.vm(name))
+            self.stage.start(self._vm(name))
         self.steady("start", happened_at)
 
     def play(self, story: Sequence[str]) -> None:
@@ -193,10 +193,14 @@ class Fleet:
         )
         self.phases.append(Phase(after, happened_at, since, time.monotonic()))
 
+    def _vm(self, name: str) -> Vm:
+        """Return a VM that takes no sleeping worker for a wedged one, however long it sleeps."""
+        return self.stage.vms.get(name) or self.stage.vm(name, heartbeat_limit_seconds=3600)
+
     # --- what happens
 
     def _joins(self) -> None:
-        vm = self.stage.vms.get("vm-c") or self.stage.vm("vm-c")
+        vm = self._vm("vm-c")
         self.stage.start(vm)
         self._while_working(lambda: bool(vm.all_parts()), "the new one to have partitions")
 

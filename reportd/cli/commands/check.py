@@ -15,7 +15,7 @@ from reportd.errors import ConfigError
 from reportd.observer.web import tls_context
 from reportd.partners.extending import catalogue_files
 from reportd.partners.load import load_partners
-from reportd.partners.partner import Partner, heard_apart, narrows
+from reportd.partners.partner import Partner, blind_rules, heard_apart, narrows
 from reportd.partners.spec import LimitSpec
 from reportd.sinks.formats import FORMATS
 from reportd.sinks.paths import PathTemplate
@@ -146,7 +146,8 @@ def summary(
         limits = ", ".join(limit.words() for limit in partner.spec.limits)
         yield f"partner {partner.name}: key = {partner.key_scope}; limits: {limits or 'none'}"
         yield from _fitting(partner)
-        yield from (f"partner {partner.name}: {words}" for words in heard_apart(partner))
+        for words in (*heard_apart(partner), *blind_rules(partner)):
+            yield f"partner {partner.name}: {words}"
         for number, limit in enumerate(partner.spec.limits, 1):
             spent = limit.meter in ("bucket", "fixed", "sliding") and limit.counts == "calls"
             if spent and limit.seconds >= LONG_SECONDS:

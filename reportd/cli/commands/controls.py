@@ -1,13 +1,17 @@
 """``reportctl controls``: what is paused, slowed down or cancelled now."""
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from reportd.cli.controlling import Desk
 from reportd.cli.options import add_config_option
+from reportd.cli.run_names import KnownRuns
 from reportd.cli.showing import show_controls, show_json
 from reportd.clock import SystemClock
 from reportd.config.load import load
+from reportd.model.control import Control
+from reportd.model.run import Finished, RunId
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -18,7 +22,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "controls",
         help="what is paused, slowed down or cancelled now",
-        description="List what people have asked for and what is still in force, with who asked.",
+        description="List what people have asked for and what is still in force, with who asked; a "
+        "cancelled run until it is over.",
         epilog="example: reportctl controls --json",
     )
     add_config_option(parser)
@@ -31,8 +36,21 @@ def run(args: argparse.Namespace) -> int:
     wall = SystemClock().wall()
     with Desk.open(load(args.config)) as desk:
         found = [one for one in desk.asked().values() if one.holds(wall)]
+        if any(one.action == "cancel" for one in found):
+            known = KnownRuns()
+            known.see(desk.reader.read_all(desk.topics.runs))
+            over = known.finished()
+            found = [one for one in found if not _is_past(one, over)]
     if args.json:
         show_json([one.model_dump() for one in found])
         return 0
     show_controls(one.model_dump() for one in found)
     return 0
+
+
+def _is_past(control: Control, over: Mapping[RunId, Finished]) -> bool:
+    """Say whether it has cancelled a run that was over after that."""
+    if control.action != "cancel":
+        return False
+    finished = over.get(RunId.parse(control.target.value))
+    return finished is not None and finished.finished_at > control.at

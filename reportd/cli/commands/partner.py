@@ -15,7 +15,7 @@ from reportd.config.toml import toml_lines
 from reportd.errors import ConfigError
 from reportd.partners.extending import catalogue_files, read_source
 from reportd.partners.load import load_partner
-from reportd.partners.partner import Partner, heard_apart
+from reportd.partners.partner import Partner, blind_rules, heard_apart
 from reportd.partners.render import schema
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ def summary(partner: Partner) -> Iterator[str]:
         days = f"up to {report.spec.max_days} days" if report.spec.day_column else "one day"
         yield f"report {name}: {len(report.spec.columns)} columns; {days} a request"
     yield from heard_apart(partner)
+    yield from blind_rules(partner)
 
 
 def _schema(_args: argparse.Namespace) -> int:

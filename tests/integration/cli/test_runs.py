@@ -112,7 +112,9 @@ def enqueue(place: Place) -> Manifest:
     return manifest
 
 
-def finish(place: Place, state: Literal["complete", "partial"]) -> None:
+def finish(
+    place: Place, state: Literal["complete", "partial"], *, finished_at: float = 4600.0
+) -> None:
     """Say that the run is over."""
     covered = Covered(expected=24, missing=2 if state == "partial" else 0, files=22, rows=700)
     record = Finished(
@@ -124,7 +126,7 @@ def finish(place: Place, state: Literal["complete", "partial"]) -> None:
         reports={"acme.campaigns": covered},
         file="_reportd/runs/daily/x.json",
         deadline=1000.0,
-        finished_at=4600.0,
+        finished_at=finished_at,
     )
     write(place, place.topics.runs, (finished_key(RUN), record))
 
@@ -260,6 +262,21 @@ class TestCancel:
         assert place.run("cancel", SLOT) == EXIT_CONFIG
         assert f"{SLOT} is over" in capsys.readouterr().err
         assert cancels(place) == {}
+
+    def test_a_cancel_is_listed_until_its_run_is_over(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Then nothing of it is open; it can still be undone."""
+        enqueue(place)
+        assert place.run("cancel", RUN) == 0
+        capsys.readouterr()
+        assert place.run("controls", "--json") == 0
+        assert [one["scope"] for one in json.loads(capsys.readouterr().out)] == [f"run:{RUN}"]
+
+        finish(place, "partial", finished_at=4e9)
+        assert place.run("controls", "--json") == 0
+        assert json.loads(capsys.readouterr().out) == []
+        assert place.run("cancel", RUN, "--undo") == 0
 
     def test_a_cancel_is_forgotten_in_the_end(self, place: Place) -> None:
         """It has an end, and the next one takes out of the topic what has ended."""

@@ -266,10 +266,19 @@ def test_the_eta_waits_for_the_largest_account() -> None:
 
 
 def test_runs_are_shown() -> None:
-    """A run shows what is open of it at most."""
-    run = made(sight())["runs"][0]
+    """A run shows what is open of it at most, and each partner's part of it is done."""
+    found = made(sight())
+    (run,) = found["runs"]
+    gauges = Gauges()
+    gauges.show(found)
+    registry = CollectorRegistry()
+    registry.register(gauges)
 
     assert (run["run"], run["open_at_most"]) == ("daily/2026-11-22T04:00Z#1", 40)
+    assert run["partners"] == {"acme": {"requests": 50, "open_at_most": 40}}
+    labels = {"schedule": "daily", "partner": "acme"}
+    assert registry.get_sample_value("reportd_run_requests", labels) == 50
+    assert registry.get_sample_value("reportd_run_done_requests", labels) == 10
 
 
 def test_what_is_missing_of_runs_is_summed() -> None:

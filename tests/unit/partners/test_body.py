@@ -1,6 +1,9 @@
 """Large answers are judged as small ones are: by what stands beside their rows."""
 
 import gzip
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -9,7 +12,7 @@ import pytest
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners import body, streaming, unpacking
 from reportd.partners.body import Body
-from reportd.partners.picking import compile_pick
+from reportd.partners.picking import Pick, compile_pick
 from reportd.partners.verdict import Outcome
 from tests.unit.partners.making import NOW, REPORT, answer, flow, partner
 
@@ -112,6 +115,28 @@ def test_rows_that_memory_cannot_hold_are_not_looked_at(monkeypatch: pytest.Monk
 
     assert (found.outcome, found.empty) == (Outcome.UNEXPECTED, False)
     assert "'data[-1].clicks' looks at its rows: ask for less at once" in found.reason
+
+
+def test_memory_holds_one_of_those_at_a_time() -> None:
+    """Sixteen threads that judge large answers are not sixteen documents."""
+    together: list[int] = []
+    parsed = threading.Barrier(2)
+
+    def look(document: Any) -> int:
+        together.append(1)
+        with suppress(threading.BrokenBarrierError):
+            parsed.wait(0.2)  # a second one would come
+        together.pop()
+        return len(together)
+
+    of = partner().reports["stats"].spec
+    bodies = [Body(orjson.dumps({"data": ROWS}), of) for _ in range(2)]
+    slow = Pick("data", look, frozenset({"data"}))
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda one: one.pick(slow), bodies))
+
+    assert found == [0, 0]
+    assert parsed.broken
 
 
 def test_no_document_is_made_of_large_csv(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from reportd.errors import InvalidMessageError
 from reportd.model.request import Request
-from reportd.partners.partner import allowed_rates, division_problems, heard_apart, sunsets
+from reportd.partners.extending import catalogue_files
+from reportd.partners.load import load_partner
+from reportd.partners.partner import (
+    allowed_rates,
+    blind_rules,
+    division_problems,
+    heard_apart,
+    sunsets,
+)
 from tests.unit.partners.making import AUTH, REPORT, flow, partner, request
 
 
@@ -300,3 +308,16 @@ usage = [{{ left = "header:X-Left", wait_seconds = 1, scope = "report" }}]
 
     assert [text.partition(":")[0] for text in found] == expected
     assert all("partitions = 1, or a limit per = " in text for text in found)
+
+
+def test_rules_that_look_at_too_many_rows() -> None:
+    """LinkedIn's, say: it has to see them all, so no answer may be larger than memory holds."""
+    rule = 'too_big = [{ status = 200, body = "length(data) >= `15000`" }]\n'
+
+    assert [text[:50] for text in blind_rules(partner(rule))] == [
+        "too_big[1] looks at the rows of report stats, data"
+    ]
+    assert list(blind_rules(partner(rule, "max_answer_mib = 8\n"))) == []
+    assert list(blind_rules(partner(rule.replace("200", "400")))) == []
+    for name, path in catalogue_files().items():
+        assert (name, list(blind_rules(load_partner(path)))) == (name, [])

@@ -15,7 +15,7 @@ from reportd.partners.flow import Flow
 from reportd.partners.partner import Partner
 from reportd.partners.verdict import Cursor, Outcome, Verdict
 from reportd.partners.way import StaleCursorError
-from reportd.transport.exchange import Answer, Call
+from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from tests.unit.partners.making import AUTH, NOW, answer, partner, request
 from tests.unit.partners.test_step_spec import ADS, LIST
 
@@ -136,6 +136,21 @@ def test_a_picked_url_of_the_partner_itself_is_authorized() -> None:
 
     assert walk.calls[-1].url == own
     assert walk.calls[-1].secret_headers == AUTH.headers
+
+
+def test_an_answer_that_is_too_large_is_asked_for_in_parts() -> None:
+    """Where the file says of anything that it is too big; elsewhere it is given up."""
+    large = Failure(kind=FailureKind.TOO_LARGE, detail="more than 8 bytes", seconds=0.1)
+    rule = "too_big = [{ status = 400 }]\n"
+    paged = Flow(partner(rule), request(), AUTH)
+
+    found = paged.judge({"page": "3", "kept": "2"}, large, NOW)
+
+    assert (found.outcome, found.part_days, found.dropped) == (Outcome.TOO_BIG, 4, 2)
+    assert "see max_answer_mib" in found.reason
+    day = Flow(partner(rule), request(last_day="2025-11-15"), AUTH)
+    assert day.judge({}, large, NOW).outcome is Outcome.PERMANENT
+    assert Flow(partner(), request(), AUTH).judge({}, large, NOW).outcome is Outcome.PERMANENT
 
 
 def test_a_report_that_is_not_seen_yet_is_polled_again() -> None:
