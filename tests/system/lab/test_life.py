@@ -53,6 +53,7 @@ def life(
         yield made
 
 
+@pytest.mark.long
 def test_start(life: Life) -> None:
     """Ready in less than three seconds, told when all processes beat; then requests end."""
     life.feeder.feed()
@@ -70,6 +71,7 @@ def test_start(life: Life) -> None:
     }
 
 
+@pytest.mark.long
 def test_stop_drains_and_commits(life: Life) -> None:
     """Calls in flight are finished and committed within the drain time; the next start goes on."""
     life.revive()
@@ -104,6 +106,7 @@ def test_stop_drains_and_commits(life: Life) -> None:
     )
 
 
+@pytest.mark.long
 def test_reload_replaces_one_at_a_time(life: Life) -> None:
     """Workers go one after the other, the others work on; nothing is lost, repeated or late."""
     life.revive()
@@ -177,6 +180,7 @@ def test_restart(life: Life) -> None:
     life.kept(f"restart {seconds:.2f} s", f"no call for {pause:.2f} s", "no rebalance")
 
 
+@pytest.mark.long
 def test_downgrade(life: Life, packages: Packages, parts: Path) -> None:
     """To a program of another time, which reads what today's wrote; nothing is repeated or moved.
 
@@ -190,6 +194,7 @@ def test_downgrade(life: Life, packages: Packages, parts: Path) -> None:
     assert life.lab.run(*VERSION) == BEFORE
 
 
+@pytest.mark.long
 def test_upgrade(life: Life, packages: Packages) -> None:
     """From that program to this one: dpkg restarts it, nothing is repeated or moved."""
     if reason := why_no_history():
@@ -273,6 +278,7 @@ def test_journal(life: Life) -> None:
     assert name in warnings
 
 
+@pytest.mark.long
 def test_everything_ended_once(life: Life) -> None:
     """All of this life, compared: requests, ledgers, files, calls, limits."""
     life.revive()
