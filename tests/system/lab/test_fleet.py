@@ -148,6 +148,7 @@ def away_seconds(lab: Lab) -> float:
     return back - gone
 
 
+@pytest.mark.long
 def test_grows(fleet: Fleet, packages: Packages) -> None:
     """A full group makes room for VMs that join.
 
@@ -177,6 +178,7 @@ def test_grows(fleet: Fleet, packages: Packages) -> None:
     fleet.conclude()
 
 
+@pytest.mark.long
 def test_shrinks(fleet: Fleet, packages: Packages) -> None:
     """What a stopped VM had, others read after its session, or at once if it has left."""
     install(fleet.labs, packages.reportd)
