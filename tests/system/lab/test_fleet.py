@@ -124,6 +124,8 @@ def test_rolling_upgrade(fleet: Fleet, packages: Packages) -> None:
         assert lab.state("reportd") == "active", lab.journal("reportd")
         took.append((seconds, away_seconds(lab)))
         fleet.until(lambda: fleet.parts(name) == before[name], f"{name} to have its part")  # noqa: B023
+        # What its workers count is shown a moment later, and compared in the next round
+        fleet.until(lambda: fleet.rebalances(name)["assigned"] == PART, f"{name} to count it")  # noqa: B023
         fleet.until(lambda: len(fleet.stage.ledgers.ends) > ended + 100, "requests to end")  # noqa: B023
         assert others == {other: fleet.rebalances(other) for other in others}
 
@@ -146,6 +148,7 @@ def away_seconds(lab: Lab) -> float:
     return back - gone
 
 
+@pytest.mark.long
 def test_grows(fleet: Fleet, packages: Packages) -> None:
     """A full group makes room for VMs that join.
 
@@ -175,6 +178,7 @@ def test_grows(fleet: Fleet, packages: Packages) -> None:
     fleet.conclude()
 
 
+@pytest.mark.long
 def test_shrinks(fleet: Fleet, packages: Packages) -> None:
     """What a stopped VM had, others read after its session, or at once if it has left."""
     install(fleet.labs, packages.reportd)

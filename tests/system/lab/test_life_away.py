@@ -107,6 +107,7 @@ def test_absent_at_boot(life: Life) -> None:
     life.kept(f"{tries} tries with status 75; active {seconds:.2f} s after the broker came")
 
 
+@pytest.mark.long
 def test_broker_away(life: Life) -> None:
     """Nothing is lost or asked again; the daemon itself goes on living."""
     _broker_away(life, AWAY_SECONDS)
@@ -131,6 +132,7 @@ def test_output_away_for_long(life: Life) -> None:
     _output_away(life, SOAK_AWAY_SECONDS, _read_only)
 
 
+@pytest.mark.long
 def test_disk_full(life: Life) -> None:
     """The same for a file system without room; half files are nobody's."""
     _output_away(life, AWAY_SECONDS / 4, _full)
@@ -211,6 +213,7 @@ def test_timer_missed_while_off(life: Life) -> None:
     life.kept("a timer missed while the VM was off: enqueued once after the boot")
 
 
+@pytest.mark.long
 def test_everything_ended_once(life: Life) -> None:
     """All of this life, compared: requests, ledgers, files, calls, limits."""
     _revive(life)
