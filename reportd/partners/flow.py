@@ -48,6 +48,8 @@ _NOT_THERE = frozenset({_NEVER_FOUND, _GONE})
 """What a step answers when what an earlier one made is not there, yet or any more."""
 _MADE_OVER: frozenset[State] = frozenset({"failed", "cancelled", "expired"})
 _MAX_URL_CHARS = 8192
+NO_ROOM_SECONDS = 30.0
+"""When an answer is asked for again that this machine had no room for."""
 _POLL_LEAST_SECONDS = 0.5
 """Between two polls, whatever file and partner say: ``Retry-After: 0`` is no wait."""
 _SECRET_CHARS = 8
@@ -169,6 +171,8 @@ class Flow:
 
     def judge(self, cursor: Cursor, outcome: Answer | Failure, now_wall: float) -> Verdict:
         """Return what an answer to a cursor's call means, and what it says of limits."""
+        if isinstance(outcome, Failure) and outcome.kind is FailureKind.NO_ROOM:
+            return _no_room(outcome.detail)
         if isinstance(outcome, Failure):
             kind = _FAILURES.get(outcome.kind, Outcome.TRANSIENT)
             is_large = outcome.kind is FailureKind.TOO_LARGE
@@ -178,7 +182,10 @@ class Flow:
             return self._in_parts(cursor, verdict) if is_large else verdict
         step = self.step(cursor)
         body = Body(outcome.body, step.answers)
-        verdict = self._judged(cursor, step, outcome, body, now_wall)
+        try:
+            verdict = self._judged(cursor, step, outcome, body, now_wall)
+        except OSError as error:  # a file in TMPDIR is all that judging touches
+            return _no_room(f"TMPDIR: {error.strerror}")
         if self._partner.usage:
             scope = self._partner.slowed_by(self._report.name)
             slower = paces(self._partner.usage, outcome, body, scope, now_wall)
@@ -499,6 +506,13 @@ def _for_others(call: Call, step: Step, values: Values) -> Call:
     own = step.headers if step.picked_url is not None else ()
     headers = {name: template(values) for name, template in own}
     return replace(call, headers=headers, secret_headers=(), secret_query=())
+
+
+def _no_room(reason: str) -> Verdict:
+    """Ask again later, as often as it takes: that others get through says nothing about it."""
+    return Verdict(
+        outcome=Outcome.THROTTLED, reason=reason, wait_seconds=NO_ROOM_SECONDS, scope="call"
+    )
 
 
 def _said(poll: Poll, body: Body) -> str:
