@@ -40,9 +40,9 @@ class DeadLetter:
     key: bytes | None = field(repr=False)
     value: bytes = field(repr=False)
     sample: bytes = field(repr=False, default=b"")
+    """The redacted beginning of the partner's answer."""
     answer: str = ""
     """Where an answer that was not understood is kept, below the output's root."""
-    """The redacted beginning of the partner's answer."""
     replayed: bool = False
     """It was replayed: what became of that is another record."""
     dropped: bool = False

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from reportd.broker.message import Message
 from reportd.enqueue.runs import RunState, fold
 from reportd.errors import ConfigError, InvalidMessageError
-from reportd.model.run import Finished, RunId, RunRecord, parse_run_record
+from reportd.model.run import Finished, Manifest, RunId, RunRecord, parse_run_record
 
 WANTED = "write it like daily/2026-11-22T04:00Z#1, or without #1 for the newest revision"
 
@@ -67,9 +67,14 @@ class KnownRuns:
         return {run: found[run] for run in sorted(found, key=lambda run: run.order)}
 
     def finished(self) -> dict[RunId, Finished]:
-        """Return those that are over."""
-        over = (record for record in self.records if isinstance(record, Finished))
-        return {RunId.parse(record.run): record for record in over}
+        """Return those that are over; one that was added to since is not."""
+        over = {record.run: record for record in self.records if isinstance(record, Finished)}
+        newest = {record.run: record for record in self.records if isinstance(record, Manifest)}
+        return {
+            RunId.parse(run): record
+            for run, record in over.items()
+            if run not in newest or newest[run].ids_hash == record.ids_hash
+        }
 
     def named(self, name: RunName) -> RunId | None:
         """Return the newest run that a name fits."""

@@ -132,6 +132,7 @@ class Finisher:
         self._marked: dict[str, _Marked] = {}
         self._lacking = Lacking()
         self._look_at = float("-inf")
+        self._again_at: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
 
@@ -169,12 +170,26 @@ class Finisher:
             trial.failures += 1
             pause = min(AGAIN_MOST_SECONDS, AGAIN_SECONDS * 2.0 ** (trial.failures - 1))
             trial.next_at = self._clock.monotonic() + pause
-        self._compare(sight)
-        self._look_back(sight)
+        self._again("compare", self._compare, sight)
+        self._again("look back", self._look_back, sight)
+
+    def _again(self, name: str, look: Callable[[BrokerSight], None], sight: BrokerSight) -> None:
+        """Look at runs that were seen to; a strange file among them does not end the thread."""
+        now = self._clock.monotonic()
+        if now < self._again_at.get(name, now):
+            return
+        try:
+            look(sight)
+        except Exception:
+            self._again_at[name] = now + AGAIN_MOST_SECONDS
+            logger.exception(
+                "runs that are over cannot be looked at again", extra={"action": "run_unfinished"}
+            )
 
     def stuck(self) -> dict[str, str]:
         """Return the runs that seem to be over and were tried in vain, with why. Any thread."""
-        return {key[0]: trial.trouble for key, trial in self._trials.items() if trial.trouble}
+        trials = list(self._trials.items())
+        return {key[0]: trial.trouble for key, trial in trials if trial.trouble}
 
     def lacks(self) -> Lacks:
         """Return what runs before each schedule's newest still lack. Any thread."""
@@ -308,8 +323,10 @@ class Finisher:
         if not self._tell.is_wanted:
             return False
         before = due.before
+        if before is None or not before.notified:
+            return True
         now = finished_of(found, notified=False)
-        return before is None or (before.state, before.states, before.reports) != (
+        return (before.state, before.states, before.reports) != (
             now.state,
             now.states,
             now.reports,
@@ -333,7 +350,11 @@ class Finisher:
 
 
 def mark_days(found: Document, marks: Marks) -> None:
-    """Give each day its mark. Never both: one that reads waits meanwhile."""
+    """Give each day its mark.
+
+    The new one stands before the other goes, so that a kill between loses neither's words: where
+    both stand, `PARTIAL` is right.
+    """
 
     @cache
     def listed(name: str) -> Mapping[DayKey, Set[str]]:
@@ -348,15 +369,14 @@ def mark_days(found: Document, marks: Marks) -> None:
         there = {name: marks.read(path) for name, path in names.items()}
         standing = mark_in(there[PARTIAL]) or mark_in(there[SUCCESS])
         made = settled(mark, standing, partial(published, key))
-        if made is None:
+        if made is None and None in there.values():
             continue
+        made = made or standing or mark
         name, other = (PARTIAL, SUCCESS) if made["missing"] else (SUCCESS, PARTIAL)
         data = orjson.dumps(made, option=orjson.OPT_INDENT_2)
-        if there[other] is not None and name == PARTIAL:
-            marks.remove(names[other])
         if there[name] != data:
             marks.replace(names[name], data)
-        if there[other] is not None and name == SUCCESS:
+        if there[other] is not None:
             marks.remove(names[other])
 
 

@@ -5,6 +5,8 @@ days' marks and the `Finished` record say, so whoever finds it there goes on fro
 """
 
 import hashlib
+import io
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
@@ -247,9 +249,10 @@ def _uncovered(
 def accounts_in(lines: bytes) -> Mapping[DayKey, Set[str]]:
     """Return the accounts of which a run's list has a file, for each report's day."""
     found: dict[DayKey, set[str]] = {}
-    for line in lines.splitlines():
+    for line in io.BytesIO(lines):  # one at a time, and each name once: there may be a million
         one = orjson.loads(line)
-        found.setdefault((one["partner"], one["report"], one["day"]), set()).add(one["account"])
+        key = one["partner"], one["report"], one["day"]
+        found.setdefault(key, set()).add(sys.intern(one["account"]))
     return found
 
 
@@ -257,7 +260,7 @@ def mark_in(data: bytes | None) -> Document | None:
     """Return what a mark that stands there says; a strange one says nothing."""
     try:
         found: Document = orjson.loads(data or b"")
-        _order(found), found["missing"]
+        _order(found), [str(one["account"]) for one in found["missing"]]
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
     return found

@@ -15,7 +15,7 @@ REMEMBERED_SECONDS = 90 * 86400.0
 """As long as ledgers and dead letters are kept: what became of an older run cannot be told."""
 FORGET_SECONDS = 3600.0
 """How often it is looked for what is older."""
-SETTLED_SECONDS = 600.0
+SETTLED_SECONDS = 3600.0
 """Whoever sends dead letters again and has not said for so long that all are sent was killed."""
 
 
@@ -127,17 +127,17 @@ class Runs:
 
     def _due(self, manifest: Manifest, offsets: Offsets, wall: float) -> Due | None:
         before = self._finished.get(manifest.run)
-        if before is not None and not before.notified:
-            return Due(manifest, before.mend, before.mendings, before)
         ripe = sum(
             self._is_ripe(one, offsets, wall)
             for one in self._mendings.get(manifest.run, {}).values()
         )
         is_new = before is None or before.ids_hash != manifest.ids_hash
         has_more = before is not None and ripe > before.mendings
-        if not (is_new or has_more) or open_at_most(manifest, offsets):
-            return None
-        return Due(manifest, 0 if before is None else before.mend + 1, ripe, before)
+        if (is_new or has_more) and not open_at_most(manifest, offsets):
+            return Due(manifest, 0 if before is None else before.mend + 1, ripe, before)
+        if before is not None and not before.notified:  # whoever is mute holds no mark back
+            return Due(manifest, before.mend, before.mendings, before)
+        return None
 
     def _is_settled(self, manifest: Manifest) -> bool:
         before = self._finished.get(manifest.run)

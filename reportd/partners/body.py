@@ -43,7 +43,7 @@ class Body:
     def parts(self) -> list[Part]:
         """Return the files in it, unpacked, as UTF-8: one, if it is no ZIP with several.
 
-        Raises `UnexpectedAnswerError`.
+        Raises `UnexpectedAnswerError`, and OSError where a file is needed and TMPDIR is full.
         """
         if self._parts is _UNSET:
             report = self._report
@@ -59,7 +59,7 @@ class Body:
         """Return the first bytes, unpacked if that is possible; never raises."""
         try:
             return self.parts()[0].head(size)
-        except UnexpectedAnswerError:
+        except (UnexpectedAnswerError, OSError):  # broken, or TMPDIR is full
             return head_of(self._raw, size)
 
     def document(self) -> Any:

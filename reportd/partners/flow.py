@@ -41,11 +41,15 @@ _NOTHING = frozenset({204, 205})
 _TRANSIENT = frozenset({202, 206, 408, 425})
 _URL_GONE = frozenset({401, 403, 404, 410})
 """What a URL that was picked answers when its time is over."""
+_UNAUTHORIZED = frozenset({401, 403})
+_LED_AWAY = "refused without the credential, where the partner has led"
 _NEVER_FOUND, _GONE = 404, 410
 _NOT_THERE = frozenset({_NEVER_FOUND, _GONE})
 """What a step answers when what an earlier one made is not there, yet or any more."""
 _MADE_OVER: frozenset[State] = frozenset({"failed", "cancelled", "expired"})
 _MAX_URL_CHARS = 8192
+NO_ROOM_SECONDS = 30.0
+"""When an answer is asked for again that this machine had no room for."""
 _POLL_LEAST_SECONDS = 0.5
 """Between two polls, whatever file and partner say: ``Retry-After: 0`` is no wait."""
 _SECRET_CHARS = 8
@@ -87,17 +91,16 @@ class Flow:
         """
         step = self.step(cursor)
         values = self._values_at(cursor, step)
-        call = self._rendered(cursor, step, values)
+        call = self._addressed(cursor, step, values)
+        if self._volatile:
+            call = redirects.followed(self._volatile, cursor, call)
+        if not self._is_own(call.url):
+            call = _for_others(call, step, values)
         changes: dict[str, Any] = {}
-        pager = step.pager
-        if "url" in cursor:
-            changes["url"] = cursor["url"]
-        elif pager is not None and (parameters := pager.parameters(cursor)):
-            changes["url"] = _with_query(call.url, parameters)
         if step.json is not None:
             document = step.json(values)
-            if pager is not None:
-                pager.into_json(cursor, document)
+            if step.pager is not None:
+                step.pager.into_json(cursor, document)
             changes["body"] = _json_bytes(document)
             changes["headers"] = {"Content-Type": "application/json", **call.headers}
         elif step.form:
@@ -106,8 +109,6 @@ class Flow:
             kind = "application/x-www-form-urlencoded"
             changes["headers"] = {"Content-Type": kind, **call.headers}
         call = replace(call, **changes) if changes else call
-        if self._volatile:
-            call = redirects.followed(self._volatile, cursor, call)
         self._last = (cursor, call)
         return call
 
@@ -136,18 +137,23 @@ class Flow:
     def _all_picked(self) -> Mapping[str, Any]:
         return {**self._picked, **self._volatile} if self._volatile else self._picked
 
-    def _rendered(self, cursor: Cursor, step: Step, values: Values) -> Call:
+    def _addressed(self, cursor: Cursor, step: Step, values: Values) -> Call:
+        """Return the call of a cursor's page as if to the partner: no redirect, no body."""
+        call = self._rendered(step, values)
+        if "url" in cursor:
+            return replace(call, url=cursor["url"])
+        if step.pager is not None and (parameters := step.pager.parameters(cursor)):
+            return replace(call, url=_with_query(call.url, parameters))
+        return call
+
+    def _rendered(self, step: Step, values: Values) -> Call:
         secrets = {"secret_headers": self._auth.headers, "secret_query": self._auth.query}
         call = render_call(self._partner, self._report, step, values, **secrets)
         if step.picked_url is None:
             return self._with_redirects(call, step.hosts) if step.hosts else call
         if len(call.url) > _MAX_URL_CHARS:
             raise InvalidMessageError(f"picked.{step.picked_url}: too long for a URL")
-        hosts = step.hosts or call.hosts
-        if not refusal(call.url, self._partner.hosts, allow_private=call.allow_private):
-            return replace(call, hosts=hosts)
-        headers = {name: template(values) for name, template in step.headers}
-        return replace(call, hosts=hosts, headers=headers, secret_headers=(), secret_query=())
+        return replace(call, hosts=step.hosts or call.hosts)
 
     def _with_redirects(self, call: Call, hosts: tuple[str, ...]) -> Call:
         """Let redirects lead to a step's hosts; only they: the call itself has the credential."""
@@ -156,10 +162,17 @@ class Flow:
             raise InvalidMessageError(refused)
         return replace(call, hosts=(*call.hosts, *hosts))
 
+    def _is_own(self, url: str) -> bool:
+        """Say whether a URL is of the partner's own hosts: no other gets its credential."""
+        allow_private = self._partner.spec.allow_private
+        return not refusal(url, self._partner.hosts, allow_private=allow_private)
+
     # --- judging ---------------------------------------------------------------------------
 
     def judge(self, cursor: Cursor, outcome: Answer | Failure, now_wall: float) -> Verdict:
         """Return what an answer to a cursor's call means, and what it says of limits."""
+        if isinstance(outcome, Failure) and outcome.kind is FailureKind.NO_ROOM:
+            return _no_room(outcome.detail)
         if isinstance(outcome, Failure):
             kind = _FAILURES.get(outcome.kind, Outcome.TRANSIENT)
             is_large = outcome.kind is FailureKind.TOO_LARGE
@@ -169,7 +182,10 @@ class Flow:
             return self._in_parts(cursor, verdict) if is_large else verdict
         step = self.step(cursor)
         body = Body(outcome.body, step.answers)
-        verdict = self._judged(cursor, step, outcome, body, now_wall)
+        try:
+            verdict = self._judged(cursor, step, outcome, body, now_wall)
+        except OSError as error:  # a file in TMPDIR is all that judging touches
+            return _no_room(f"TMPDIR: {error.strerror}")
         if self._partner.usage:
             scope = self._partner.slowed_by(self._report.name)
             slower = paces(self._partner.usage, outcome, body, scope, now_wall)
@@ -199,6 +215,8 @@ class Flow:
             return self._nothing(cursor, step, now_wall)
         if step.picked_url is not None and outcome.status in _URL_GONE:
             return self._refused(Outcome.EXPIRED, step, outcome, body, "the URL has expired")
+        if outcome.status in _UNAUTHORIZED and self._is_bare(cursor):
+            return self._refused(Outcome.EXPIRED, step, outcome, body, _LED_AWAY)
         if step.index and step.each is None and outcome.status in _NOT_THERE:
             return self._not_there(cursor, step, outcome, body, now_wall)
         return self._by_status(step, outcome, body, now_wall)
@@ -238,6 +256,8 @@ class Flow:
                 return replace(self._nothing(cursor, step, now_wall), reason=rule.spec.reason)
             case Outcome.TOO_BIG:
                 return self._too_big(cursor, step, answer, body, why)
+            case Outcome.AUTH if self._is_bare(cursor):
+                return self._refused(Outcome.EXPIRED, step, answer, body, f"{why}; {_LED_AWAY}")
             case Outcome.EXPIRED if step.picked_url is None:
                 return self._refused(Outcome.FAILED, step, answer, body, why)
         return Verdict(
@@ -324,7 +344,7 @@ class Flow:
                 body.check()
             following = None
             if pager is not None:
-                call = self._call_of(cursor)
+                call = self._base_of(cursor, step)
                 if step.is_data and self._report.spec.format != "csv":
                     body.row_count(self._report.rows)
                 following = pager.next(cursor, call, answer, body, self._secrets)
@@ -428,6 +448,20 @@ class Flow:
             return self._last[1]
         return self.call(cursor)
 
+    def _is_bare(self, cursor: Cursor) -> bool:
+        """Say whether the call went without the credential: its answer says nothing of that."""
+        call = self._call_of(cursor)
+        sent = (call.secret_headers, call.secret_query)
+        return sent != (self._auth.headers, self._auth.query)
+
+    def _base_of(self, cursor: Cursor, step: Step) -> Call:
+        """Return the call that a next-URL is seen from: the partner's own, wherever it was led."""
+        call = self._call_of(cursor)
+        if self._volatile:
+            own = self._addressed(cursor, step, self._values_at(cursor, step))
+            call = replace(own, url=call.url) if self._is_own(call.url) else own
+        return replace(call, hosts=self._partner.hosts)
+
     def _by_status(self, step: Step, answer: Answer, body: Body, now_wall: float) -> Verdict:
         status = answer.status
         wait = seconds_from(answer.headers.get("retry-after"), now_wall)
@@ -465,6 +499,20 @@ class Flow:
         if step.volatile:
             text = _ANY_URL.sub("[url]", text)
         return redacted(text, self._secrets)
+
+
+def _for_others(call: Call, step: Step, values: Values) -> Call:
+    """Return a call to a host that is not the partner's: only a picked URL's step has headers."""
+    own = step.headers if step.picked_url is not None else ()
+    headers = {name: template(values) for name, template in own}
+    return replace(call, headers=headers, secret_headers=(), secret_query=())
+
+
+def _no_room(reason: str) -> Verdict:
+    """Ask again later, as often as it takes: that others get through says nothing about it."""
+    return Verdict(
+        outcome=Outcome.THROTTLED, reason=reason, wait_seconds=NO_ROOM_SECONDS, scope="call"
+    )
 
 
 def _said(poll: Poll, body: Body) -> str:

@@ -11,10 +11,12 @@ from urllib.parse import urljoin, urlsplit
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.verdict import Cursor
 from reportd.transport.exchange import Answer, Call
-from reportd.transport.guard import refusal
+from reportd.transport.guard import DEFAULT_PORTS, refusal
 
 STATUSES = frozenset({301, 302, 303, 307, 308})
 MOST = 3
+_KEY = "redirected "
+"""Begins the keys of redirects; no picked name holds a blank."""
 
 
 def leads_on(call: Call, answer: Answer) -> bool:
@@ -27,7 +29,10 @@ def leads_on(call: Call, answer: Answer) -> bool:
 def after(
     volatile: Mapping[str, Any], cursor: Cursor, call: Call, answer: Answer
 ) -> dict[str, Any]:
-    """Return what to keep in memory for the call that follows; raises `UnexpectedAnswerError`."""
+    """Return what to keep in memory for the call that follows; raises `UnexpectedAnswerError`.
+
+    Of redirects only this cursor's: those of the pages before would pile up.
+    """
     urls = volatile.get(_key(cursor), [])
     if len(urls) >= MOST:
         raise UnexpectedAnswerError(f"more than {MOST} redirects")
@@ -38,7 +43,8 @@ def after(
         raise UnexpectedAnswerError("a redirect to a URL that does not parse") from None
     if refused:
         raise UnexpectedAnswerError(f"a redirect: {refused}")
-    return {**volatile, _key(cursor): [*urls, url]}
+    kept = {name: value for name, value in volatile.items() if not name.startswith(_KEY)}
+    return {**kept, _key(cursor): [*urls, url]}
 
 
 def followed(volatile: Mapping[str, Any], cursor: Cursor, call: Call) -> Call:
@@ -52,9 +58,9 @@ def followed(volatile: Mapping[str, Any], cursor: Cursor, call: Call) -> Call:
 
 
 def _key(cursor: Cursor) -> str:
-    return f"redirected {sorted(cursor.items())}"
+    return f"{_KEY}{sorted(cursor.items())}"
 
 
 def _server(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)

@@ -131,17 +131,10 @@ def _files(
         inner = partial(_gzip, chunks, limit_bytes)
         yield from _files(inner, None, members, limit_bytes, layers + 1)
         return
-    archive = _held(chunks()) if content is None else content
+    archive = collected(chunks()) if content is None else content
     for member in _members(archive, members, limit_bytes):
         reader = partial(_member, archive, member)
         yield from _files(reader, None, members, limit_bytes, layers + 1)
-
-
-def _held(chunks: Iterator[bytes]) -> Content:
-    try:
-        return collected(chunks)
-    except OSError as error:
-        raise BrokenAnswerError(f"no room for it in TMPDIR: {error.strerror}") from None
 
 
 def _gzip(chunks: Chunks, limit_bytes: int) -> Iterator[bytes]:

@@ -192,7 +192,7 @@ def _translated(error: Exception, host: str, deadline: float) -> _Stop:
     if isinstance(error, (AnyTimeoutError, TimeoutError)):
         return _Stop(FailureKind.TIMEOUT, f"no complete answer of {host} in time")
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return _Stop(FailureKind.RESET, f"no room in TMPDIR for the answer of {host}")
+        return _Stop(FailureKind.NO_ROOM, f"TMPDIR is full: the answer of {host} is lost")
     if isinstance(error, ssl.SSLError):
         return _Stop(FailureKind.CONNECT, f"TLS with {host}: {_tls(error)}")
     if time.monotonic() >= deadline:

@@ -51,6 +51,8 @@ class FailureKind(StrEnum):
     SHORT_BODY = "short_body"
     BAD_ENCODING = "bad_encoding"
     TOO_LARGE = "too_large"
+    NO_ROOM = "no_room"
+    """It was answered, and TMPDIR has no room for it: this machine's fault, not the partner's."""
     REFUSED = "refused"
     """The host is not the partner's, or its address is private: nothing was sent."""
 

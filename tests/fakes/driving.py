@@ -4,10 +4,11 @@ The real `Flow`, the real limits, the real parser; time is a number, and the net
 """
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -175,7 +176,7 @@ class Drive:
         """Run a request to its end and return its rows by day; raises `GaveUpError`."""
         request = self.request(report, account, first, last)
         self.partner.check_request(request)
-        bodies = self._bodies(request)
+        (bodies,) = self.at_once([request])
         tables = to_tables(self.partner, request, bodies, self.clock.now)
         return {day: table_of(rows).to_pylist() for day, rows in tables.items()}
 
@@ -187,17 +188,33 @@ class Drive:
             for row in self.fake.truth.rows(self.fake.name, name, account, day)
         ]
 
-    def _bodies(self, request: Request) -> list[bytes]:
+    def at_once(self, requests: Iterable[Request]) -> list[list[bytes]]:
+        """Run requests side by side, each to its end; return their answers' bodies."""
+        going = [(self.clock.now, at, self._bodies(one)) for at, one in enumerate(requests)]
+        found: list[list[bytes]] = [[] for _ in going]
+        while going:
+            when, number, bodies = heappop(going)
+            self.clock.now = max(self.clock.now, when)
+            try:
+                wait = next(bodies)
+            except StopIteration as end:
+                found[number] = end.value
+            else:
+                heappush(going, (self.clock.now + wait, number, bodies))
+        return found
+
+    def _bodies(self, request: Request) -> Generator[float, None, list[bytes]]:
+        """Run a request; yield for how many seconds others have their turn."""
         auth = self._credentials.auth(self.partner.auth_plan(request))
         at = _At()
         attempts = surprises = 0
         for _ in range(MOST_CALLS):
-            grant = self._granted(request)
+            grant = yield from self._granted(request)
             flow = Flow(self.partner, request, auth, at.picked, at.volatile)
             call = flow.call(at.cursor)
             assert not refusal(call.url, call.hosts, allow_private=False), call.url
             outcome = (self.through or self.fake).answer(asked_by(call), self.clock.now)
-            self.clock.now += CALL_SECONDS
+            yield CALL_SECONDS
             verdict = flow.judge(at.cursor, outcome, self.clock.now)
             self.verdicts.append(verdict)
             is_error = verdict.is_server_error
@@ -209,7 +226,7 @@ class Drive:
                 case Outcome.OK | Outcome.PENDING | Outcome.TOO_BIG:
                     if at.go_on(verdict, outcome):
                         return at.bodies
-                    self.clock.now += verdict.wait_seconds or 0.0
+                    yield verdict.wait_seconds or 0.0
                 case Outcome.THROTTLED | Outcome.QUOTA:
                     self._slow_down(request, verdict)
                 case Outcome.TRANSIENT | Outcome.EXPIRED | Outcome.FAILED:
@@ -217,7 +234,7 @@ class Drive:
                     self.attempts += 1
                     if attempts > MOST_ATTEMPTS:
                         raise GaveUpError(verdict)
-                    self.clock.now += BACK_OFF_SECONDS
+                    yield BACK_OFF_SECONDS
                     if verdict.outcome is Outcome.FAILED:
                         at = _At()
                 case Outcome.UNEXPECTED if surprises < 2:
@@ -227,10 +244,10 @@ class Drive:
                     raise GaveUpError(verdict)
         raise AssertionError("no end")
 
-    def _granted(self, request: Request) -> Grant:
+    def _granted(self, request: Request) -> Generator[float, None, Grant]:
         scopes = self._scopes_of(request)
         while blocked := self._limiter.blocked(scopes, self.clock.three()):
-            self.clock.now += max(blocked.wait_seconds, 0.001)
+            yield max(blocked.wait_seconds, 0.001)
             for grant in self._limiter.to_record(self.clock.three()):
                 grant.quota.granted(grant.asked)
         return self._limiter.take(scopes, self.clock.three())

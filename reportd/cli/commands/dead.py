@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 FILTERS = ("partner", "account", "report", "run", "error", "id")
 CONFIRM_SECONDS = 60.0
+NO_PARTNERS = "names no topic of a partner"
+GONE = "its topic is gone"
+READS = "Without --run the whole topic is read, whatever the filters."
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
@@ -77,7 +80,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "replay",
         help="send the original requests again",
         description="Send requests to their topics again, as they were. Those that were replayed "
-        "or dropped before are left out.",
+        "or dropped before are left out, and so are those whose topic is gone: how many is said, "
+        f"and --json has them with 'left_out', why. {READS}",
         epilog="example: reportctl dead replay --partner google_ads --error auth --dry-run",
     )
     _add_filters(replaying)
@@ -87,7 +91,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "drop",
         help="note that nobody has to look at them any more",
         description="Leave letters out of the list, and of replays. Their bytes stay for as long "
-        "as the topic keeps them: 'dead list --dropped' shows them.",
+        f"as the topic keeps them: 'dead list --dropped' shows them. {READS}",
         epilog="example: reportctl dead drop --account 1234567890 --dry-run",
     )
     _add_filters(dropping)
@@ -242,32 +246,47 @@ def _flush(producer: Producer, failures: list[BrokerError]) -> None:
 def _replay(args: argparse.Namespace) -> int:
     with _place(args) as place:
         chosen = _chosen(args, place)
-        found, refused = _of_partners(chosen, place)
+        counts = place.admin.topics()
+        found, left_out = _divided(chosen, place, counts)
         if not args.dry_run:
-            _send(found, place)
-        _say(found, place, as_json=args.json)
-        if not args.json:
-            print(f"{len(found):,} {'would be replayed' if args.dry_run else 'replayed'}")
-            if refused:
-                print(f"{refused:,} left out: they name no topic of a partner")
+            _send(found, place, counts)
+        if args.json:
+            show_json_list(
+                {**_json(letter, place), "left_out": why}
+                for letters, why in [(found, None), *left_out]
+                for letter in place.box.read(letters)
+            )
+            return 0
+        _say(found, place, as_json=False)
+        print(f"{len(found):,} {'would be replayed' if args.dry_run else 'replayed'}")
+        for letters, why in left_out:
+            print(f"{len(letters):,} left out: {why}")
     return 0
 
 
-def _of_partners(chosen: Letters, place: _Place) -> tuple[Letters, int]:
-    """Leave out what names no topic of a partner; return how many those are, too."""
-    fine = {letter.lies_at[1] for letter in place.box.read(chosen) if place.partner_of(letter)}
-    kept = [one for one in chosen.places if one.offset in fine]
-    return replace(chosen, places=kept), len(chosen) - len(kept)
+def _divided(
+    chosen: Letters, place: _Place, counts: Mapping[str, int]
+) -> tuple[Letters, list[tuple[Letters, str]]]:
+    """Return what can be sent, and what cannot, with why."""
+
+    def why_not(letter: DeadLetter) -> str:
+        if not place.partner_of(letter):
+            return NO_PARTNERS
+        return "" if letter.topic in counts else GONE
+
+    whys = {letter.lies_at[1]: why_not(letter) for letter in place.box.read(chosen)}
+
+    def of(why: str) -> Letters:
+        return replace(chosen, places=[one for one in chosen.places if whys.get(one.offset) == why])
+
+    return of(""), [(letters, why) for why in (GONE, NO_PARTNERS) if (letters := of(why))]
 
 
-def _send(letters: Letters, place: _Place) -> None:
+def _send(letters: Letters, place: _Place, counts: Mapping[str, int]) -> None:
     """Send the requests, then note in ``dead`` that it was done; raises `BrokerError`."""
-    counts = place.admin.topics()
 
     def targets() -> Iterator[tuple[DeadLetter, Part]]:
         for letter in place.box.read(letters):
-            if letter.topic not in counts:
-                raise BrokerError(f"not there any more: {letter.topic}")
             yield letter, (letter.topic, _partition(letter, counts[letter.topic]))
 
     producer = Producer(place.settings)

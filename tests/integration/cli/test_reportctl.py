@@ -277,6 +277,22 @@ class TestDead:
         assert "2 left out" in capsys.readouterr().out
         assert made.read(made.topics.control) == made.read(made.topics.ledger("acme")) == []
 
+    def test_those_of_a_removed_partner_are_left_out(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The others are sent; which were not is said, and they stay as they are."""
+        made.bury("aa", topic=made.topics.requests("gone"))
+        made.bury("bb")
+
+        assert made.run("dead", "replay", "--all", "--dry-run", "--json") == 0
+        told = [(each["id"], each["left_out"]) for each in document(capsys)]
+        assert told == [("bb", None), ("aa", "its topic is gone")]
+        assert made.run("dead", "replay", "--all") == 0
+        assert capsys.readouterr().out.endswith("1 replayed\n1 left out: its topic is gone\n")
+        assert len(made.read(made.topics.requests("acme"))) == 1
+        assert made.run("dead", "list", "--json") == 0
+        assert [each["id"] for each in document(capsys)] == ["aa"]
+
     def test_replay_asks_what(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
         """Nobody replays everything by leaving something out."""
         assert made.run("dead", "replay") == EXIT_CONFIG

@@ -120,7 +120,7 @@ def finish(
     record = Finished(
         run=RUN,
         state=state,
-        ids_hash="0",
+        ids_hash=manifest_of(place, RUN).ids_hash,
         requests=24,
         states={"result": 22, "dead": 2},
         reports={"acme.campaigns": covered},
@@ -262,6 +262,19 @@ class TestCancel:
         assert place.run("cancel", SLOT) == EXIT_CONFIG
         assert f"{SLOT} is over" in capsys.readouterr().err
         assert cancels(place) == {}
+
+    def test_what_was_added_to_is_not_over(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """After 'reportd-enqueue --add' the run is cancelled by its slot, and waited for."""
+        before = enqueue(place)
+        finish(place, "complete")
+        added = before.model_copy(update={"ids_hash": "f" * 16, "requests": 25})
+        write(place, place.topics.runs, (RUN, added))
+
+        assert place.run("wait", RUN, "--timeout", "0") == EXIT_TIMEOUT
+        assert place.run("cancel", SLOT) == 0
+        assert f"{RUN} is cancelled: what is open of its 25 requests" in capsys.readouterr().out
 
     def test_a_cancel_is_listed_until_its_run_is_over(
         self, place: Place, capsys: pytest.CaptureFixture[str]

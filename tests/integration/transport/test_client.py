@@ -1,5 +1,6 @@
 """The client against real servers on loopback: good ones, broken ones, hostile ones."""
 
+import errno
 import gzip
 import logging
 import random
@@ -334,6 +335,16 @@ def test_a_large_answer_goes_to_a_file(packed: bool, length: bool) -> None:
     assert isinstance(found, Answer)
     assert isinstance(found.body, Scratch)
     assert whole(found.body) == text
+
+
+def test_no_room_for_a_large_answer_is_this_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The partner has answered: it is no broken connection."""
+
+    def full(_scratch: Scratch, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Scratch, "append", full)
+    assert kind_of(lambda exchange: exchange.reply(bytes(9_000_000))) is FailureKind.NO_ROOM
 
 
 def test_a_bomb_of_a_large_answer_is_stopped() -> None:

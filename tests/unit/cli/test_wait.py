@@ -55,6 +55,21 @@ def test_an_outage_is_waited_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert 3600.0 <= hours.now < 3700.0
 
 
+def test_what_was_added_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was over is not, once its manifest names other requests."""
+    over = Finished(run=RUN, state="complete", ids_hash="0", requests=1, file="f", finished_at=1.0)
+    manifest = Manifest(run=RUN, requests=1, ids_hash="0", topics=[], enqueued_at=0.0)
+    added = manifest.model_copy(update={"ids_hash": "1", "requests": 2})
+    hours = Hours((0.0, 0.0), waiting=[manifest, over, added])
+
+    name = RunName.parse(RUN)
+    assert waited(name, hours, 100.0, hours, hours.pause, as_json=False) == EXIT_TIMEOUT
+    assert capsys.readouterr().out == f"{RUN} is not over yet\n"
+
+    hours.waiting = [manifest, over, added, over.model_copy(update={"mend": 1, "ids_hash": "1"})]
+    assert waited(name, hours, 100.0, hours, hours.pause, as_json=False) == 0
+
+
 def test_the_timeout_counts_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     """It is no error of the broker's then, and nothing is said of the run that is not known."""
     hours = Hours((0.0, 3600.0))

@@ -424,6 +424,67 @@ def test_an_older_run_that_is_over_later_says_what_it_lacks() -> None:
     assert f"{DAY}/_SUCCESS" not in world.files
 
 
+def whole_then_partial() -> tuple[World, dict[str, object], dict[str, object]]:
+    """Return a world where a newer run has made days whole, and two files to mark them by.
+
+    The first is an older run's, which lacks accounts; the second the same run's, mended.
+    """
+    world = partial_world()
+    process(world).turn()
+    daily = orjson.loads(world.files[FILE])
+    world.files = {name: data for name, data in world.files.items() if "days/" not in name}
+    mark_days({**daily, "run": LATER, "missing": [], "list": ""}, world)
+    assert f"{DAY}/_SUCCESS" in world.files
+    return world, daily, {**daily, "mend": 1, "missing": []}
+
+
+@pytest.mark.parametrize("is_back", [False, True], ids=["to partial", "to success"])
+def test_killed_before_each_step_of_a_flip(is_back: bool) -> None:
+    """What the newer run's mark said is not lost, whichever way it flips."""
+    whole_life, lacks, mended = whole_then_partial()
+    *before, last = (lacks, mended) if is_back else (lacks,)
+    for found in before:
+        mark_days(found, whole_life)
+    steps = whole_life.steps
+    mark_days(last, whole_life)
+    assert (f"{DAY}/_SUCCESS" in whole_life.files) == is_back
+
+    for nth in range(steps + 1, whole_life.steps + 1):
+        world, *_ = whole_then_partial()
+        world.die_at = nth
+        for found in before:
+            mark_days(found, world)
+        with pytest.raises(Killed):
+            mark_days(last, world)
+        mark_days(last, world)
+
+        assert marks_in(world) == marks_in(whole_life), nth
+
+
+def test_a_strange_file_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    """What another run's file says may be anything: this run is seen to, and the next one."""
+    world, older, other, newer = two_runs()
+    newer.turn()
+    world.files[file_name(LATER, 0)] = b'{"run": "nonsense"}'
+    older.turn()
+    older.turn()
+    assert [record.run for record in world.records if record.notified] == [LATER, RUN]
+    assert [record.message for record in caplog.records if record.exc_info] == [
+        "runs that are over cannot be looked at again"
+    ]
+    assert other.files is world.files
+
+
+@pytest.mark.parametrize("missing", [5, None, [{}], ["a"]])
+def test_a_strange_mark_says_nothing(missing: object) -> None:
+    """It is written anew."""
+    world = partial_world()
+    world.files[f"{DAY}/_PARTIAL"] = orjson.dumps({"run": LATER, "mend": 0, "missing": missing})
+    process(world).turn()
+
+    assert orjson.loads(world.files[f"{DAY}/_PARTIAL"])["run"] == RUN
+
+
 def later_due(world: World) -> tuple[Due, ...]:
     """Return a newer run of one other account, as due."""
     mine = [record for record in world.records if record.run == LATER]

@@ -103,6 +103,17 @@ def test_replayed_dead_letters_make_it_due_again() -> None:
     assert runs.due(at(64), WALL) == ()
 
 
+def test_who_cannot_be_told_holds_no_replay_back() -> None:
+    """What has ended since is seen to first, with its own news; until then it is told again."""
+    untold = finished(notified=False)
+    runs = seen(manifest(), untold, mending({REQUESTS: {0: 64}}))
+
+    (due,) = runs.due(at(63), WALL)
+    assert due.is_untold
+    (due,) = runs.due(at(64), WALL)
+    assert (due.mend, due.mendings, due.before) == (1, 1, untold)
+
+
 def test_a_replay_that_was_killed_half_way_counts_in_the_end() -> None:
     """Nobody said where it ended: after a while all that lies there by then is waited for."""
     runs = seen(manifest(), finished(), mending({}))

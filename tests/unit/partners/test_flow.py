@@ -1,6 +1,7 @@
 """Calls and judgements of a flow."""
 
 import contextlib
+import errno
 import gzip
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from reportd.errors import UnexpectedAnswerError
 from reportd.partners.body import Body
+from reportd.partners.flow import NO_ROOM_SECONDS
+from reportd.partners.unpacking import Part
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.credentials import Auth
 from reportd.transport.exchange import Answer, Failure, FailureKind
@@ -117,6 +120,25 @@ def test_the_usual_table(status: int, outcome: Outcome) -> None:
 def test_failures(kind: FailureKind, outcome: Outcome) -> None:
     """No answer is tried again, but for what would not change."""
     assert judge(Failure(kind=kind, detail="x", seconds=1)).outcome is outcome
+
+
+def no_room_to_unpack(monkeypatch: pytest.MonkeyPatch) -> Verdict:
+    """Judge an answer that judging would have to put into a file."""
+
+    def full(_body: Body) -> list[Part]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Body, "parts", full)
+    return judge(answer(ROWS))
+
+
+def test_no_room_is_no_failure_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others that are smaller get through: it waits, however often, and is not given up."""
+    failure = Failure(kind=FailureKind.NO_ROOM, detail="TMPDIR is full", seconds=1)
+    for verdict in (judge(failure), no_room_to_unpack(monkeypatch)):
+        assert (verdict.outcome, verdict.scope) == (Outcome.THROTTLED, "call")
+        assert verdict.wait_seconds == NO_ROOM_SECONDS
+        assert "TMPDIR" in verdict.reason
 
 
 @pytest.mark.parametrize(

@@ -147,3 +147,103 @@ def test_a_picked_url_may_lead_on() -> None:
 
     assert following.call(cursor).url == "https://b.s3.amazonaws.com/y"
     assert replace(following.call(cursor), url=url) == flow.call(cursor)
+
+
+PAGED = ADS.replace('{{ picked.url }}"', 'https://api.acme.com/f/{{ picked.report }}"').replace(
+    "hosts = [", 'next = { url = "next" }\nhosts = ['
+)
+"""A file that is read in pages, after a redirect to storage."""
+REPORT_HEAD = "rows = 'data[]'\nheaders = { X-Client = 'c' }"
+AT_FILE: Cursor = {"step": "download", "since": "1"}
+
+
+class FileWalk(Walk):
+    """Stands where the report's file is asked for; the report has headers, too."""
+
+    def __init__(self, top: str = "") -> None:
+        text = PAGED.replace("[reports.ads]", f"[reports.ads]\n{REPORT_HEAD}")
+        super().__init__(top, base=text)
+        self.of.hosts = ("api.acme.com",)
+        self.cursor = dict(AT_FILE)
+
+    def flow(self) -> Flow:
+        return Flow(self.of, request(report="ads"), AUTH, {"report": "r-1"}, self.volatile)
+
+
+def test_a_steps_hosts_are_for_redirects_not_for_next_urls() -> None:
+    """A URL out of an answer would take the credential to anybody's bucket."""
+    walk = FileWalk()
+
+    walk.take(answer({"data": [], "next": "https://evil.s3.amazonaws.com/p2"}))
+
+    assert (walk.verdict.outcome, walk.verdict.next_cursor) == (Outcome.UNEXPECTED, None)
+    assert "next.url: not a host" in walk.verdict.reason
+
+
+def test_after_a_redirect_the_next_page_is_the_partners() -> None:
+    """A relative URL is seen from the partner's own, which alone gets the credential."""
+    walk = FileWalk()
+    walk.take(to("https://a.s3.amazonaws.com/x?sig=1"))
+
+    following = walk.take(answer({"data": [], "next": "/p2?key=k"}))
+
+    assert walk.cursor["url"] == "https://api.acme.com/p2"
+    assert (following.url, following.secret_headers) == (walk.cursor["url"], AUTH.headers)
+
+
+def test_on_the_same_host_the_next_page_is_seen_from_where_it_led() -> None:
+    """As any client does."""
+    walk = FileWalk()
+    walk.take(to("https://api.acme.com/elsewhere/x"))
+
+    assert walk.take(answer({"data": [], "next": "p2"})).url == "https://api.acme.com/elsewhere/p2"
+
+
+def test_other_hosts_get_nothing_of_the_report() -> None:
+    """Neither by a redirect, nor by a cursor that was recorded long ago."""
+    walk = FileWalk()
+    assert walk.call().headers["X-Client"] == "c"
+    there = walk.take(to("https://a.s3.amazonaws.com/x?sig=1"))
+    walk.cursor = {**AT_FILE, "url": "https://evil.s3.amazonaws.com/p2"}
+    recorded = walk.call()
+
+    for call in (there, recorded):
+        assert call.url.partition("/x")[0].partition("/p2")[0].endswith(".s3.amazonaws.com")
+        assert (call.headers, call.secret_headers, call.secret_query) == ({}, (), ())
+
+
+def test_the_default_port_is_no_other_host() -> None:
+    """Some gateways name it in their redirects."""
+    walk = Walk()
+
+    assert walk.take(to("https://api.acme.com:443/x")).secret_headers == AUTH.headers
+
+
+def test_redirects_of_pages_do_not_pile_up() -> None:
+    """Only the page that is asked for stands in memory, and a URL that was picked."""
+    walk = Walk(report="next = { cursor = 'next', query = 'after' }\n")
+    walk.volatile = {"url": "https://files.acme.com/picked"}
+    for page in range(5):
+        kept = walk.volatile
+        found = walk.take(to(f"https://files.acme.com/{page}"))
+        assert found.url == f"https://files.acme.com/{page}"
+        assert (len(walk.volatile), walk.volatile["url"]) == (2, kept["url"])
+        kept = walk.volatile
+        walk.take(answer({"data": [], "next": f"c{page}"}))
+        walk.volatile = kept  # as the worker does
+
+
+@pytest.mark.parametrize(
+    ("status", "top"), [(401, ""), (403, ""), (403, "unauthorized = [{ status = 403 }]\n")]
+)
+def test_what_was_called_without_the_credential_cannot_refuse_it(status: int, top: str) -> None:
+    """A presigned URL whose time is over: the partner is asked for a fresh one."""
+    walk = FileWalk(top)
+    own = walk.flow().judge(walk.cursor, answer(b"no", status), NOW)
+    walk.take(to("https://a.s3.amazonaws.com/x?sig=1"))
+
+    walk.take(answer(b"<Error/>", status))
+
+    expected = Outcome.AUTH if status == 401 or top else Outcome.PERMANENT
+    assert (own.outcome, walk.verdict.outcome) == (expected, Outcome.EXPIRED)
+    assert "without the credential" in walk.verdict.reason
