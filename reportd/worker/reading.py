@@ -22,6 +22,9 @@ READ_THROUGH = 1_000
 REREAD_BELOW = 4
 """An account with parked messages and fewer than this in memory is read again."""
 
+OUTAGE_LINES = 256
+"""An outage of so many accounts is one: the backlog is not read just to be parked."""
+
 
 class Reading:
     """Admission and the position of each book's reader."""
@@ -75,12 +78,13 @@ class Reading:
         has_place = book.parked_spans < settings.parked_most and book.length < settings.ahead_most
         if total < settings.window_requests // 2:
             return has_place
+        if total >= 2 * settings.window_requests or not has_place:
+            return False
+        lines = partition.scheduler.lines_count()
+        if partition.circuits.outage.is_open and lines < OUTAGE_LINES:
+            return True  # it may be these accounts alone: others are looked for
         enough = 2 * settings.threads
-        return (
-            total < 2 * settings.window_requests
-            and has_place
-            and partition.scheduler.startable_count(enough) < enough
-        )
+        return partition.scheduler.startable_count(enough) < enough
 
     def _parked_ahead(self, partition: Partition, book: OffsetBook) -> int | None:
         """Return the next parked offset that there is room for."""
