@@ -68,6 +68,10 @@ class OutputError(UnavailableError):
     """The output cannot be written."""
 
 
+class NoRoomError(OutputError):
+    """TMPDIR has no room for a large answer: this machine's fault, and for a while."""
+
+
 class InvalidMessageError(ReportdError):
     """A message from a topic does not validate: poison, a dead letter."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from reportd.errors import UnexpectedAnswerError
+from reportd.errors import NoRoomError, UnexpectedAnswerError
 from reportd.model.content import Content, head_of
 from reportd.partners.answer_spec import WHOLE_MOST_MIB, ListsSpec, rows_in_pieces
 from reportd.partners.lists import Listed, listed, listed_rows
@@ -43,7 +43,7 @@ class Body:
     def parts(self) -> list[Part]:
         """Return the files in it, unpacked, as UTF-8: one, if it is no ZIP with several.
 
-        Raises `UnexpectedAnswerError`, and OSError where a file is needed and TMPDIR is full.
+        Raises `UnexpectedAnswerError`, and `NoRoomError` where a file is needed.
         """
         if self._parts is _UNSET:
             report = self._report
@@ -59,7 +59,7 @@ class Body:
         """Return the first bytes, unpacked if that is possible; never raises."""
         try:
             return self.parts()[0].head(size)
-        except (UnexpectedAnswerError, OSError):  # broken, or TMPDIR is full
+        except (UnexpectedAnswerError, NoRoomError):
             return head_of(self._raw, size)
 
     def document(self) -> Any:

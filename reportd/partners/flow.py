@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import orjson
 
-from reportd.errors import InvalidMessageError, UnexpectedAnswerError
+from reportd.errors import InvalidMessageError, NoRoomError, UnexpectedAnswerError
 from reportd.model.request import Request
 from reportd.partners import redirects
 from reportd.partners.body import Body, BrokenAnswerError
@@ -184,8 +184,8 @@ class Flow:
         body = Body(outcome.body, step.answers)
         try:
             verdict = self._judged(cursor, step, outcome, body, now_wall)
-        except OSError as error:  # a file in TMPDIR is all that judging touches
-            return _no_room(f"TMPDIR: {error.strerror}")
+        except NoRoomError as error:
+            return _no_room(str(error))
         if self._partner.usage:
             scope = self._partner.slowed_by(self._report.name)
             slower = paces(self._partner.usage, outcome, body, scope, now_wall)
@@ -223,12 +223,12 @@ class Flow:
 
     def _redirected(self, cursor: Cursor, step: Step, answer: Answer, body: Body) -> Verdict:
         """Go where the partner says, with a call of its own."""
-        call = self._call_of(cursor)
         try:
+            call = self._call_of(cursor)
             if not redirects.leads_on(call, answer):
                 raise UnexpectedAnswerError("a redirect that is not followed")
             volatile = redirects.after(self._volatile, cursor, call, answer)
-        except UnexpectedAnswerError as error:
+        except (UnexpectedAnswerError, InvalidMessageError) as error:
             return self._refused(Outcome.PERMANENT, step, answer, body, str(error))
         return Verdict(outcome=Outcome.OK, next_cursor=dict(cursor), empty=True, volatile=volatile)
 
@@ -450,7 +450,9 @@ class Flow:
 
     def _is_bare(self, cursor: Cursor) -> bool:
         """Say whether the call went without the credential: its answer says nothing of that."""
-        call = self._call_of(cursor)
+        if self._last is None or self._last[0] != cursor:
+            return False
+        call = self._last[1]
         sent = (call.secret_headers, call.secret_query)
         return sent != (self._auth.headers, self._auth.query)
 

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from io import BufferedIOBase
 
-from reportd.errors import UnexpectedAnswerError
+from reportd.errors import NoRoomError, UnexpectedAnswerError
 from reportd.model.content import (
     CHUNK_BYTES,
     IN_MEMORY_BYTES,
@@ -131,10 +131,17 @@ def _files(
         inner = partial(_gzip, chunks, limit_bytes)
         yield from _files(inner, None, members, limit_bytes, layers + 1)
         return
-    archive = collected(chunks()) if content is None else content
+    archive = _held(chunks()) if content is None else content
     for member in _members(archive, members, limit_bytes):
         reader = partial(_member, archive, member)
         yield from _files(reader, None, members, limit_bytes, layers + 1)
+
+
+def _held(chunks: Iterator[bytes]) -> Content:
+    try:
+        return collected(chunks)
+    except OSError as error:
+        raise NoRoomError(f"TMPDIR has no room for it: {error.strerror}") from error
 
 
 def _gzip(chunks: Chunks, limit_bytes: int) -> Iterator[bytes]:

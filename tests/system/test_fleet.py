@@ -71,7 +71,11 @@ def test_fewer_workers_give_partitions_to_others_at_once(stage: Stage) -> None:
     first = stage.vm("vm-a", processes=4, session_timeout_seconds=SESSION_SECONDS)
     second = stage.vm("vm-b", processes=2, session_timeout_seconds=SESSION_SECONDS)
     stage.start(first)
-    until(lambda: len(first.all_parts()) == len(first.workers()), "the first to have all")
+    # The worker that is first has all of them for a moment; then they are shared out
+    until(
+        lambda: [len(parts) for parts in first.parts().values()] == [1] * len(first.workers()),
+        "each of the first's workers to have one",
+    )
     stage.start(second)
     assert not second.all_parts()
     feeder = Feeder(stage, 40)

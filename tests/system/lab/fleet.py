@@ -212,6 +212,12 @@ class Fleet:
             if one["owner"] is not None and one["topic"] == topic
         }
 
+    def owners(self, name: str) -> set[str]:
+        """Return a VM's workers that have partitions of requests."""
+        topic = self.stage.topics.requests("acme")
+        found = self.status(name).get("partitions", [])
+        return {one["owner"] for one in found if one["owner"] and one["topic"] == topic}
+
     def share(self) -> dict[str, int]:
         """Return how many partitions each VM has."""
         return {name: len(self.parts(name)) for name in VMS}

@@ -1,7 +1,6 @@
 """Calls and judgements of a flow."""
 
 import contextlib
-import errno
 import gzip
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportd.errors import UnexpectedAnswerError
+from reportd.errors import NoRoomError, UnexpectedAnswerError
 from reportd.partners.body import Body
 from reportd.partners.flow import NO_ROOM_SECONDS
 from reportd.partners.unpacking import Part
@@ -126,7 +125,7 @@ def no_room_to_unpack(monkeypatch: pytest.MonkeyPatch) -> Verdict:
     """Judge an answer that judging would have to put into a file."""
 
     def full(_body: Body) -> list[Part]:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise NoRoomError("TMPDIR has no room for it")
 
     monkeypatch.setattr(Body, "parts", full)
     return judge(answer(ROWS))

@@ -1,6 +1,7 @@
 """What answers are packed in: gzip, ZIP, one in the other, byte order marks."""
 
 import codecs
+import errno
 import gzip
 import io
 import zipfile
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportd.errors import UnexpectedAnswerError
+from reportd.errors import NoRoomError, UnexpectedAnswerError
 from reportd.model.content import collected
 from reportd.partners import unpacking
 from reportd.partners.unpacking import BrokenAnswerError, unpack
@@ -137,6 +138,19 @@ def test_what_is_large_is_read_again_and_again(pack: type, monkeypatch: pytest.M
     assert b"".join(part.chunks()) == data
     assert part.head(300) == data[:300]
     assert part.whole() == data
+
+
+def test_no_room_for_an_archive_within_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told apart from an archive that is broken."""
+
+    def full(_chunks: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(unpacking, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(unpacking, "collected", full)
+    data = zipped({"a.csv": bytes(range(256)) * 20})
+    with pytest.raises(NoRoomError, match="No space left"):
+        unpacked(gzip.compress(data))
 
 
 def test_a_large_answer_in_a_file() -> None:
