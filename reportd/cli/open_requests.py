@@ -3,22 +3,17 @@
 Used by ``reportctl plan``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 
-import orjson
-
-from reportd.broker.message import Message, Part
+from reportd.broker.message import Part
 from reportd.broker.reader import PartitionReader
 from reportd.broker.topics import Topics
-from reportd.errors import BrokerError, InvalidMessageError
+from reportd.enqueue.run_requests import Watch, requests_of_run
+from reportd.errors import BrokerError
 from reportd.model.request import Request
 from reportd.model.run import Manifest
 from reportd.worker.partition import parse_metadata
 from reportd.worker.restoring import read_ledger
-
-Watch = Callable[[Iterable[Message], int, str], Iterator[Message]]
-"""Shows how far reading is: the records, how many there are at most, of what."""
 
 
 def open_requests(
@@ -39,20 +34,8 @@ def open_requests(
             needed, _ = parse_metadata(commit.metadata)
             image = read_ledger(reader, topics.ledger(parsed[1]), index, needed or 0)
             records = watch(reader.read(part, start, end), end - start, f"{part[0]}[{index}]")
-            for request in _of_run(records, manifest.run):
-                if image.end_of((request.id, 0)) is None:
+            seen = set()  # a message may lie there twice
+            for _, request in requests_of_run(records, manifest.run):
+                if request.id not in seen and image.end_of((request.id, 0)) is None:
                     yield part, request
-
-
-def _of_run(records: Iterable[Message], run: str) -> Iterator[Request]:
-    """Yield a run's requests, each once."""
-    needle = orjson.dumps(run)
-    seen = set()
-    for message in records:
-        if needle not in message.value:
-            continue
-        with suppress(InvalidMessageError):
-            request = Request.from_json(message.value)
-            if request.run == run and request.id not in seen:
                 seen.add(request.id)
-                yield request

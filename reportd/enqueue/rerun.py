@@ -6,7 +6,7 @@ rerun``.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -18,9 +18,10 @@ from reportd.broker.reader import PartitionReader
 from reportd.clock import Clock
 from reportd.enqueue.claims import Claims, TrimmedError
 from reportd.enqueue.lease import kept
+from reportd.enqueue.run_requests import Watch, requests_of_run
 from reportd.enqueue.runs import Done, RunState
 from reportd.enqueue.runs_topic import BrokerCluster
-from reportd.errors import BrokerError, ConfigError, InvalidMessageError
+from reportd.errors import BrokerError, ConfigError
 from reportd.model.id_set import IdSet, number_of
 from reportd.model.request import Request
 from reportd.model.run import Claim, Manifest, RunId, TopicSpan
@@ -57,10 +58,6 @@ def planned(states: Mapping[RunId, RunState], run: RunId | None, slot: RunId) ->
     newest = max(of_slot)
     revision = newest + 1 if newest in complete else newest
     return Rerun(source, slot._replace(revision=revision))
-
-
-Watch = Callable[[Iterable[Message], int, str], Iterator[Message]]
-"""Shows how far reading is: the records, how many there are at most, of what."""
 
 
 @dataclass(slots=True)
@@ -217,17 +214,9 @@ class Rerunner:
     def _requests(
         self, part: Part, start: int, end: int, run: str
     ) -> Iterator[tuple[Message, Request]]:
-        needle = orjson.dumps(run)
         records = self._reader.read(part, start, end)
-        for message in self._watch(records, end - start, f"{part[0]}[{part[1]}]"):
-            if needle not in message.value:
-                continue
-            try:
-                request = Request.from_json(message.value)
-            except InvalidMessageError:
-                continue
-            if request.run == run:
-                yield message, request
+        watched = self._watch(records, end - start, f"{part[0]}[{part[1]}]")
+        return requests_of_run(watched, run)
 
     def _manifest(self, rerun: Rerun, written: _Written, claim: Claim) -> Manifest:
         now, deadline = self._clock.wall(), rerun.source.deadline

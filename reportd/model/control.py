@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from reportd.errors import InvalidMessageError
 from reportd.model.base import Name, Record, Text
 from reportd.model.request import CLASSES, Request
-from reportd.model.run import RunId
+from reportd.model.run import Finished, RunId
 
 ControlAction = Literal["pause", "slow", "cancel"]
 TargetKind = Literal["partner", "account", "report", "class", "run"]
@@ -57,6 +57,11 @@ def targets_of(request: Request) -> tuple[Target, ...]:
         Target("account", request.partner, request.account),
         Target("class", "", request.class_),
     )
+
+
+def is_past(action: str, at: float, finished: Finished | None) -> bool:
+    """Say whether it has cancelled a run that was over after that: nothing of it is open."""
+    return action == "cancel" and finished is not None and finished.finished_at > at
 
 
 class Control(Record):

@@ -131,7 +131,6 @@ class Finisher:
         self._trials: dict[tuple[str, int, bool], _Trial] = {}
         self._marked: dict[str, _Marked] = {}
         self._lacking = Lacking()
-        self._look_at = float("-inf")
         self._again_at: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="runs", daemon=True)
@@ -180,6 +179,9 @@ class Finisher:
             return
         try:
             look(sight)
+        except (BrokerError, OutputError) as error:
+            self._again_at[name] = now + AGAIN_SECONDS
+            logger.warning("runs that are over: %s", error, extra={"action": "run_waits"})
         except Exception:
             self._again_at[name] = now + AGAIN_MOST_SECONDS
             logger.exception(
@@ -197,17 +199,11 @@ class Finisher:
 
     def _look_back(self, sight: BrokerSight) -> None:
         now, wall = self._clock.monotonic(), self._clock.wall()
-        if now < self._look_at:
-            return
-        try:
-            if self._clients is None:
-                if not older_partial(sight.over.values(), wall):
-                    return
-                self._clients = self._connect()
-            self._lacking.look(sight.over, self._clients.marks.read, wall, now)
-        except (BrokerError, OutputError) as error:
-            self._look_at = now + AGAIN_SECONDS
-            logger.warning("older runs: %s", error, extra={"action": "run_waits"})
+        if self._clients is None:
+            if not older_partial(sight.over.values(), wall):
+                return
+            self._clients = self._connect()
+        self._lacking.look(sight.over, self._clients.marks.read, wall, now)
 
     def _try(self, due: Due) -> str:
         """See to it; return why it could not be done."""
@@ -298,25 +294,17 @@ class Finisher:
         """
         wall = self._clock.wall()
         self._marked = {event: one for event, one in self._marked.items() if one.until > wall}
+        if self._clients is None:
+            return
+        marks = self._clients.marks
         for mine in self._marked.values():
             for other in sight.over.values():
                 at_once = other.finished_at >= mine.began - CLOCKS_SECONDS
                 if at_once and other.event not in {*mine.compared, *self._marked}:
-                    if not self._mark_again(file_name(other.run, other.mend), mine.name):
-                        return
+                    for name in (file_name(other.run, other.mend), mine.name):
+                        if (found := document_in(marks.read(name))) is not None:
+                            mark_days(found, marks)
                     mine.compared.add(other.event)
-
-    def _mark_again(self, *names: str) -> bool:
-        if self._clients is None:
-            return False
-        try:
-            for name in names:
-                if (found := document_in(self._clients.marks.read(name))) is not None:
-                    mark_days(found, self._clients.marks)
-        except OutputError as error:
-            logger.warning("days are not marked again: %s", error, extra={"action": "run_waits"})
-            return False
-        return True
 
     def _is_news(self, found: Document, due: Due) -> bool:
         """Say whether anybody is to be told: not if a replay has changed nothing."""

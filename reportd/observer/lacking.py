@@ -79,8 +79,10 @@ class Lacking:
         found: dict[str, Counter[str]] = {}
         for partner, report, day in self._newest_days():
             mark = mark_in(read(f"{day_folder(partner, report, day)}/{PARTIAL}"))
-            for one in mark["missing"] if mark is not None else ():
-                if (run := one.get("run", mark and mark["run"])) in wanted:
+            if mark is None:
+                continue
+            for one in mark["missing"]:
+                if (run := one.get("run", mark["run"])) in wanted:
                     found.setdefault(run, Counter())[f"{partner}.{report}"] += 1
         self.lacks = found
         self._seen = seen

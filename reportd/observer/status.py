@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reportd.broker.message import Part
-from reportd.model.control import RUN
+from reportd.model.control import RUN, is_past
 from reportd.model.run import Finished, Manifest, RunId, order_of
 from reportd.model.vm import Vm
 from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warnings
@@ -18,7 +18,6 @@ from reportd.observer.progress import Progress
 from reportd.observer.runs import open_at_most, progress_by_partner
 from reportd.observer.views import (
     CircuitView,
-    ControlView,
     DaemonView,
     LimitView,
     PartitionView,
@@ -287,12 +286,11 @@ def controls(sight: Sight) -> list[dict[str, Any]]:
     Not that a run is cancelled which was over after that: nothing of it is open.
     """
     found = {one.scope: one for worker in sight.workers.values() for one in worker.controls}
-    return [one.model_dump() for _, one in sorted(found.items()) if not _is_past(one, sight.over)]
-
-
-def _is_past(control: ControlView, over: Mapping[str, Finished]) -> bool:
-    finished = over.get(control.scope.removeprefix(RUN))
-    return control.action == "cancel" and finished is not None and finished.finished_at > control.at
+    return [
+        one.model_dump()
+        for _, one in sorted(found.items())
+        if not is_past(one.action, one.at, sight.over.get(one.scope.removeprefix(RUN)))
+    ]
 
 
 def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> dict[str, Any]:

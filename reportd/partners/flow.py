@@ -171,9 +171,9 @@ class Flow:
 
     def judge(self, cursor: Cursor, outcome: Answer | Failure, now_wall: float) -> Verdict:
         """Return what an answer to a cursor's call means, and what it says of limits."""
-        if isinstance(outcome, Failure) and outcome.kind is FailureKind.NO_ROOM:
-            return _no_room(outcome.detail)
         if isinstance(outcome, Failure):
+            if outcome.kind is FailureKind.NO_ROOM:
+                return _no_room(outcome.detail)
             kind = _FAILURES.get(outcome.kind, Outcome.TRANSIENT)
             is_large = outcome.kind is FailureKind.TOO_LARGE
             hint = "; see max_answer_mib" if is_large else ""

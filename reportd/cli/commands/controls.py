@@ -10,7 +10,7 @@ from reportd.cli.run_names import KnownRuns
 from reportd.cli.showing import show_controls, show_json
 from reportd.clock import SystemClock
 from reportd.config.load import load
-from reportd.model.control import Control
+from reportd.model.control import Control, is_past
 from reportd.model.run import Finished, RunId
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _is_past(control: Control, over: Mapping[RunId, Finished]) -> bool:
-    """Say whether it has cancelled a run that was over after that."""
-    if control.action != "cancel":
-        return False
-    finished = over.get(RunId.parse(control.target.value))
-    return finished is not None and finished.finished_at > control.at
+    target = control.target
+    finished = over.get(RunId.parse(target.value)) if target.kind == "run" else None
+    return is_past(control.action, control.at, finished)

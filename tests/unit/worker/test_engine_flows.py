@@ -214,15 +214,23 @@ def test_what_is_too_big_goes_on_in_parts() -> None:
     assert hands.done(Finish) == []
 
 
-def test_the_size_that_worked_is_remembered() -> None:
-    """The account's next request of the report is cut to it; others are not."""
+TWO_DAYS = {"first_day": "2026-11-20"}
+
+
+def halved() -> Hands:
+    """Return a worker that was told that two days are too big for the account."""
     hands = Hands()
     hands.own()
-    two_days = {"first_day": "2026-11-20"}
-    hands.put(request(**two_days))
+    hands.put(request(**TWO_DAYS))
     hands.answer(only(hands), HALVED)
     hands.answer(only(hands))
-    of = {"run": "daily/2026-11-23T04:00Z#1", **two_days}
+    return hands
+
+
+def test_the_size_that_worked_is_remembered() -> None:
+    """The account's next request of the report is cut to it; others are not."""
+    hands = halved()
+    of = {"run": "daily/2026-11-23T04:00Z#1", **TWO_DAYS}
     hands.put(
         request(**of), request("b", **of), request(report="other", **of), request(run=of["run"])
     )
@@ -236,15 +244,10 @@ def test_the_size_that_worked_is_remembered() -> None:
 
 def test_after_a_day_more_is_tried() -> None:
     """What was too big need not be so for ever."""
-    hands = Hands()
-    hands.own()
-    two_days = {"first_day": "2026-11-20"}
-    hands.put(request(**two_days))
-    hands.answer(only(hands), HALVED)
-    hands.answer(only(hands))
+    hands = halved()
     hands.go(86_400.0)
 
-    hands.put(request(run="daily/2026-11-23T04:00Z#1", **two_days))
+    hands.put(request(run="daily/2026-11-23T04:00Z#1", **TWO_DAYS))
 
     assert only(hands).cursor == {}
 
