@@ -5,6 +5,7 @@ Used by the engine in the worker's loop, one book for ``requests.P[i]`` and one 
 """
 
 from array import array
+from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 from reportd.worker.spans import Spans
@@ -17,8 +18,16 @@ class Paused(NamedTuple):
     run: str
 
 
-ParkKey: TypeAlias = str | Paused
-"""What parked offsets wait for: room for the account of that name, or the end of a pause."""
+class Later(NamedTuple):
+    """Why an offset is parked: its request's days are not over; and of which run it is."""
+
+    at: int
+    """Epoch seconds from which it may be read again."""
+    run: str
+
+
+ParkKey: TypeAlias = str | Paused | Later
+"""What parked offsets wait for: room for the account of that name, a pause's end, or a time."""
 
 _FINISHED, _OPEN, _PARKED = 0, 1, 2
 """States of an offset; from the last one on: parked, by the number of its key."""
@@ -99,7 +108,20 @@ class OffsetBook:
     @property
     def paused_count(self) -> int:
         """How many of the parked ones are because of a pause."""
-        return sum(n for key, n in self.parked_counts().items() if isinstance(key, Paused))
+        return self._count_of(Paused)
+
+    @property
+    def later_count(self) -> int:
+        """How many of the parked ones wait for a time."""
+        return self._count_of(Later)
+
+    @property
+    def kinds_count(self) -> int:
+        """How many different things the parked ones wait for."""
+        return len(self._parked)
+
+    def _count_of(self, kind: type[Paused | Later]) -> int:
+        return sum(spans.count for key, spans in self._parked.items() if isinstance(key, kind))
 
     @property
     def length(self) -> int:
@@ -136,9 +158,9 @@ class OffsetBook:
         self._states[offset - self._base] = _OPEN
         return True
 
-    def parked_first(self) -> dict[ParkKey, int]:
-        """Return the first parked offset of each kind."""
-        return {key: spans.first for key, spans in self._parked.items()}
+    def parked_first(self) -> Iterator[tuple[ParkKey, int]]:
+        """Yield the first parked offset of each kind."""
+        return ((key, spans.first) for key, spans in self._parked.items())
 
     def parked_counts(self) -> dict[ParkKey, int]:
         """Return how many offsets of each kind are parked."""

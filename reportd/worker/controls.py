@@ -15,7 +15,7 @@ from reportd.limits.limiter import LimitRule, Now, Scope
 from reportd.model.control import RUN, Control, Target, folded, read_control, targets_of
 from reportd.model.request import Request
 from reportd.worker.actions import TopicPartition
-from reportd.worker.book import Paused
+from reportd.worker.book import Later, Paused
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +94,14 @@ class Controls:
         said = ", ".join(found[:WORDS_MOST]) or "nothing"
         return said + (f" and {more} more" if more > 0 else "")
 
-    def pauses(self, request: Request) -> Paused | None:
+    def pauses(self, request: Request, replay: int) -> Paused | None:
         """Return why a request may not be called now; None: it may."""
         control = self.pause_of(request) if self._paused else None
-        return None if control is None else Paused(control.scope, request.run)
+        return None if control is None else Paused(control.scope, _waits_in(request, replay))
+
+    def later(self, request: Request, replay: int, at: int) -> Later:
+        """Return why a request waits in Kafka for a time (epoch seconds)."""
+        return Later(at, _waits_in(request, replay))
 
     def pause_of(self, request: Request) -> Control | None:
         """Return the widest pause that a request is under."""
@@ -106,7 +110,11 @@ class Controls:
 
     def keeps(self, paused: Paused) -> bool:
         """Say whether what was put aside for that reason is still to stay there."""
-        return paused.run not in self._cancelled and Target.parse(paused.scope) in self._paused
+        return not self.has_cancelled(paused.run) and Target.parse(paused.scope) in self._paused
+
+    def has_cancelled(self, run: str) -> bool:
+        """Say whether a run is cancelled."""
+        return run in self._cancelled
 
     def cancels(self, request: Request, replay: int, written_at: float) -> Control | None:
         """Return what cancels a request; a replay that was asked for later is none of it."""
@@ -151,6 +159,11 @@ class Controls:
             for control in self._slowed.values()
             for rule in shortest
         ]
+
+
+def _waits_in(request: Request, replay: int) -> str:
+    """Return which run's end ends a wait in Kafka: a replay may be younger than that."""
+    return "" if replay else request.run
 
 
 def _per(rule: LimitRule) -> str:

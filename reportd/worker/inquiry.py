@@ -107,6 +107,7 @@ def _unknown(partition: Partition, account: str) -> Iterator[dict[str, Any]]:
             "position": book.position,
             "parked": parked,
             "paused": book.paused_count,
+            "scheduled": book.later_count,
         }
 
 
@@ -138,6 +139,11 @@ def _shown(engine: Engine, partition: Partition, entry: Entry, now: Now) -> dict
     }
 
 
+def _refused(partition: Partition, entry: Entry) -> str:
+    name = entry.request.credential
+    return f"credential {name} is refused: {partition.circuits.credential(name).reason}"
+
+
 def _waits(
     partition: Partition, entry: Entry, state: str, pause: Control | None, now: Now
 ) -> tuple[float | None, str]:
@@ -157,7 +163,7 @@ def _waits(
             scope = f"{blocked.scope.per} {blocked.scope.value}"
             return (until if until < float("inf") else None), f"limit per {scope}"
         case State.HELD.value:
-            return due, entry.refusal or "calls are held back"
+            return due, entry.refusal or _refused(partition, entry)
         case State.BACKOFF.value:
             return due, f"{entry.attempts} failed tries"
         case State.QUOTA.value:

@@ -94,9 +94,13 @@ class Intake:
                 twin.copies.append(replace(message, key=None, value=b"", headers=()))
             return
         is_cancelled = self._controls.cancels(request, replay, message.timestamp) is not None
-        paused = None if is_cancelled else self._controls.pauses(request)
+        paused = None if is_cancelled else self._controls.pauses(request, replay)
         if paused is not None:
             book.park(message.offset, paused)
+            return
+        later = None if is_cancelled else self._reading.later(partition, request, replay, now)
+        if later is not None:
+            book.park(message.offset, later)
             return
         if not self._reading.admits(partition, request.account):
             book.park(message.offset, request.account)

@@ -149,7 +149,7 @@ class Partition:
 
     def most_open(self) -> int:
         """Return how many requests the account has that has the most waiting for their turn."""
-        counts = Counter(self.scheduler.lengths())
+        counts = self.scheduler.lengths()
         for book in self.books.values():
             parked = book.parked_counts().items()
             counts.update({key: count for key, count in parked if isinstance(key, str)})

@@ -6,9 +6,13 @@ gets short. Used by the engine; pure.
 """
 
 from collections import deque
+from collections.abc import Iterator
+from math import ceil, inf
 
+from reportd.limits.limiter import Now
+from reportd.model.request import Request
 from reportd.worker.actions import Action, Pause, Read
-from reportd.worker.book import OffsetBook, ParkKey, Paused
+from reportd.worker.book import Later, OffsetBook, Paused
 from reportd.worker.controls import Controls
 from reportd.worker.partition import Partition
 from reportd.worker.settings import EngineSettings
@@ -21,6 +25,9 @@ READ_THROUGH = 1_000
 
 REREAD_BELOW = 4
 """An account with parked messages and fewer than this in memory is read again."""
+
+LATER_SECONDS = 60.0
+"""What waits for a time in Kafka is read again at a multiple of this: few times, many requests."""
 
 OUTAGE_LINES = 256
 """An outage of so many accounts is one: the backlog is not read just to be parked."""
@@ -37,29 +44,46 @@ class Reading:
 
     def admits(self, partition: Partition, account: str) -> bool:
         """Say whether a message of this account may be kept in memory."""
-        total = len(partition.entries) - len(partition.paused)
-        if total < self._settings.window_requests // 2:
-            return partition.window_bytes < self._settings.window_bytes
-        lines = max(1, partition.scheduler.lines_count())
-        most = max(LINE_LEAST, self._settings.window_requests // (2 * lines))
-        return (
-            partition.waiting_of(account) < most
-            and total < 2 * self._settings.window_requests
-            and partition.window_bytes < self._settings.window_bytes
-        )
+        return partition.waiting_of(account) < self._line_most(partition)
 
-    def steer(self, partition: Partition, *, stopped: bool) -> None:
+    def later(self, partition: Partition, request: Request, replay: int, now: Now) -> Later | None:
+        """Say until when an early request waits in Kafka; None: it may be kept in memory.
+
+        Requests that only wait never fill the window: nothing else would be read.
+        """
+        if request.not_before is None or request.not_before <= now.wall:
+            return None
+        if self._total(partition) < self._settings.window_requests // 2:
+            return None
+        at = int(ceil(request.not_before / LATER_SECONDS) * LATER_SECONDS)
+        return self._controls.later(request, replay, at)
+
+    def _line_most(self, partition: Partition) -> float:
+        """Return how many requests an account may have waiting in memory."""
+        settings, total = self._settings, self._total(partition)
+        if partition.window_bytes >= settings.window_bytes or total >= 2 * settings.window_requests:
+            return 0
+        if total < settings.window_requests // 2:
+            return inf
+        lines = max(1, partition.scheduler.lines_count())
+        return max(LINE_LEAST, settings.window_requests // (2 * lines))
+
+    @staticmethod
+    def _total(partition: Partition) -> int:
+        return len(partition.entries) - len(partition.paused)
+
+    def steer(self, partition: Partition, now: Now, *, stopped: bool) -> None:
         """Decide for each book whether to read on, to read parked messages again, or to pause."""
         for topic, book in partition.books.items():
             wants = not stopped and self._wants_more(partition, book)
             moved = False
             if book.cursor < book.position:
-                ahead = None if stopped else self._parked_ahead(partition, book)
+                ahead = None if stopped else self._parked_ahead(partition, book, now)
                 if ahead is not None and ahead < book.cursor + READ_THROUGH:
                     continue
                 book.cursor = book.position if ahead is None else ahead
                 moved, wants = True, wants or ahead is not None
-            target = None if stopped else self._parked_target(partition, book)
+            target = None if stopped else self._parked_target(partition, book, now)
             if target is not None:
                 book.cursor = target
                 moved = wants = True
@@ -72,7 +96,7 @@ class Reading:
 
     def _wants_more(self, partition: Partition, book: OffsetBook) -> bool:
         settings = self._settings
-        total = len(partition.entries) - len(partition.paused)
+        total = self._total(partition)
         if partition.window_bytes >= settings.window_bytes:
             return False
         has_place = book.parked_spans < settings.parked_most and book.length < settings.ahead_most
@@ -86,27 +110,29 @@ class Reading:
         enough = 2 * settings.threads
         return partition.scheduler.startable_count(enough) < enough
 
-    def _parked_ahead(self, partition: Partition, book: OffsetBook) -> int | None:
+    def _parked_ahead(self, partition: Partition, book: OffsetBook, now: Now) -> int | None:
         """Return the next parked offset that there is room for."""
-        ahead = (
-            first
-            for key, first in book.parked_first().items()
-            if first >= book.cursor and self._has_room(partition, key, LINE_LEAST)
-        )
-        return min(ahead, default=None)
+        found = self._readable(partition, book, LINE_LEAST, now)
+        return min((first for first in found if first >= book.cursor), default=None)
 
-    def _parked_target(self, partition: Partition, book: OffsetBook) -> int | None:
-        if not book.parked_count:
-            return None
-        targets = [
-            first
-            for key, first in book.parked_first().items()
-            if self._has_room(partition, key, REREAD_BELOW)
-        ]
-        return min(targets, default=None)
+    def _parked_target(self, partition: Partition, book: OffsetBook, now: Now) -> int | None:
+        return min(self._readable(partition, book, REREAD_BELOW, now), default=None)
 
-    def _has_room(self, partition: Partition, key: ParkKey, below: int) -> bool:
-        """Say whether what is parked may be read again; after a pause, to see whose it is."""
-        if isinstance(key, Paused):
-            return not self._controls.keeps(key)
-        return partition.waiting_of(key) < below and self.admits(partition, key)
+    def _readable(
+        self, partition: Partition, book: OffsetBook, below: int, now: Now
+    ) -> Iterator[int]:
+        """Yield the first offsets of what may be read again.
+
+        Of accounts with fewer than ``below`` in memory; after a pause, or when its time has come,
+        to see whose it is.
+        """
+        most = min(below, self._line_most(partition))
+        for key, first in book.parked_first():
+            if isinstance(key, str):
+                if partition.waiting_of(key) < most:
+                    yield first
+            elif isinstance(key, Paused):
+                if not self._controls.keeps(key):
+                    yield first
+            elif key.at <= now.wall or self._controls.has_cancelled(key.run):
+                yield first

@@ -97,6 +97,7 @@ class Scheduler:
         self._is_quota = False
         self.ready_count = 0
         """Requests in lines, blocked by a limit or not."""
+        self._waiting = Counter[str]()
 
     def add(self, entry: Entry, *, first: bool = False) -> None:
         """Let a request wait for its turn; ``first``: before its account's others."""
@@ -107,6 +108,7 @@ class Scheduler:
             line = self._lines[key] = Line(entry.request.account, entry.request.class_)
         line.add(entry, first=first)
         self.ready_count += 1
+        self._waiting[line.account] += 1
         self._queue(line)
 
     def add_later(self, entry: Entry, state: State, due: float) -> None:
@@ -125,15 +127,11 @@ class Scheduler:
 
     def length_of(self, account: str) -> int:
         """Return how many requests of an account wait in lines, of all classes."""
-        lines = (self._lines.get((name, account)) for name in CLASSES)
-        return sum(len(line.entries) for line in lines if line)
+        return self._waiting[account]
 
-    def lengths(self) -> dict[str, int]:
+    def lengths(self) -> Counter[str]:
         """Return how many requests wait in lines by account."""
-        found: dict[str, int] = {}
-        for line in self._lines.values():
-            found[line.account] = found.get(line.account, 0) + len(line.entries)
-        return found
+        return Counter(self._waiting)
 
     def lines_count(self) -> int:
         """Return how many accounts and classes have work."""
@@ -188,6 +186,7 @@ class Scheduler:
                 entry = line.take(index)
                 line.in_flight += 1
                 self.ready_count -= 1
+                self._waiting[line.account] -= 1
                 entry.grant = self._limiter.take(entry.scopes, now)
                 entry.granted_at = now.mono
                 self._behind_others(line)
@@ -333,6 +332,7 @@ class Scheduler:
         found: list[Entry] = []
         self._rooms.clear()
         self._opening.clear()
+        self._waiting.clear()
         self.blocked_until = 0.0
         for line in list(self._lines.values()):
             found += line.entries
@@ -351,3 +351,5 @@ class Scheduler:
     def _forget(self, line: Line) -> None:
         if not (line.entries or line.queued or line.room) and line.in_flight <= 0:
             self._lines.pop((line.class_, line.account), None)
+            if not self._waiting[line.account]:
+                del self._waiting[line.account]

@@ -19,6 +19,7 @@ MOST_BYTES = 250_000
 MOST_SHOWN = {"circuits": 20, "held": 20, "controls": 200}
 """So many of a partner are shown: what matters most of them. The rest is counted."""
 PAUSED = State.PAUSED.value
+SCHEDULED = State.SCHEDULED.value
 
 
 def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
@@ -87,7 +88,9 @@ def _topics(partition: Partition, controls: Controls, now: Now) -> list[dict[str
         counts = states[topic]
         if paused := book.paused_count:
             counts[PAUSED] = counts.get(PAUSED, 0) + paused
-        if parked := book.parked_count - paused:
+        if later := book.later_count:
+            counts[SCHEDULED] = counts.get(SCHEDULED, 0) + later
+        if parked := book.parked_count - paused - later:
             counts["parked"] = parked
         shown.append(
             {
@@ -110,10 +113,12 @@ def state_of(partition: Partition, entry: Entry, controls: Controls, now: Now) -
     state, request = entry.state, entry.request
     if state in (State.FINISHING, State.ENDING, State.IN_FLIGHT):
         return State.IN_FLIGHT.value
-    if controls.pauses(request) is not None:
+    if controls.pause_of(request) is not None:
         return PAUSED
     if state is State.READY:
-        return partition.scheduler.state_of(request.class_, request.account, now).value
+        shown = partition.scheduler.state_of(request.class_, request.account, now)
+        is_refused = shown is State.LIMIT and partition.circuits.is_refused(request)
+        return (State.HELD if is_refused else shown).value
     return State.READY.value if state is State.LOOKING else state.value
 
 

@@ -164,6 +164,9 @@ def _notes(
                     yield f"{topic}[{number}]: {one['parked']:,} more of the account wait for room"
                 if one.get("paused"):
                     yield f"{topic}[{number}]: {one['paused']:,} of any account are paused"
+                if one.get("scheduled"):
+                    count = f"{one['scheduled']:,} of any account"
+                    yield f"{topic}[{number}]: {count} wait in Kafka until their days are over"
         elif known or part in owners:
             elsewhere.setdefault(owners.get(part, ""), []).append(f"{part[0]}[{number}]")
     for owner, names in elsewhere.items():

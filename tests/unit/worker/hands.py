@@ -1,8 +1,11 @@
 """An engine with hands that do at once what it asks, and a clock that a test moves."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
+
+import orjson
 
 from reportd.broker.message import Message
 from reportd.limits.limiter import LimitRule, Now
@@ -28,6 +31,7 @@ from reportd.worker.fence import Fence
 from reportd.worker.ledger import LedgerImage
 from reportd.worker.partition import Looked, Partition, RestoredTopic
 from reportd.worker.settings import EngineSettings
+from reportd.worker.snapshot import snapshot
 from tests.unit.worker.making import REQUESTS, RETRY, Rules, at, message
 
 OK = Verdict(outcome=Outcome.OK)
@@ -141,6 +145,13 @@ class Hands:
     def states(self) -> list[tuple[str, str]]:
         """Return account and state of every confirmed end."""
         return [(end.account, end.state) for end in self.ends]
+
+    def shown(self) -> Counter[str]:
+        """Return how many requests the snapshot shows in each state, of all topics."""
+        found = Counter[str]()
+        for topic in orjson.loads(snapshot(self.engine, self.fence, self.now))["partitions"]:
+            found.update(topic["states"])
+        return found
 
     def offset(self, topic: str = REQUESTS) -> int:
         """Return what would be committed now."""

@@ -8,6 +8,7 @@ from typing import Any
 from reportd.broker.message import Message
 from reportd.errors import InvalidMessageError
 from reportd.limits.limiter import LimitRule, Now, Scope
+from reportd.model.control import Control
 from reportd.model.ledger import End, EndState, Step
 from reportd.model.request import Request
 from reportd.worker.circuits import Circuits
@@ -21,7 +22,10 @@ RETRY = RetryRules(
     attempts=3, base_seconds=1.0, max_seconds=64.0, hold_seconds=10.0, give_up_seconds=1_000.0
 )
 
+CONTROL = ("control", 0)
+
 _offsets = itertools.count(1_000)
+_control_offsets = itertools.count()
 
 
 def at(seconds: float) -> Now:
@@ -64,6 +68,15 @@ def message(
         tuple((name, value.encode()) for name, value in headers.items()),
         WALL,
     )
+
+
+def record(scope: str, action: str = "", **fields: Any) -> Message:
+    """Make a record of the topic of controls; without an action it lifts what was asked for."""
+    value = b""
+    if action:
+        document = {"scope": scope, "action": action, "at": WALL, **fields}
+        value = Control.model_validate(document).to_json()
+    return Message(*CONTROL, next(_control_offsets), scope.encode(), value, (), WALL)
 
 
 @dataclass

@@ -96,7 +96,7 @@ def test_a_book_is_what_a_plain_table_says(course: list[tuple[str, int]]) -> Non
         }
         assert one.commit_position() == min(table, default=one.position)
         assert (one.open_count, one.parked_count) == (len(table), len(parked))
-        assert one.parked_first() == first
+        assert dict(one.parked_first()) == first
         assert [at for at in range(one.position + 1) if one.is_open(at)] == sorted(table)
 
 
@@ -110,7 +110,7 @@ def test_what_is_finished_at_the_front_is_forgotten() -> None:
 
     one.park(19_995, "a")
     assert one.is_open(19_990)
-    assert one.parked_first() == {"a": 19_995}
+    assert dict(one.parked_first()) == {"a": 19_995}
 
 
 def test_neighbours_of_one_account_are_parked_as_one() -> None:
@@ -156,7 +156,7 @@ def test_each_accounts_first_parked_offset_is_known() -> None:
     one.unpark(3)
     one.unpark(1)
 
-    assert one.parked_first() == {"a": 4, "b": 2}
+    assert dict(one.parked_first()) == {"a": 4, "b": 2}
 
 
 def test_what_is_parked_later_and_lies_before_is_read_first() -> None:
@@ -167,7 +167,7 @@ def test_what_is_parked_later_and_lies_before_is_read_first() -> None:
     one.park(1, paused)
     one.park(1, paused)
 
-    assert one.parked_first() == {paused: 1}
+    assert dict(one.parked_first()) == {paused: 1}
     assert one.paused_count == 2
 
 
@@ -177,5 +177,5 @@ def test_another_reason_to_be_parked_takes_the_place_of_the_first() -> None:
     one.park(1, Paused("acme", "daily/2026-11-22T04:00Z#1"))
     one.park(1, "a")
 
-    assert one.parked_first() == {"a": 1}
+    assert dict(one.parked_first()) == {"a": 1}
     assert (one.parked_count, one.paused_count) == (1, 0)

@@ -1,6 +1,6 @@
 """The engine does what people ask for: pause, slow down, cancel."""
 
-import itertools
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -9,7 +9,6 @@ import pytest
 from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
 from reportd.limits.limiter import LimitRule
-from reportd.model.control import Control
 from reportd.model.request import Request
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.worker.actions import Finish, LookAt, Read, StartCall, WriteEnd
@@ -18,22 +17,10 @@ from reportd.worker.entry import State
 from reportd.worker.partition import Looked
 from reportd.worker.snapshot import snapshot
 from tests.unit.worker.hands import Hands
-from tests.unit.worker.making import BACKFILL, WALL, message, request
+from tests.unit.worker.making import BACKFILL, CONTROL, WALL, message, record, request
 
-CONTROL = ("control", 0)
 RUN = "daily/2026-11-22T04:00Z#1"
 NEXT = Verdict(outcome=Outcome.OK, next_cursor={"page": "2"})
-
-_offsets = itertools.count()
-
-
-def record(scope: str, action: str = "", **fields: Any) -> Message:
-    """Make a record of the topic; without an action it lifts what was asked for."""
-    value = b""
-    if action:
-        document = {"scope": scope, "action": action, "at": WALL, **fields}
-        value = Control.model_validate(document).to_json()
-    return Message(*CONTROL, next(_offsets), scope.encode(), value, (), WALL)
 
 
 def hands_of(*told: Message, **more: Any) -> Hands:
@@ -48,16 +35,6 @@ def hands_of(*told: Message, **more: Any) -> Hands:
 def ask(hands: Hands, scope: str, action: str = "", **fields: Any) -> None:
     """Ask for something while the worker works."""
     hands.put(record(scope, action, **fields))
-
-
-def states(hands: Hands) -> dict[str, int]:
-    """Return what the snapshot counts, of both topics."""
-    shown = orjson.loads(snapshot(hands.engine, hands.fence, hands.now))
-    found: dict[str, int] = {}
-    for topic in shown["partitions"]:
-        for state, count in topic["states"].items():
-            found[state] = found.get(state, 0) + count
-    return found
 
 
 def read_again(hands: Hands, *messages: Message) -> None:
@@ -81,7 +58,7 @@ def test_what_was_paused_before_is_not_called(scope: str) -> None:
     hands.put(message(request("a"), 0))
     hands.go(100.0)
 
-    assert (hands.calls, hands.ends, states(hands)) == ([], [], {"paused": 1})
+    assert (hands.calls, hands.ends, hands.shown()) == ([], [], {"paused": 1})
 
 
 def test_others_go_on_behind_what_is_paused() -> None:
@@ -95,7 +72,7 @@ def test_others_go_on_behind_what_is_paused() -> None:
     hands.answer(hands.calls[0])
 
     assert hands.states() == [("b", "result")]
-    assert (states(hands), hands.offset()) == ({"paused": 20}, 0)
+    assert (hands.shown(), hands.offset()) == ({"paused": 20}, 0)
     assert not hands.partition().entries
 
 
@@ -132,7 +109,9 @@ def test_of_two_pauses_both_must_end() -> None:
     hands.put(one)
     ask(hands, "acme/a")
     read_again(hands, one)
-    assert hands.partition().books[one.topic].parked_first() == {Paused("class:daily", RUN): 0}
+    assert dict(hands.partition().books[one.topic].parked_first()) == {
+        Paused("class:daily", RUN): 0
+    }
 
     ask(hands, "class:daily")
     read_again(hands, one)
@@ -162,7 +141,7 @@ def test_what_waits_for_a_limit_is_put_aside() -> None:
     hands.go(60.0)
 
     assert hands.asked() == ["a", "b"]
-    assert states(hands) == {"in_flight": 2, "paused": 1}
+    assert hands.shown() == {"in_flight": 2, "paused": 1}
     assert hands.partition().scheduler.ready_count == 0
 
 
@@ -174,7 +153,7 @@ def test_a_flow_is_put_aside_between_two_calls() -> None:
     (entry,) = hands.calls
     hands.answer(entry, NEXT)
     hands.go(10.0)
-    assert (hands.calls, entry.state, states(hands)) == ([], State.PAUSED, {"paused": 1})
+    assert (hands.calls, entry.state, hands.shown()) == ([], State.PAUSED, {"paused": 1})
 
     ask(hands, "acme")
     assert (hands.calls, entry.cursor) == ([entry], {"page": "2"})
@@ -186,10 +165,10 @@ def test_what_backs_off_is_shown_as_paused_and_stays_so() -> None:
     hands.put(request("a"))
     hands.answer(hands.calls[0], Verdict(outcome=Outcome.TRANSIENT, wait_seconds=5.0))
     ask(hands, "acme/a", "pause")
-    assert states(hands) == {"paused": 1}
+    assert hands.shown() == {"paused": 1}
     hands.go(10.0)
 
-    assert (hands.calls, states(hands)) == ([], {"paused": 1})
+    assert (hands.calls, hands.shown()) == ([], {"paused": 1})
 
 
 def test_a_suspect_is_paused_too() -> None:
@@ -198,7 +177,7 @@ def test_a_suspect_is_paused_too() -> None:
     hands = hands_of(record("acme/a", "pause"), strikes={one.id: 1})
     hands.put(one, request("b"))
 
-    assert (hands.asked(), states(hands)) == (["b"], {"in_flight": 1, "paused": 1})
+    assert (hands.asked(), hands.shown()) == (["b"], {"in_flight": 1, "paused": 1})
 
 
 def test_a_cancelled_run_ends() -> None:
@@ -251,7 +230,7 @@ def test_a_cancelled_run_ends_in_spite_of_a_pause() -> None:
     ask(hands, f"run:{RUN}", "cancel")
     read_again(hands, one)
 
-    assert (hands.states(), states(hands)) == ([("a", "cancelled")], {"paused": 1})
+    assert (hands.states(), hands.shown()) == ([("a", "cancelled")], {"paused": 1})
 
 
 def test_a_replay_that_is_asked_for_later_runs() -> None:
@@ -343,7 +322,7 @@ def test_of_each_kind_the_shortest_limit_is_lowered() -> None:
 def test_what_is_no_control_is_passed_over() -> None:
     """A hostile record changes nothing, and does not end the worker."""
     hands = hands_of()
-    hands.put(Message(*CONTROL, next(_offsets), b"acme", b"{not json", (), WALL), request("a"))
+    hands.put(replace(record("acme"), value=b"{not json"), request("a"))
 
     assert hands.asked() == ["a"]
 
@@ -365,7 +344,7 @@ def test_a_backfill_is_paused_by_its_class() -> None:
     old: Request = request("a", **{"class": "backfill"})
     hands.put(message(old, 0, BACKFILL), request("a", first_day="2026-11-20"))
 
-    assert (len(hands.calls), states(hands)) == (1, {"in_flight": 1, "paused": 1})
+    assert (len(hands.calls), hands.shown()) == (1, {"in_flight": 1, "paused": 1})
 
 
 def test_in_force_is_shown_with_who_and_why() -> None:

@@ -15,7 +15,7 @@ from reportd.worker.actions import (
 from reportd.worker.circuits import LONE_FAILURES
 from reportd.worker.partition import Looked
 from tests.unit.worker.hands import FILE, OK, Hands
-from tests.unit.worker.making import BACKFILL, REQUESTS, WALL, at, message, request
+from tests.unit.worker.making import BACKFILL, REQUESTS, at, message, request
 from tests.unit.worker.test_engine_calls import NEXT, TRANSIENT
 
 
@@ -267,11 +267,12 @@ def test_the_window_of_requests_is_bounded() -> None:
 
 def test_the_window_is_bounded_where_nothing_may_start() -> None:
     """Requests that only wait fill memory up to twice the window, not more."""
-    hands = Hands(window_requests=20, threads=4)
+    never = LimitRule(per="account", calls=1, seconds=1e6)
+    hands = Hands(window_requests=20, threads=4, limits=[never])
     part = hands.own()
     offset = 0
     while REQUESTS in part.reading and offset < 100:
-        hands.put(message(request(str(offset), not_before=WALL + 1e6), offset))
+        hands.put(message(request(str(offset)), offset))
         offset += 1
 
     assert offset == 40

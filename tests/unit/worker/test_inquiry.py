@@ -12,8 +12,8 @@ from reportd.model.question import Question
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.worker.inquiry import MOST_REQUESTS, Inquiry, answer
 from tests.unit.worker.hands import Hands
-from tests.unit.worker.making import REQUESTS, WALL, message, request
-from tests.unit.worker.test_controls import hands_of, record
+from tests.unit.worker.making import REQUESTS, WALL, message, record, request
+from tests.unit.worker.test_controls import hands_of
 
 
 def found(hands: Hands, account: str = "a", **fields: Any) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """What is read while nothing gets on, with topics that are read as the engine asks."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.worker.actions import Read
 from tests.unit.worker.hands import OK, Hands
-from tests.unit.worker.making import BACKFILL, REQUESTS, message, request
+from tests.unit.worker.making import BACKFILL, CONTROL, REQUESTS, message, record, request
 
 FAILED = Verdict(outcome=Outcome.TRANSIENT, reason="HTTP 500")
 
@@ -16,6 +19,9 @@ class Topics:
     def __init__(self, hands: Hands, failing: frozenset[str]) -> None:
         self.hands = hands
         self.failing = failing
+        self.fails_as = FAILED
+        self.fields: list[tuple[str, str, Any]] = []
+        """Accounts' beginnings, and what their requests have."""
         self.part = hands.own()
         self.accounts: dict[str, list[str]] = {REQUESTS: [], BACKFILL: []}
         self._positions = dict.fromkeys(self.accounts, 0)
@@ -28,7 +34,7 @@ class Topics:
                 self._deliver(topic)
             for entry in list(self.hands.calls):
                 fails = entry.request.account in self.failing
-                self.hands.answer(entry, FAILED if fails else OK)
+                self.hands.answer(entry, self.fails_as if fails else OK)
             self.hands.go(1.0)
 
     def _deliver(self, topic: str) -> None:
@@ -42,8 +48,12 @@ class Topics:
             if topic not in self.part.reading or offset >= len(accounts):
                 return
             self._positions[topic] = offset + 1
-            of = request(accounts[offset], params={"n": str(offset)})
+            of = request(accounts[offset], params={"n": str(offset)}, **self.more(accounts[offset]))
             self.hands.put(message(of, offset, topic))
+
+    def more(self, account: str) -> dict[str, Any]:
+        """Return what else the requests of an account have."""
+        return {key: value for name, key, value in self.fields if account.startswith(name)}
 
 
 @pytest.mark.parametrize("topic", [REQUESTS, BACKFILL])
@@ -94,3 +104,80 @@ def test_an_outage_of_many_accounts_is_not_read_on() -> None:
     assert topics.part.circuits.outage.is_open
     assert topics.part.reading == set()
     assert len(topics.part.entries) == 300
+
+
+def test_a_refused_credential_does_not_stop_the_others() -> None:
+    """Its requests stay in Kafka, but for some of each account; asked again, all of them end."""
+    refused = [f"refused-{n % 5}" for n in range(400)]
+    topics = Topics(Hands(window_requests=50, threads=4), frozenset(refused))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.fields = [("refused", "credential", "old")]
+    topics.accounts[REQUESTS] += refused
+    topics.go(60)
+    topics.accounts[REQUESTS] += ["well-1", "well-2"] * 20
+    topics.go(120)
+
+    assert topics.hands.states() == [(f"well-{n % 2 + 1}", "result") for n in range(40)]
+    assert len(topics.part.entries) < 2 * 50
+    topics.failing = frozenset()
+    topics.go(900)
+    assert len(topics.hands.ends) == 440
+    assert topics.hands.offset() == 440
+
+
+def test_a_refused_credentials_requests_are_shown_as_held() -> None:
+    """They wait in line: as held, not as if a limit kept them."""
+    topics = Topics(Hands(window_requests=50, threads=4), frozenset({"refused"}))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.accounts[REQUESTS] += ["refused"] * 20
+    topics.go(60)
+
+    assert topics.hands.shown() == {"held": 20}
+
+
+def test_requests_whose_days_are_not_over_do_not_stop_the_others() -> None:
+    """They wait in Kafka, and are read in the minute after their time has come."""
+    topics = Topics(Hands(window_requests=50, threads=4), frozenset())
+    topics.fields = [("early", "not_before", topics.hands.now.wall + 3600.5)]
+    topics.accounts[REQUESTS] += [f"early-{n % 5}" for n in range(400)] + ["well"] * 20
+    topics.go(60)
+
+    assert topics.hands.states() == [("well", "result")] * 20
+    assert topics.hands.shown() == {"scheduled": 400}
+    topics.go(3_500)
+    assert len(topics.hands.ends) == 20
+    topics.go(300)
+    assert len(topics.hands.ends) == 420
+    assert topics.hands.offset() == 420
+
+
+def test_a_cancelled_runs_early_requests_end_at_once() -> None:
+    """Wherever they wait: nobody wants to wait for their day."""
+    hands = Hands(window_requests=50, threads=4)
+    topics = Topics(hands, frozenset())
+    topics.fields = [("early", "not_before", hands.now.wall + 86_400.0)]
+    topics.accounts[REQUESTS] += ["early"] * 200
+    topics.go(5)
+    said = record(f"run:{request().run}", "cancel")
+    hands.engine.controlled(CONTROL, [said], said.offset + 1, hands.now)
+    topics.go(30)
+
+    assert [state for _, state in hands.states()] == ["cancelled"] * 200
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_a_replay_of_a_cancelled_run_is_not_read_again_and_again(is_paused: bool) -> None:
+    """It was asked for after the cancellation, and waits for something else."""
+    hands = Hands(window_requests=10, threads=4)
+    hands.own()
+    told = [record(f"run:{request().run}", "cancel")]
+    told += [record("acme", "pause")] if is_paused else []
+    hands.engine.controlled(CONTROL, told, told[-1].offset + 1, hands.now)
+    for number in range(20):
+        of = request(params={"n": str(number)}, not_before=hands.now.wall + 86_400.0)
+        again = message(of, number, replay="1")
+        hands.put(dataclasses.replace(again, timestamp=again.timestamp + 60.0))
+    hands.go(60)
+
+    assert [one.offset for one in hands.done(Read) if one.at[0] == REQUESTS] == [0]
+    assert hands.shown().total() == 20
