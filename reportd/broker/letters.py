@@ -15,6 +15,8 @@ REPLAY = "replay"
 """Header of a replayed request, and of its dead letter: which replay it is."""
 REPLAYED = "replayed"
 DROPPED = "dropped"
+CUT = "cut"
+"""Header of a letter that has the beginning of its message alone: how long that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class DeadLetter:
     """Where an answer that was not understood is kept, below the output's root."""
     replayed: bool = False
     """It was replayed: what became of that is another record."""
+    cut_from: int = 0
+    """How many bytes the message has where it lies, if the letter has its beginning alone."""
     dropped: bool = False
     """Somebody has decided that it needs nothing more."""
 
@@ -153,6 +157,7 @@ def letter_in(message: Message) -> DeadLetter:
         value=message.value,
         sample=message.header("sample") or b"",
         answer=_text(message, "answer"),
+        cut_from=_number(message, CUT),
     )
 
 

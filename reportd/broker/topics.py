@@ -9,7 +9,8 @@ KINDS: tuple[Kind, ...] = ("requests", "backfill", "ledger")
 
 REQUEST_MAX_BYTES = 1_048_588
 """Kafka's own default: the longest request, header included."""
-DEAD_MAX_BYTES = 2 * REQUEST_MAX_BYTES
+DEAD_MAX_BYTES = 9 * 1024 * 1024
+"""Whatever the client sends (`MESSAGE_MAX_BYTES`, not compressed), and what happened to it."""
 LEDGER_MAX_BYTES = 4 * REQUEST_MAX_BYTES
 """An end names every file: 400 days in 8 formats come to most of a megabyte."""
 DAY_MILLISECONDS = 24 * 60 * 60 * 1000
@@ -101,9 +102,12 @@ def topic_plans(prefix: str, partners: Mapping[str, int], replication: int) -> l
         dead,
         *(
             TopicPlan(
-                name(partner), count, replication, {**kept, "max.message.bytes": str(max_bytes)}
+                name(partner),
+                count,
+                replication,
+                {**kept, **_PACKED.get(kind, {}), "max.message.bytes": str(max_bytes)},
             )
-            for name, max_bytes in bounds.values()
+            for kind, (name, max_bytes) in bounds.items()
             for partner, count in sorted(partners.items())
         ),
     ]
@@ -126,6 +130,11 @@ def problems_of_topics(present: Mapping[str, int], prefix: str, partners: list[s
             problems.append(f"topics of {partner} differ in their partitions: {said}")
     missing = [f"topic {name} is missing" for name in wanted if name not in present]
     return missing + problems
+
+
+_PACKED = {kind: {"compression.type": "lz4"} for kind in ("backfill", "requests")}
+"""Who reads unpacks. The broker packs anew what comes packed otherwise, and refuses what is too large
+by then: lz4 unpacks to 255 times its size at most, gzip to 1,000 times, zstd to far more."""
 
 
 def _durable(replication: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from reportd.broker.errors import RecordTooLargeError
+from reportd.broker.letters import CUT
 from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.broker.topics import Topics
@@ -17,6 +18,9 @@ from reportd.worker.actions import Forward, WriteDead, WriteEnd, WriteGrant, Wri
 from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.events import Events
+
+DEAD_CUT_BYTES = 64 * 1024
+"""So much of a message that is too large to be copied stands in its dead letter."""
 
 logger = logging.getLogger(__name__)
 
@@ -117,26 +121,56 @@ class Records:
         )
 
     def _to_dead(self, record: WriteDead) -> None:
+        try:
+            self._send_dead(record, functools.partial(self._dead_came, record))
+        except RecordTooLargeError:
+            self._to_dead_cut(record)
+
+    def _dead_came(self, record: WriteDead, result: Done) -> None:
+        if isinstance(result, RecordTooLargeError):  # the topic's bound is another than it should
+            self._events.put(lambda _now: self._to_dead_cut(record))
+        else:
+            self._dead_event(record)(result)
+
+    def _to_dead_cut(self, record: WriteDead) -> None:
+        """Write the beginning of what is too large for ``dead``: small packed, large unpacked.
+
+        The whole of it stays where it came from.
+        """
+        size = len(record.entry.message.value)
+        cut = WriteDead(record.entry, {**record.headers, CUT: str(size).encode()})
+        self._send_dead(cut, self._dead_event(record), DEAD_CUT_BYTES)
+
+    def _send_dead(
+        self, record: WriteDead, on_done: Callable[[Done], None], most_bytes: int | None = None
+    ) -> None:
         message = record.entry.message
         self._producer.send(
             self._topics.dead,
-            message.value,
-            key=message.key,
+            message.value[:most_bytes],
+            key=None if message.key is None else message.key[:most_bytes],
             headers=tuple(record.headers.items()),
-            on_done=self._event(functools.partial(self._dead_confirmed, record.entry)),
+            on_done=on_done,
         )
+
+    def _dead_event(self, record: WriteDead) -> Callable[[Done], None]:
+        return self._event(functools.partial(self._dead_confirmed, record.entry))
 
     def _forward(self, record: Forward) -> None:
         message = record.message
         times = int(message.header("forwards") or b"0") + 1
         kept = tuple((name, value) for name, value in message.headers if name != "forwards")
-        self._producer.send(
-            message.topic,
-            message.value,
-            key=record.key.encode(),
-            headers=(*kept, ("forwards", str(times).encode())),
-            on_done=functools.partial(self._forward_came, message),
-        )
+        came = functools.partial(self._forward_came, message)
+        try:
+            self._producer.send(
+                message.topic,
+                message.value,
+                key=record.key.encode(),
+                headers=(*kept, ("forwards", str(times).encode())),
+                on_done=came,
+            )
+        except RecordTooLargeError as error:
+            came(error)
 
     def _forward_came(self, message: Message, result: Done) -> None:
         if isinstance(result, RecordTooLargeError):  # it was as large as may be, and has grown

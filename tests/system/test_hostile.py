@@ -19,7 +19,7 @@ import pytest
 from reportd.broker.keys import partition_of
 from reportd.broker.letters import DeadLetter, dead_letters
 from reportd.broker.producer import Producer
-from reportd.broker.topics import DEAD_MAX_BYTES, REQUEST_MAX_BYTES
+from reportd.broker.topics import REQUEST_MAX_BYTES
 from reportd.demo.scene import DemoAccount, Role
 from reportd.model.ledger import End
 from reportd.model.request import Request
@@ -171,6 +171,12 @@ POISON = {
 }
 
 
+WIDE = b"packed " * 500_000
+"""Small in its topic, larger unpacked than any message may be."""
+MONSTER = b" " * 9 * 1024 * 1024
+"""Larger unpacked than what a client sends at all."""
+
+
 def too_large_to_forward() -> tuple[bytes, int]:
     """Return a valid request that fills its topic's limit without a key, and a wrong partition.
 
@@ -188,8 +194,8 @@ def test_poison(stage: Stage, partner: HostilePartner) -> None:
     """Whatever is in a message: it ends as a dead letter with its bytes, and nothing else does."""
     topic = stage.topics.requests("acme")
     large = random.Random(1).randbytes(REQUEST_MAX_BYTES - 200)
-    producer = Producer({**stage.client, "message.max.bytes": DEAD_MAX_BYTES})
-    bad = [*POISON.values(), large]
+    producer = Producer({**stage.client, "message.max.bytes": 2 * len(MONSTER)})
+    bad = [*POISON.values(), large, WIDE, MONSTER]
     for number, value in enumerate(bad):
         producer.send(topic, value, key=b"k", partition=number % 4)
     brimful, partition = too_large_to_forward()
@@ -203,7 +209,10 @@ def test_poison(stage: Stage, partner: HostilePartner) -> None:
     found = buried(stage, len(bad))
 
     assert ended(stage, good) == ["result"] * 3
-    assert {letter.value for letter in found} == set(bad)
+    (cut,) = (letter for letter in found if letter.cut_from)
+    assert cut.cut_from == len(MONSTER)
+    assert MONSTER.startswith(cut.value)
+    assert {letter.value for letter in found} - {cut.value} == set(bad) - {MONSTER}
     assert len(found) == len(bad)
     wrong = {one.reason for one in found if one.error != "poison"}
     assert not wrong, wrong

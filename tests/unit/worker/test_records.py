@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import pytest
 
+from reportd.broker.errors import RecordTooLargeError
+from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.broker.topics import Topics
 from reportd.limits.limiter import Now
 from reportd.model.ledger import End, EndState
-from reportd.worker.actions import WriteEnd
+from reportd.worker.actions import Forward, WriteDead, WriteEnd
 from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.events import Events
-from reportd.worker.records import Done, Records
+from reportd.worker.records import Done, Record, Records, RecordTally
 from tests.unit.worker.making import at, end, entry
 
 
@@ -43,18 +46,24 @@ class Heard:
 
 def write(one: Entry, found: End) -> list[tuple[str, int]]:
     """Write an end and take its confirmation; return what the engine heard."""
-    events, heard = Events(), Heard()
+    heard = Heard()
+    write_to(Broker(), heard, WriteEnd(one, found))
+    return heard.ends
+
+
+def write_to(broker: object, engine: object, record: Record) -> None:
+    """Write a record and let all come that follows."""
+    events = Events()
     records = Records(
-        producer=cast("Producer", Broker()),
+        producer=cast("Producer", broker),
         topics=Topics("p"),
-        engine=cast("Engine", heard),
+        engine=cast("Engine", engine),
         events=events,
-        tally=heard,
+        tally=cast("RecordTally", engine),
     )
-    records.write(WriteEnd(one, found))
+    records.write(record)
     for event in events.take(0.0):
         event(at(0.0))
-    return heard.ends
 
 
 @pytest.mark.parametrize(("state", "level"), [("dead", logging.WARNING), ("result", logging.DEBUG)])
@@ -73,6 +82,63 @@ def test_end_is_said_with_its_fields(
     assert {name: fields[name] for name in one.request.log_fields()} == one.request.log_fields()
     assert fields["request"] == one.request.id
     assert fields["account"] == "acc"
+
+
+@dataclass
+class Narrow:
+    """A broker that takes no record of more than so many bytes; the client itself may say so."""
+
+    most: int
+    is_client: bool
+    took: list[dict[str, Any]] = field(default_factory=list)
+
+    def send(self, topic: str, value: bytes, **given: Any) -> None:
+        if len(value) > self.most:
+            error = RecordTooLargeError("too large")
+            if self.is_client:
+                raise error
+            given["on_done"](error)
+            return
+        self.took.append({"topic": topic, "value": value, **given})
+        given["on_done"](7)
+
+
+@dataclass
+class Told:
+    """The engine, as far as what was too large concerns it."""
+
+    dead: list[Entry] = field(default_factory=list)
+    kept: list[Message] = field(default_factory=list)
+
+    def dead_confirmed(self, one: Entry) -> None:
+        self.dead.append(one)
+
+    def not_forwarded(self, one: Message, _now: Now) -> None:
+        self.kept.append(one)
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+def test_letter_that_is_too_large_is_cut(is_client: bool) -> None:
+    """Its worker lives on; it says how long the message is, which stays where it lies."""
+    one = entry()
+    one.message = replace(one.message, value=b"x" * 1_000_000)
+    broker, told = Narrow(100_000, is_client), Told()
+    write_to(broker, told, WriteDead(one, {"error": b"poison"}))
+
+    (letter,) = broker.took
+    assert (letter["topic"], letter["value"]) == ("p.dead", b"x" * 65_536)
+    assert dict(letter["headers"]) == {"error": b"poison", "cut": b"1000000"}
+    assert told.dead == [one]
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+def test_message_that_is_too_large_is_not_forwarded(is_client: bool) -> None:
+    """The engine is told, whoever refuses it."""
+    told = Told()
+    message = replace(entry().message, value=b"x" * 1_000_000)
+    write_to(Narrow(100_000, is_client), told, Forward(message, "key"))
+
+    assert told.kept == [message]
 
 
 def test_ordinary_end_is_silent(caplog: pytest.LogCaptureFixture) -> None:
