@@ -291,7 +291,7 @@ def _send(letters: Letters, place: _Place, counts: Mapping[str, int]) -> None:
 
     producer = Producer(place.settings)
     failures: list[BrokerError] = []
-    mendings = Mendings(place.admin, producer, place.topics.runs, SystemClock().wall())
+    mendings = Mendings(place.admin, producer, place.topics.runs, SystemClock())
     mendings.begin(targets())
 
     def note(letter: DeadLetter, part: Part, done: int | BrokerError) -> None:
