@@ -145,6 +145,7 @@ class Told:
     """Who is told: a file, a line each time."""
 
     is_wanted = True
+    longest_seconds = 0.0
 
     def __init__(self, file: Path, step: Callable[[], None]) -> None:
         self._file = file
