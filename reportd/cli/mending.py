@@ -5,7 +5,7 @@ in between is noticed by the first.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -52,14 +52,11 @@ class Mendings:
         self._clock = clock
         self._sent: dict[str, _Sent] = {}
 
-    def begin(self, letters: Iterable[tuple[DeadLetter, Part]]) -> None:
-        """Say where letters will lie; raises `BrokerError`."""
-        parts: dict[str, set[Part]] = {}
-        for letter, part in letters:
-            if _is_run(letter.run):
-                parts.setdefault(letter.run, set()).add(part)
-        ends = self._admin.end_offsets({part for each in parts.values() for part in each})
-        for run, each in parts.items():
+    def begin(self, parts_of: Mapping[str, Set[Part]]) -> None:
+        """Say where the letters of each run will lie; raises `BrokerError`."""
+        known = {run: parts for run, parts in parts_of.items() if _is_run(run)}
+        ends = self._admin.end_offsets({part for each in known.values() for part in each})
+        for run, each in known.items():
             starts = {part: ends[part] for part in sorted(each)}
             sent = _Sent(self._named(run, _by_topic(starts)))
             self._sent[run] = sent

@@ -42,7 +42,7 @@ def test_a_replay_of_any_length_is_seen_to_when_all_of_it_has_ended(taken: float
     """One that took long was seen to as one that was killed: what it sent since counts, too."""
     topic, clock = RunsTopic(), StoppedClock()
     mendings = Mendings(topic, topic, "p.runs", clock)
-    mendings.begin([(LETTER, PART)])
+    mendings.begin({RUN: {PART}, "": {PART}})
     clock.seconds += taken
     for due in topic.runs.due(at(61, end=61), clock.wall()):
         seen_to = finished(mend=due.mend, mendings=due.mendings)
