@@ -41,6 +41,25 @@ def test_every_command_has_an_example_that_parses(name: str) -> None:
     assert callable(args.run)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "COMMAND (one of check, doctor, "),
+        (["dead"], "ACTION (one of list, show, replay, drop); see 'reportctl dead --help'"),
+        (["wait"], "required: RUN; see 'reportctl wait --help'"),
+    ],
+)
+def test_what_is_missing_is_said_with_what_there_is(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever is woken at night does not look for the manual."""
+    with pytest.raises(SystemExit) as ended:
+        reportctl.main(words)
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 PAGES = [
     *sorted(page for page in ROOT.glob("docs/**/*.rst") if page.name != "reportctl.rst"),
     ROOT / "README.rst",
