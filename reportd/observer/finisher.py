@@ -124,7 +124,7 @@ class Finisher:
         self._machine = machine
         self._clock = clock
         self._clients: FinisherClients | None = None
-        self._trials: dict[tuple[str, int, bool], _Trial] = {}
+        self._trials: dict[tuple[str, int, bool, bool], _Trial] = {}
         self._marked: dict[str, _Marked] = {}
         self._lacking = Lacking()
         self._again_at: dict[str, float] = {}
@@ -149,7 +149,9 @@ class Finisher:
     def turn(self) -> None:
         """See to what is due, the oldest run first."""
         sight = self._sight()
-        dues = {(due.manifest.run, due.mend, due.is_untold): due for due in sight.due}
+        dues = {
+            (due.manifest.run, due.mend, due.is_untold, due.is_held_up): due for due in sight.due
+        }
         self._trials = {key: trial for key, trial in self._trials.items() if key in dues}
         before = sum(vm.machine < self._machine for vm in sight.vms)
         for key, due in dues.items():
@@ -191,7 +193,9 @@ class Finisher:
     def stuck(self) -> dict[str, str]:
         """Return the runs that seem to be over and were tried in vain, with why. Any thread."""
         trials = list(self._trials.items())
-        return {key[0]: trial.trouble for key, trial in trials if trial.trouble}
+        return {
+            run: trial.trouble for (run, *_, held), trial in trials if trial.trouble and not held
+        }
 
     def lacks(self) -> Lacks:
         """Return what runs before each schedule's newest still lack. Any thread."""
@@ -262,7 +266,8 @@ class Finisher:
             mend += 1  # of requests that were not the same: another life of the topics
         found = clients.ledgers.read(due.manifest)
         if not found.total.is_whole():
-            logger.warning(
+            logger.log(
+                logging.DEBUG if due.is_held_up else logging.WARNING,
                 "%s: its offsets are committed, but %s",
                 run,
                 NOT_WHOLE,
@@ -272,6 +277,8 @@ class Finisher:
         unasked = clients.ledgers.unasked(found.total, run)
         listed = list_name(run, mend, content_mark(found.files))
         made = document(due, mend, listed, found.total, unasked, self._clock.wall())
+        if due.is_held_up and not _has_changed(made, due):
+            return None
         clients.marks.replace(listed, found.files)
         data = orjson.dumps(made, option=orjson.OPT_INDENT_2)
         name = file_name(run, mend)
@@ -317,17 +324,8 @@ class Finisher:
 
     def _is_news(self, found: Document, due: Due) -> bool:
         """Say whether anybody is to be told: not if a replay has changed nothing."""
-        if not self._tell.is_wanted:
-            return False
-        before = due.before
-        if before is None or not before.notified:
-            return True
-        now = finished_of(found, notified=False)
-        return (before.state, before.states, before.reports) != (
-            now.state,
-            now.states,
-            now.reports,
-        )
+        is_told = due.before is not None and due.before.notified
+        return self._tell.is_wanted and (not is_told or _has_changed(found, due))
 
     def _told(self, finished: Finished) -> str:
         """Tell of it; return whom it could not be told, unless that is given up."""
@@ -344,6 +342,14 @@ class Finisher:
             extra={"action": "run_not_told", "run": finished.run},
         )
         return "" if gives_up else problems
+
+
+def _has_changed(found: Document, due: Due) -> bool:
+    """Say whether a run's file says something else than what was known of it before."""
+    if (before := due.before) is None:
+        return True
+    now = finished_of(found, notified=False)
+    return (before.state, before.states, before.reports) != (now.state, now.states, now.reports)
 
 
 def _say(finished: Finished) -> None:

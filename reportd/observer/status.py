@@ -202,24 +202,27 @@ def quotas(sight: Sight) -> list[dict[str, Any]]:
 
 def runs(sight: Sight) -> list[dict[str, Any]]:
     """Return each schedule's newest run."""
-    return [
-        {
-            "schedule": schedule,
-            "run": manifest.run,
-            "slot": RunId.parse(manifest.run).slot.timestamp(),
-            "requests": manifest.requests,
-            "open_at_most": open_at_most(manifest, sight.offsets),
-            "deadline": manifest.deadline,
-            "enqueued_at": manifest.enqueued_at,
-            "partners": {
-                partner: {"requests": requests, "open_at_most": left}
-                for partner, (requests, left) in sorted(
-                    progress_by_partner(manifest, sight.offsets).items()
-                )
-            },
-        }
-        for schedule, manifest in sorted(sight.runs.items())
-    ]
+    return [_run(sight, *one) for one in sorted(sight.runs.items())]
+
+
+def _run(sight: Sight, schedule: str, manifest: Manifest) -> dict[str, Any]:
+    """Return one; of what is over nothing is open, though others may hold its commits up."""
+    over = sight.over.get(manifest.run)
+    is_over = over is not None and over.ids_hash == manifest.ids_hash
+    partners = progress_by_partner(manifest, sight.offsets)
+    return {
+        "schedule": schedule,
+        "run": manifest.run,
+        "slot": RunId.parse(manifest.run).slot.timestamp(),
+        "requests": manifest.requests,
+        "open_at_most": 0 if is_over else open_at_most(manifest, sight.offsets),
+        "deadline": manifest.deadline,
+        "enqueued_at": manifest.enqueued_at,
+        "partners": {
+            partner: {"requests": requests, "open_at_most": 0 if is_over else left}
+            for partner, (requests, left) in sorted(partners.items())
+        },
+    }
 
 
 def finished(sight: Sight) -> list[dict[str, Any]]:

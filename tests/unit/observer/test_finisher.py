@@ -301,6 +301,41 @@ def test_not_all_have_ended() -> None:
     assert finisher.stuck() == {}
 
 
+def test_others_hold_its_commits_up(caplog: pytest.LogCaptureFixture) -> None:
+    """It is looked at quietly, later and later, until the ledgers have all of its ends."""
+    world = World([end(0)], manifest(2))
+    finisher = process(world, due=lambda world: (Due(world.of, is_held_up=True),))
+    for _ in range(300):
+        finisher.turn()
+        world.now += 1.0
+
+    assert (world.reads, world.records, finisher.stuck(), caplog.messages) == (4, [], {}, [])
+
+    world.ends.append(end(1))
+    world.now += 2 * AGAIN_SECONDS * 8
+    finisher.turn()
+    assert [record.state for record in world.records] == ["complete", "complete"]
+    assert world.told == [RUN]
+
+
+def test_others_hold_a_replay_up() -> None:
+    """What it has mended counts at once; while it has mended nothing, nothing is written."""
+    world = partial_world()
+    process(world).turn()
+    before, files = world.records[-1], dict(world.files)
+    held = Due(world.of, 1, 0, before, is_held_up=True)
+    finisher = process(world, due=lambda _world: (held,))
+    finisher.turn()
+    assert (world.files, world.records[-1], finisher.stuck()) == (files, before, {})
+
+    world.ends.append(end(1, replay=1, offset=99))
+    world.now += AGAIN_SECONDS
+    finisher.turn()
+    assert f"{DAY}/_SUCCESS" in world.files
+    assert (world.records[-1].mend, world.records[-1].mendings) == (1, 0)
+    assert world.told == [RUN, f"{RUN}+1"]
+
+
 def test_output_away() -> None:
     """It is tried again, and then done."""
     world = partial_world(away=True)

@@ -281,6 +281,18 @@ def test_runs_are_shown() -> None:
     assert registry.get_sample_value("reportd_run_done_requests", labels) == 10
 
 
+def test_nothing_is_open_of_what_is_over() -> None:
+    """Though others hold its commits up; what was added since is open."""
+    (manifest,) = sight().runs.values()
+    record = finished("daily", 1)
+    before = record.model_copy(update={"ids_hash": "1"})
+    (run,) = made(sight(over={manifest.run: record}))["runs"]
+    (added,) = made(sight(over={manifest.run: before}))["runs"]
+
+    assert (run["open_at_most"], run["partners"]["acme"]["open_at_most"]) == (0, 0)
+    assert added["open_at_most"] == 40
+
+
 def test_what_is_missing_of_runs_is_summed() -> None:
     """Each schedule's last run that is over says what is missing; a report's are added up."""
     gauges = Gauges()
