@@ -144,7 +144,8 @@ def partners(
         one["ended"] = ended.get(partner, 0.0)
         one["ended_per_second"] = progress.rate(partner)
         slowest_seconds = most_open.get(partner, 0) / rates.get("account", float("inf"))
-        one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"], slowest_seconds)
+        if one["remaining"] or not one["open"]:  # what waits for the world takes who knows how long
+            one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"], slowest_seconds)
         one["allowed_calls_per_second"] = _allowed(held, partner, rates)
     return found
 
@@ -370,4 +371,5 @@ def _empty_partner() -> dict[str, Any]:
         "remaining": 0,
         "lag": 0,
         "oldest_open": None,
+        "eta_seconds": None,
     }

@@ -265,6 +265,19 @@ def test_the_eta_waits_for_the_largest_account() -> None:
     assert document(known, {}, progress)["partners"]["acme"]["eta_seconds"] == 120.0
 
 
+@pytest.mark.parametrize(
+    ("states", "eta"), [({}, 0.0), ({"paused": 3}, None), ({"quota": 1}, None)]
+)
+def test_what_waits_for_the_world_has_no_eta(states: dict[str, int], eta: float | None) -> None:
+    """Nobody knows when a pause ends: not now, in any case."""
+    view = worker()
+    parts = [part.model_copy(update={"states": states}) for part in view.partitions]
+    waiting = view.model_copy(update={"partitions": parts})
+    known = sight(offsets=Offsets(), workers={"worker-0": waiting})
+
+    assert made(known)["partners"]["acme"]["eta_seconds"] == eta
+
+
 def test_runs_are_shown() -> None:
     """A run shows what is open of it at most, and each partner's part of it is done."""
     found = made(sight())
