@@ -303,11 +303,11 @@ def test_every_panel_shows_what_happened(
     story.knows("sum(reportd_requests_ended_total)", float(asked), "the early run")
     story.knows("count(reportd_rows_total)", 3.0, "the rows of both VMs")
     story.knows("count(max by (schedule) (reportd_run_complete_timestamp_seconds))", 1.0, "its end")
+    began = time.time()  # what has ended so far is seen, so nothing of it is in the window
     story.knows("max(reportd_older_missing_account_days)", 3.0, "what the older one lacks")
     story.knows("max(reportd_stuck_runs)", 1.0, "a run that cannot be finished")
 
     # A worker dies
-    began = time.time()
     vms[0].daemon.kill_child(vms[0].workers()["worker-0"])
     story.knows("sum(reportd_worker_restarts_total)", 1.0, "a death")
     story.knows("sum(reportd_child_up)", 6.0, "all alive again")
@@ -338,23 +338,22 @@ def test_every_panel_shows_what_happened(
     story.knows("sum(reportd_requests_ended_total{partner='crux'})", ended, "all of crux's ends")
     # Longer than the half second that Prometheus adds at each end of its window
     until(lambda: time.time() - began > WINDOW_SECONDS, "the window")
-    window, when = 0, (0.0, 0.0)
+    window, asked_at = 0, 0.0
     committed: dict[Part, tuple[int, int]] = {}
 
     def asked_while_nothing_is_committed() -> bool:
-        nonlocal window, when, committed
+        nonlocal window, asked_at, committed
         committed = story.committed()
         left = sum(open_of(topic, committed) for topic in newest.topics)
         if prometheus.value('max(reportd_run_open_requests{schedule="daily"})') != left:
             return False
-        asked_from = time.time()
-        window = math.ceil(asked_from - began)
+        asked_at = time.time()
+        window = math.ceil(asked_at - began)
         given.update(
-            (key, prometheus.ask(query.replace(RATE, f"[{window}s]")))
+            (key, prometheus.ask(query.replace(RATE, f"[{window}s]"), asked_at))
             for key, query in panels().items()
             if key not in MOVING
         )
-        when = asked_from, time.time()
         return story.committed() == committed
 
     until(asked_while_nothing_is_committed, "the last commits", 120)
@@ -369,7 +368,7 @@ def test_every_panel_shows_what_happened(
         oldest={name: story.open_since(name) for name in ("acme", "bolt", "crux")},
         committed=committed,
         moving=moving,
-        asked=when,
+        asked_at=asked_at,
         window=window,
         topics=stage.topics,
         vms={f"127.0.0.1:{vm.metrics_port}": vm for vm in vms},
@@ -414,8 +413,8 @@ class Night:
     committed: dict[Part, tuple[int, int]]
     moving: float
     """When it was asked for what moves."""
-    asked: tuple[float, float]
-    """Between which instants it was asked for all else."""
+    asked_at: float
+    """When it was asked for all else."""
     window: int
     topics: Topics
     vms: dict[str, Vm]
@@ -425,22 +424,19 @@ class Night:
         """Return a rate over the window."""
         return pytest.approx(count / self.window, rel=AROUND)
 
-    def since(self, instant: float) -> Between:
-        """Return how long ago it was: exact, but for when the question came."""
-        return Between(
-            *(at - instant + slack for at, slack in zip(self.asked, (-0.1, 0.1), strict=True))
-        )
+    def since(self, instant: float) -> object:
+        """Return how long ago it was when it was asked for."""
+        return pytest.approx(self.asked_at - instant, abs=0.01)
 
     def since_second(self, instant: float) -> Between:
         """Return it of what is known to the second."""
-        passed = self.since(instant)
-        return Between(passed.low, passed.high + STEP_SECONDS)
+        passed = self.asked_at - instant
+        return Between(passed - 0.01, passed + STEP_SECONDS)
 
-    def until(self, instant: float | None) -> Between:
+    def until(self, instant: float | None) -> object:
         """Return how long it is until then."""
         assert instant is not None
-        passed = self.since(instant)
-        return Between(-passed.high, -passed.low)
+        return pytest.approx(instant - self.asked_at, abs=0.01)
 
     def open_of(self, schedule: str, partner: str = "") -> int:
         """Return how many offsets of a run are not committed, of a partner or of all."""
