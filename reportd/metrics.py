@@ -204,7 +204,8 @@ ETA = Declared(
     "reportd_eta_seconds",
     "gauge",
     "Time until the open requests are done at the rate of the last minutes; absent while "
-    "nothing ends. Compare it with the schedule's deadline.",
+    "nothing ends, or all of them wait (paused, for a quota). Compare it with the schedule's "
+    "deadline.",
     ("partner",),
     across="max",
 )

@@ -108,13 +108,14 @@ class Prometheus:
         self._server.close()
         self._http.clear()
 
-    def ask(self, query: str) -> dict[Labels, float]:
-        """Return what a query gives now, by its labels but the name."""
+    def ask(self, query: str, at: float | None = None) -> dict[Labels, float]:
+        """Return what a query gives now, or at an instant, by its labels but the name."""
+        when = {} if at is None else {"time": f"{at:.3f}"}
         return {
             frozenset((k, v) for k, v in one["metric"].items() if k != "__name__"): float(
                 one["value"][1]
             )
-            for one in self._api("query", query=query)["result"]
+            for one in self._api("query", query=query, **when)["result"]
         }
 
     def value(self, query: str) -> float | None:

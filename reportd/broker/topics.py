@@ -14,6 +14,8 @@ DEAD_MAX_BYTES = 9 * 1024 * 1024
 LEDGER_MAX_BYTES = 4 * REQUEST_MAX_BYTES
 """An end names every file: 400 days in 8 formats come to most of a megabyte."""
 DAY_MILLISECONDS = 24 * 60 * 60 * 1000
+RUNS_DAYS = 400
+"""What is told of runs is bounded: each leaves some records, and every start reads them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Topics:
 
     @property
     def runs(self) -> str:
-        """Claims and manifests."""
+        """Claims and manifests, and what became of runs."""
         return f"{self.prefix}.runs"
 
     @property
@@ -94,10 +96,12 @@ def topic_plans(prefix: str, partners: Mapping[str, int], replication: int) -> l
     }
     shared = [
         TopicPlan(name, 1, replication, compacted)
-        for name in (topics.runs, topics.accounts, topics.control, topics.vms)
+        for name in (topics.accounts, topics.control, topics.vms)
     ]
+    runs = TopicPlan(topics.runs, 1, replication, _compacted_for_a_year(replication))
     dead = TopicPlan(topics.dead, 1, replication, _dead(replication))
     return [
+        runs,
         *shared,
         dead,
         *(
@@ -162,6 +166,14 @@ def _compacted(replication: int) -> dict[str, str]:
         "segment.ms": str(DAY_MILLISECONDS),
         # A producer's clock that is an hour ahead is no reason to refuse its record
         "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def _compacted_for_a_year(replication: int) -> dict[str, str]:
+    return {
+        **_compacted(replication),
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(RUNS_DAYS * DAY_MILLISECONDS),
     }
 
 

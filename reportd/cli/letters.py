@@ -29,7 +29,7 @@ RECENT_RECORDS = 20_000
 """So many of the newest records are looked through, where nobody asks for all."""
 SKEW_SECONDS = 600.0
 """A run's letters lie behind its slot, but for this much: clocks differ."""
-GAP_RECORDS = 200
+GAP_RECORDS = 500
 """Letters that lie no further apart are read in one go."""
 WHAT = "dead letters"
 

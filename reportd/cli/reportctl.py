@@ -9,8 +9,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
+from reportd.cli.parsers import children
 from reportd.errors import (
     EXIT_CONFIG,
     EXIT_PARTIAL,
@@ -85,9 +86,18 @@ COMMANDS = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what there is when something is missing, and where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        known = ", ".join(children(self))
+        one_of = f" (one of {known})" if known and "required" in message else ""
+        super().error(f"{message}{one_of}; see '{self.prog} --help'")
+
+
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     """Return the command line, by default the whole of it."""
-    root = argparse.ArgumentParser(
+    root: argparse.ArgumentParser = _Parser(
         prog="reportctl",
         description="Look at and steer reportd.",
         epilog="exit status: "

@@ -9,9 +9,8 @@ one waits a while for those before it.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Protocol
 
 import orjson
@@ -20,24 +19,17 @@ from reportd.clock import Clock
 from reportd.errors import BrokerError, OutputError, ReportdError
 from reportd.model.run import Finished, Manifest
 from reportd.observer.brokerwatch import BrokerSight
+from reportd.observer.day_marks import mark_days
 from reportd.observer.lacking import Lacking, Lacks, older_partial
 from reportd.observer.run_file import (
-    PARTIAL,
-    SUCCESS,
-    DayKey,
     Document,
-    accounts_in,
     content_mark,
-    day_folder,
     document,
     document_in,
     file_name,
     finished_of,
     list_in,
     list_name,
-    mark_in,
-    marks_of,
-    settled,
 )
 from reportd.observer.run_reader import Found
 from reportd.observer.run_sum import Missing, RunSum
@@ -48,7 +40,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 TURN_OF_ONE_SECONDS = 30.0
-"""How long each VM waits for each one before it."""
+"""How long each VM waits for each one before it, beside the telling ..."""
+READ_A_SECOND = 5_000
+"""... and the reading of so many ends a second."""
 AGAIN_SECONDS = 30.0
 AGAIN_MOST_SECONDS = 1800.0
 TELL_SECONDS = 86400.0
@@ -73,6 +67,8 @@ class Tell(Protocol):
 
     @property
     def is_wanted(self) -> bool: ...  # noqa: D102  # see there
+    @property
+    def longest_seconds(self) -> float: ...  # noqa: D102
     def tell(self, finished: Finished) -> list[str]: ...  # noqa: D102
 
 
@@ -128,7 +124,7 @@ class Finisher:
         self._machine = machine
         self._clock = clock
         self._clients: FinisherClients | None = None
-        self._trials: dict[tuple[str, int, bool], _Trial] = {}
+        self._trials: dict[tuple[str, int, bool, bool], _Trial] = {}
         self._marked: dict[str, _Marked] = {}
         self._lacking = Lacking()
         self._again_at: dict[str, float] = {}
@@ -153,13 +149,15 @@ class Finisher:
     def turn(self) -> None:
         """See to what is due, the oldest run first."""
         sight = self._sight()
-        dues = {(due.manifest.run, due.mend, due.is_untold): due for due in sight.due}
+        dues = {
+            (due.manifest.run, due.mend, due.is_untold, due.is_held_up): due for due in sight.due
+        }
         self._trials = {key: trial for key, trial in self._trials.items() if key in dues}
         before = sum(vm.machine < self._machine for vm in sight.vms)
         for key, due in dues.items():
             now = self._clock.monotonic()
             trial = self._trials.setdefault(key, _Trial(now))
-            waits_until = max(trial.next_at, trial.seen_at + before * TURN_OF_ONE_SECONDS)
+            waits_until = max(trial.next_at, trial.seen_at + before * self._turn_of_one(due))
             if trial.done or now < waits_until or self._stop.is_set():
                 continue
             trial.trouble = self._try(due)
@@ -171,6 +169,10 @@ class Finisher:
             trial.next_at = self._clock.monotonic() + pause
         self._again("compare", self._compare, sight)
         self._again("look back", self._look_back, sight)
+
+    def _turn_of_one(self, due: Due) -> float:
+        reads = due.manifest.requests / READ_A_SECOND
+        return TURN_OF_ONE_SECONDS + reads + self._tell.longest_seconds
 
     def _again(self, name: str, look: Callable[[BrokerSight], None], sight: BrokerSight) -> None:
         """Look at runs that were seen to; a strange file among them does not end the thread."""
@@ -191,7 +193,9 @@ class Finisher:
     def stuck(self) -> dict[str, str]:
         """Return the runs that seem to be over and were tried in vain, with why. Any thread."""
         trials = list(self._trials.items())
-        return {key[0]: trial.trouble for key, trial in trials if trial.trouble}
+        return {
+            run: trial.trouble for (run, *_, held), trial in trials if trial.trouble and not held
+        }
 
     def lacks(self) -> Lacks:
         """Return what runs before each schedule's newest still lack. Any thread."""
@@ -238,6 +242,8 @@ class Finisher:
             found = self._written(due, clients)
             if found is None:
                 return NOT_WHOLE
+            if self._is_told(found):
+                return ""
             began = self._clock.wall()
             mark_days(found, clients.marks)
             finished = finished_of(found, notified=not self._is_news(found, due))
@@ -260,7 +266,8 @@ class Finisher:
             mend += 1  # of requests that were not the same: another life of the topics
         found = clients.ledgers.read(due.manifest)
         if not found.total.is_whole():
-            logger.warning(
+            logger.log(
+                logging.DEBUG if due.is_held_up else logging.WARNING,
                 "%s: its offsets are committed, but %s",
                 run,
                 NOT_WHOLE,
@@ -270,6 +277,8 @@ class Finisher:
         unasked = clients.ledgers.unasked(found.total, run)
         listed = list_name(run, mend, content_mark(found.files))
         made = document(due, mend, listed, found.total, unasked, self._clock.wall())
+        if due.is_held_up and not _has_changed(made, due):
+            return None
         clients.marks.replace(listed, found.files)
         data = orjson.dumps(made, option=orjson.OPT_INDENT_2)
         name = file_name(run, mend)
@@ -281,6 +290,13 @@ class Finisher:
         if list_in(standing) != listed:  # it found less, or more
             clients.marks.remove(listed)
         return standing
+
+    def _is_told(self, found: Document) -> bool:
+        """Say whether another VM has done all of it while this one read the ledgers."""
+        known = self._sight().over.get(found["run"])
+        if known is None or not known.notified:
+            return False
+        return (known.mend, known.finished_at) == (found["mend"], found["finished_at"])
 
     def _note_marked(self, finished: Finished, began: float) -> None:
         until = self._clock.wall() + OVERLAP_SECONDS
@@ -308,17 +324,8 @@ class Finisher:
 
     def _is_news(self, found: Document, due: Due) -> bool:
         """Say whether anybody is to be told: not if a replay has changed nothing."""
-        if not self._tell.is_wanted:
-            return False
-        before = due.before
-        if before is None or not before.notified:
-            return True
-        now = finished_of(found, notified=False)
-        return (before.state, before.states, before.reports) != (
-            now.state,
-            now.states,
-            now.reports,
-        )
+        is_told = due.before is not None and due.before.notified
+        return self._tell.is_wanted and (not is_told or _has_changed(found, due))
 
     def _told(self, finished: Finished) -> str:
         """Tell of it; return whom it could not be told, unless that is given up."""
@@ -337,35 +344,12 @@ class Finisher:
         return "" if gives_up else problems
 
 
-def mark_days(found: Document, marks: Marks) -> None:
-    """Give each day its mark.
-
-    The new one stands before the other goes, so that a kill between loses neither's words: where
-    both stand, `PARTIAL` is right.
-    """
-
-    @cache
-    def listed(name: str) -> Mapping[DayKey, Set[str]]:
-        return accounts_in(marks.read(name) or b"")
-
-    def published(key: DayKey, of: Document) -> Set[str]:
-        return listed(list_in(of)).get(key, frozenset())
-
-    for mark in marks_of(found):
-        key = mark["partner"], mark["report"], mark["day"]
-        names = {name: f"{day_folder(*key)}/{name}" for name in (SUCCESS, PARTIAL)}
-        there = {name: marks.read(path) for name, path in names.items()}
-        standing = mark_in(there[PARTIAL]) or mark_in(there[SUCCESS])
-        made = settled(mark, standing, partial(published, key))
-        if made is None and None in there.values():
-            continue
-        made = made or standing or mark
-        name, other = (PARTIAL, SUCCESS) if made["missing"] else (SUCCESS, PARTIAL)
-        data = orjson.dumps(made, option=orjson.OPT_INDENT_2)
-        if there[name] != data:
-            marks.replace(names[name], data)
-        if there[other] is not None:
-            marks.remove(names[other])
+def _has_changed(found: Document, due: Due) -> bool:
+    """Say whether a run's file says something else than what was known of it before."""
+    if (before := due.before) is None:
+        return True
+    now = finished_of(found, notified=False)
+    return (before.state, before.states, before.reports) != (now.state, now.states, now.reports)
 
 
 def _say(finished: Finished) -> None:

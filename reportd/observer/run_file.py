@@ -5,9 +5,7 @@ days' marks and the `Finished` record say, so whoever finds it there goes on fro
 """
 
 import hashlib
-import io
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import orjson
@@ -246,14 +244,23 @@ def _uncovered(
     return [one for one in others if one["account"] not in covered]
 
 
-def accounts_in(lines: bytes) -> Mapping[DayKey, Set[str]]:
-    """Return the accounts of which a run's list has a file, for each report's day."""
+def accounts_in(chunks: Iterable[bytes], wanted: Set[str]) -> Mapping[DayKey, Set[str]]:
+    """Return which of some accounts a run's list has a file of, for each report's day."""
     found: dict[DayKey, set[str]] = {}
-    for line in io.BytesIO(lines):  # one at a time, and each name once: there may be a million
+    for line in _lines(chunks):  # one at a time: there may be a million
         one = orjson.loads(line)
-        key = one["partner"], one["report"], one["day"]
-        found.setdefault(key, set()).add(sys.intern(one["account"]))
+        if one["account"] in wanted:
+            found.setdefault((one["partner"], one["report"], one["day"]), set()).add(one["account"])
     return found
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
 
 
 def mark_in(data: bytes | None) -> Document | None:

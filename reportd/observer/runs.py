@@ -3,7 +3,7 @@
 Pure; used by `reportd.observer.brokerwatch` in its thread.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from reportd.broker.message import Message, Part
@@ -15,8 +15,14 @@ REMEMBERED_SECONDS = 90 * 86400.0
 """As long as ledgers and dead letters are kept: what became of an older run cannot be told."""
 FORGET_SECONDS = 3600.0
 """How often it is looked for what is older."""
+HELD_UP_SECONDS = 600.0
+"""After so long without a commit, because of what lies before a run, its ledgers are looked at."""
 SETTLED_SECONDS = 3600.0
 """Whoever sends dead letters again and has not said for so long that all are sent was killed."""
+
+
+Span = tuple[Part, int, int]
+"""The first offset of some requests in a partition, and the one behind the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class Due:
     mendings: int = 0
     before: Finished | None = None
     """The last one. If it is the same mend, its file stands, and nobody was told yet."""
+    is_held_up: bool = False
+    """Whether it is not committed because of others' open requests: it may be over, or not."""
 
     @property
     def is_untold(self) -> bool:
@@ -50,6 +58,8 @@ class Runs:
         """Those that something may be due of; the others are kept as bytes: they are many."""
         self._enqueued_at: dict[str, float] = {}
         self._forgot_at = float("-inf")
+        self._still: dict[Part, tuple[int, float]] = {}
+        """Each partition's commit, and since when it has been that."""
 
     def see(self, message: Message) -> None:
         """Take one record; claims and what does not parse are passed over."""
@@ -117,6 +127,7 @@ class Runs:
     def due(self, offsets: Offsets, wall: float) -> tuple[Due, ...]:
         """Return what is to be done, the oldest run's first. Forgets what is too old for that."""
         self._forget(wall)
+        self._watch(offsets, wall)
         found = []
         for run, manifest in list(self._waiting.items()):
             if due := self._due(manifest, offsets, wall):
@@ -127,17 +138,40 @@ class Runs:
 
     def _due(self, manifest: Manifest, offsets: Offsets, wall: float) -> Due | None:
         before = self._finished.get(manifest.run)
-        ripe = sum(
-            self._is_ripe(one, offsets, wall)
-            for one in self._mendings.get(manifest.run, {}).values()
-        )
+        sent = self._mendings.get(manifest.run, {}).values()
+        unripe = [one for one in sent if not self._is_ripe(one, offsets, wall)]
+        ripe = len(sent) - len(unripe)
         is_new = before is None or before.ids_hash != manifest.ids_hash
         has_more = before is not None and ripe > before.mendings
+        mend = 0 if before is None else before.mend + 1
         if (is_new or has_more) and not open_at_most(manifest, offsets):
-            return Due(manifest, 0 if before is None else before.mend + 1, ripe, before)
+            return Due(manifest, mend, ripe, before)
+        if is_new and self._is_held_up(_spans_of(manifest), offsets, wall):
+            return Due(manifest, mend, ripe, before, is_held_up=True)
         if before is not None and not before.notified:  # whoever is mute holds no mark back
             return Due(manifest, before.mend, before.mendings, before)
+        if before is not None and any(
+            self._is_held_up(_spans_sent(one), offsets, wall) for one in unripe if one.ends
+        ):
+            return Due(manifest, mend, before.mendings, before, is_held_up=True)
         return None
+
+    def _watch(self, offsets: Offsets, wall: float) -> None:
+        for part, lag in offsets.lags.items():
+            commit, _ = self._still.get(part, (None, wall))
+            if commit != lag.start:
+                self._still[part] = lag.start, wall
+
+    def _is_held_up(self, spans: Iterable[Span], offsets: Offsets, wall: float) -> bool:
+        """Say whether all that is not committed of them lies behind what is not theirs."""
+        for part, first, end in spans:
+            lag = offsets.lags.get(part)
+            if lag is None:
+                return False
+            _, since = self._still[part]
+            if lag.start < end and (lag.start >= first or wall - since < HELD_UP_SECONDS):
+                return False
+        return True
 
     def _is_settled(self, manifest: Manifest) -> bool:
         before = self._finished.get(manifest.run)
@@ -173,6 +207,18 @@ def _ends_now(mending: Mending, offsets: Offsets) -> dict[Part, int]:
         for topic, parts in mending.topics.items()
         for number, start in parts.items()
     }
+
+
+def _spans_of(manifest: Manifest) -> Iterator[Span]:
+    for topic in manifest.topics:
+        for number, (first, end) in topic.spans.items():
+            yield (topic.topic, number), first, end
+
+
+def _spans_sent(mending: Mending) -> Iterator[Span]:
+    for topic, parts in mending.ends.items():
+        for number, end in parts.items():
+            yield (topic, number), mending.topics.get(topic, {}).get(number, 0), end
 
 
 def open_at_most(manifest: Manifest, offsets: Offsets) -> int:

@@ -144,7 +144,8 @@ def partners(
         one["ended"] = ended.get(partner, 0.0)
         one["ended_per_second"] = progress.rate(partner)
         slowest_seconds = most_open.get(partner, 0) / rates.get("account", float("inf"))
-        one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"], slowest_seconds)
+        if one["remaining"] or not one["open"]:  # what waits for the world takes who knows how long
+            one["eta_seconds"] = progress.eta_seconds(partner, one["remaining"], slowest_seconds)
         one["allowed_calls_per_second"] = _allowed(held, partner, rates)
     return found
 
@@ -202,24 +203,27 @@ def quotas(sight: Sight) -> list[dict[str, Any]]:
 
 def runs(sight: Sight) -> list[dict[str, Any]]:
     """Return each schedule's newest run."""
-    return [
-        {
-            "schedule": schedule,
-            "run": manifest.run,
-            "slot": RunId.parse(manifest.run).slot.timestamp(),
-            "requests": manifest.requests,
-            "open_at_most": open_at_most(manifest, sight.offsets),
-            "deadline": manifest.deadline,
-            "enqueued_at": manifest.enqueued_at,
-            "partners": {
-                partner: {"requests": requests, "open_at_most": left}
-                for partner, (requests, left) in sorted(
-                    progress_by_partner(manifest, sight.offsets).items()
-                )
-            },
-        }
-        for schedule, manifest in sorted(sight.runs.items())
-    ]
+    return [_run(sight, *one) for one in sorted(sight.runs.items())]
+
+
+def _run(sight: Sight, schedule: str, manifest: Manifest) -> dict[str, Any]:
+    """Return one; of what is over nothing is open, though others may hold its commits up."""
+    over = sight.over.get(manifest.run)
+    is_over = over is not None and over.ids_hash == manifest.ids_hash
+    partners = progress_by_partner(manifest, sight.offsets)
+    return {
+        "schedule": schedule,
+        "run": manifest.run,
+        "slot": RunId.parse(manifest.run).slot.timestamp(),
+        "requests": manifest.requests,
+        "open_at_most": 0 if is_over else open_at_most(manifest, sight.offsets),
+        "deadline": manifest.deadline,
+        "enqueued_at": manifest.enqueued_at,
+        "partners": {
+            partner: {"requests": requests, "open_at_most": 0 if is_over else left}
+            for partner, (requests, left) in sorted(partners.items())
+        },
+    }
 
 
 def finished(sight: Sight) -> list[dict[str, Any]]:
@@ -367,4 +371,5 @@ def _empty_partner() -> dict[str, Any]:
         "remaining": 0,
         "lag": 0,
         "oldest_open": None,
+        "eta_seconds": None,
     }

@@ -43,6 +43,12 @@ class Telling:
         """Whether there is anybody to tell."""
         return bool(self._settings.webhook or self._settings.command)
 
+    @property
+    def longest_seconds(self) -> float:
+        """How long it may take to tell everybody."""
+        ways = bool(self._settings.webhook) + bool(self._settings.command)
+        return ways * (self._settings.timeout_seconds + GRACE_SECONDS)
+
     def tell(self, finished: Finished) -> list[str]:
         """Tell everybody that was not told of this yet; return who could not be, and why.
 

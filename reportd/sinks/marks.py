@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from reportd.model.content import Content, chunks_of
 from reportd.sinks.folders import (
@@ -18,7 +19,7 @@ from reportd.sinks.folders import (
     remove,
     write_file,
 )
-from reportd.sinks.staging import OWN, STAGING
+from reportd.sinks.staging import OWN, READ_BYTES, STAGING
 
 
 class LocalMarks:
@@ -52,18 +53,21 @@ class LocalMarks:
     def read(self, name: str) -> bytes | None:
         """See `Marks.read`."""
         with output_errors(name):
-            try:
-                folder, last = self._folder_of(name)
-            except FileNotFoundError:
+            file = self._opened(name)
+            if file is None:
                 return None
-            try:
-                descriptor = open_to_read(last, folder)
-            finally:
-                os.close(folder)
-            if descriptor is None:
-                return None
-            with os.fdopen(descriptor, "rb") as file:
+            with file:
                 return file.read()
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """See `Marks.chunks`."""
+        with output_errors(name):
+            file = self._opened(name)
+            if file is None:
+                return
+            with file:
+                while chunk := file.read(READ_BYTES):
+                    yield chunk
 
     def remove(self, name: str) -> None:
         """See `Marks.remove`."""
@@ -90,6 +94,17 @@ class LocalMarks:
             with suppress(OSError):
                 remove(staging, temp)
             os.close(staging)
+
+    def _opened(self, name: str) -> BinaryIO | None:
+        try:
+            folder, last = self._folder_of(name)
+        except FileNotFoundError:
+            return None
+        try:
+            descriptor = open_to_read(last, folder)
+        finally:
+            os.close(folder)
+        return None if descriptor is None else os.fdopen(descriptor, "rb")
 
     def _folder_of(self, name: str, *, make: bool = False) -> tuple[int, str]:
         *parents, last = name.split("/")

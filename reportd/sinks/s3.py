@@ -320,6 +320,13 @@ class S3Marks:
         """See `Marks.read`."""
         return self._objects.read(f"{OWN}/{name}")
 
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """See `Marks.chunks`; a damaged one ends early."""
+        key = f"{OWN}/{name}"
+        with contextlib.suppress(DamagedError):
+            if (file := self._objects.open(key)) is not None:
+                yield from self._objects.chunks_of(file, key)
+
     def remove(self, name: str) -> None:
         """See `Marks.remove`."""
         self._objects.delete(f"{OWN}/{name}")

@@ -7,7 +7,7 @@ network, and raises `OutputError` when the output does not do what it is asked.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from reportd.errors import OutputError
@@ -160,6 +160,10 @@ class Marks(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, or None when there is none."""
+        ...
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yield the content of a file that may be long; nothing when there is none."""
         ...
 
     def remove(self, name: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 from reportd.worker.spans import Spans
+from reportd.worker.stamps import Stamps
 
 
 class Paused(NamedTuple):
@@ -57,6 +58,8 @@ class OffsetBook:
         """How many offsets are parked: known to be open, their messages forgotten."""
         self.parked_spans = 0
         """How many stretches of neighbours the parked ones are: what they cost."""
+        self.stamps = Stamps()
+        """When what is delivered was written."""
         self._base = start
         self._states = array("I")
         self._finished_to = 0
@@ -122,6 +125,11 @@ class OffsetBook:
 
     def _count_of(self, kind: type[Paused | Later]) -> int:
         return sum(spans.count for key, spans in self._parked.items() if isinstance(key, kind))
+
+    @property
+    def oldest_open(self) -> float | None:
+        """When the first unfinished one was written, to the second; None: there is none."""
+        return self.stamps.of(self.commit_position()) if self.open_count else None
 
     @property
     def length(self) -> int:

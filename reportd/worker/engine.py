@@ -235,6 +235,7 @@ class Engine:
                 self._hear([message], now)
             return
         book = partition.books[message.topic]
+        book.stamps.note(message.offset, message.timestamp)
         if not book.deliver(message.offset):
             return
         self._intake.take(partition, message, self._counts[partition.partner], now)

@@ -76,12 +76,10 @@ def _fitting(shown: Mapping[str, Any]) -> bytes:
 
 def _topics(partition: Partition, controls: Controls, now: Now) -> list[dict[str, Any]]:
     states: dict[str, dict[str, int]] = {topic: {} for topic in partition.books}
-    oldest: dict[str, float] = {}
     for entry in partition.entries.values():
         topic = entry.message.topic
         name = state_of(partition, entry, controls, now)
         states[topic][name] = states[topic].get(name, 0) + 1
-        oldest[topic] = min(oldest.get(topic, entry.message.timestamp), entry.message.timestamp)
     shown = []
     most_open = partition.most_open()
     for topic, book in partition.books.items():
@@ -102,7 +100,7 @@ def _topics(partition: Partition, controls: Controls, now: Now) -> list[dict[str
                 "open": book.open_count,
                 "most_open": most_open,
                 "states": counts,
-                "oldest_open": oldest.get(topic),
+                "oldest_open": book.oldest_open,
             }
         )
     return shown

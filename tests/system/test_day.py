@@ -134,10 +134,14 @@ class Day:
             lambda: not set(names) & self.prometheus.firing(), f"{names} to be over", LONG_SECONDS
         )
 
+    def shows(self, *words: str) -> None:
+        """Wait until the status page says so: it is as old as the observer's last look."""
+        until(lambda: all(each in self.page() for each in words), f"{words} on the page")
+
     def page(self) -> str:
         """Return the status page."""
         address = f"http://127.0.0.1:{self.vm.metrics_port}/"
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=60) as answer:
             found: bytes = answer.read()
         return found.decode()
 
@@ -169,7 +173,7 @@ def test_a_morning(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> None:
     day.enqueue(3600)
     day.ended()
     day.tells("ReportdDeadLetters", "ReportdMissingAccountDays")
-    assert "partial" in day.page()
+    day.shows("partial")
     acme.says(200)
     replay = ["dead", "replay", "--account", "acc-3", "--config", str(day.vm.config)]
     assert reportctl.main(replay) == 0
@@ -178,7 +182,7 @@ def test_a_morning(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> None:
     acme.says(503)
     day.enqueue(5)
     day.tells("ReportdPartnerOutage", "ReportdDeadlineMissed")
-    assert "calls are held back (outage" in day.page()
+    day.shows("calls are held back (outage")
     acme.says(200)
     day.ended()
     day.tells_no_more("ReportdPartnerOutage", "ReportdDeadlineMissed")
@@ -200,7 +204,7 @@ def test_a_day(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> None:
     day.enqueue(3600)
     day.ended()
     day.fires("ReportdDeadLetters", "ReportdMissingAccountDays")
-    assert "partial" in day.page()
+    day.shows("partial")
     acme.says(200)
     replay = ["dead", "replay", "--account", "acc-3", "--config", str(vm.config)]
     assert reportctl.main(replay) == 0
@@ -210,9 +214,7 @@ def test_a_day(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> None:
     acme.says(503)
     day.enqueue(20)
     day.fires("ReportdPartnerOutage", "ReportdDeadlineMissed")
-    page = day.page()
-    assert "calls are held back (outage" in page
-    assert " late" in page
+    day.shows("calls are held back (outage", " late")
     acme.says(200)
     day.ended()
     day.fires()
@@ -221,7 +223,7 @@ def test_a_day(make_a_stage: MakeStage, acme: Acme, watch: Watch) -> None:
     acme.says(403)
     day.enqueue(3600)
     day.fires("ReportdSuspiciousRefusals")
-    assert "requests held" in day.page()
+    day.shows("requests held")
     acme.says(200)
     day.ended()
     day.fires()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from reportd.metrics import ALL
+from reportd.observer.dashboards import DASHBOARDS
 from tests.prometheus import HISTORIES, RULES
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,25 @@ def test_every_alert_is_in_the_runbook() -> None:
     for name, text in found.items():
         parts = re.findall(r"^\*\*(Means|Look at|Do)\*\* ", text, re.M)
         assert parts == ["Means", "Look at", "Do"], name
+
+
+def test_the_runbook_names_panels_as_they_are_called() -> None:
+    """Whoever is woken finds them."""
+    text = " ".join((ROOT / "docs" / "runbook.rst").read_text().split())
+    titles = {panel.title for board in DASHBOARDS for panel in board.panels}
+    boards = {board.title.removeprefix("reportd: ").capitalize() for board in DASHBOARDS}
+    named = re.findall(r"panel \*([^*]+)\*", text)
+
+    assert len(named) >= 2
+    assert set(named) <= titles
+    assert set(re.findall(r"dashboard \*([^*]+)\*", text)) <= boards
+
+
+def test_the_number_of_alerts_is_said() -> None:
+    """Where it is said how to load them."""
+    text = (ROOT / "docs" / "monitoring.rst").read_text()
+
+    assert re.findall(r"^(\d+) alerts;", text, re.M) == [str(len(ALERTS))]
 
 
 @pytest.mark.parametrize("name", sorted(ALERTS))

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -247,9 +247,10 @@ def _replay(args: argparse.Namespace) -> int:
     with _place(args) as place:
         chosen = _chosen(args, place)
         counts = place.admin.topics()
-        found, left_out = _divided(chosen, place, counts)
+        divided = _divided(chosen, place, counts)
+        found, left_out = divided.found, divided.left_out
         if not args.dry_run:
-            _send(found, place, counts)
+            _send(divided, place, counts)
         if args.json:
             show_json_list(
                 {**_json(letter, place), "left_out": why}
@@ -264,35 +265,44 @@ def _replay(args: argparse.Namespace) -> int:
     return 0
 
 
-def _divided(
-    chosen: Letters, place: _Place, counts: Mapping[str, int]
-) -> tuple[Letters, list[tuple[Letters, str]]]:
-    """Return what can be sent, and what cannot, with why."""
+@dataclass(frozen=True, slots=True)
+class _Divided:
+    """What can be sent, and what cannot."""
 
-    def why_not(letter: DeadLetter) -> str:
-        if not place.partner_of(letter):
-            return NO_PARTNERS
-        return "" if letter.topic in counts else GONE
+    found: Letters
+    parts: Mapping[str, Set[Part]]
+    """By run: where they will lie."""
+    left_out: Sequence[tuple[Letters, str]]
+    """With why."""
 
-    whys = {letter.lies_at[1]: why_not(letter) for letter in place.box.read(chosen)}
+
+def _divided(chosen: Letters, place: _Place, counts: Mapping[str, int]) -> _Divided:
+    whys: dict[int, str] = {}
+    parts: dict[str, set[Part]] = {}
+    for letter in place.box.read(chosen):
+        whys[letter.lies_at[1]] = why = _why_not(letter, place, counts)
+        if not why:
+            parts.setdefault(letter.run, set()).add(_target(letter, counts))
 
     def of(why: str) -> Letters:
         return replace(chosen, places=[one for one in chosen.places if whys.get(one.offset) == why])
 
-    return of(""), [(letters, why) for why in (GONE, NO_PARTNERS) if (letters := of(why))]
+    left_out = [(letters, why) for why in (GONE, NO_PARTNERS) if (letters := of(why))]
+    return _Divided(of(""), parts, left_out)
 
 
-def _send(letters: Letters, place: _Place, counts: Mapping[str, int]) -> None:
+def _why_not(letter: DeadLetter, place: _Place, counts: Mapping[str, int]) -> str:
+    if not place.partner_of(letter):
+        return NO_PARTNERS
+    return "" if letter.topic in counts else GONE
+
+
+def _send(divided: _Divided, place: _Place, counts: Mapping[str, int]) -> None:
     """Send the requests, then note in ``dead`` that it was done; raises `BrokerError`."""
-
-    def targets() -> Iterator[tuple[DeadLetter, Part]]:
-        for letter in place.box.read(letters):
-            yield letter, (letter.topic, _partition(letter, counts[letter.topic]))
-
     producer = Producer(place.settings)
     failures: list[BrokerError] = []
-    mendings = Mendings(place.admin, producer, place.topics.runs, SystemClock().wall())
-    mendings.begin(targets())
+    mendings = Mendings(place.admin, producer, place.topics.runs, SystemClock())
+    mendings.begin(divided.parts)
 
     def note(letter: DeadLetter, part: Part, done: int | BrokerError) -> None:
         if isinstance(done, BrokerError):
@@ -311,7 +321,8 @@ def _send(letters: Letters, place: _Place, counts: Mapping[str, int]) -> None:
         if isinstance(done, BrokerError):
             failures.append(done)
 
-    for letter, part in targets():
+    for letter in place.box.read(divided.found):
+        part = _target(letter, counts)
         producer.send(
             letter.topic,
             letter.value,
@@ -325,10 +336,11 @@ def _send(letters: Letters, place: _Place, counts: Mapping[str, int]) -> None:
     mendings.end()
 
 
-def _partition(letter: DeadLetter, partitions: int) -> int:
+def _target(letter: DeadLetter, counts: Mapping[str, int]) -> Part:
+    partitions = counts[letter.topic]
     if letter.key is None:
-        return letter.partition % partitions
-    return partition_of(letter.key, partitions)
+        return letter.topic, letter.partition % partitions
+    return letter.topic, partition_of(letter.key, partitions)
 
 
 def _say(letters: Letters, place: _Place, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -21,8 +22,10 @@ from reportd.broker.topics import TopicPlan, Topics
 from reportd.cli import reportctl
 from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
+from reportd.enqueue.backfill import MOST_REQUESTS
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
 from reportd.model.account import Account
+from reportd.model.id_set import IdSet, number_of
 from reportd.model.ledger import End
 from reportd.model.request import Request
 from reportd.model.run import Manifest, TopicSpan
@@ -611,6 +614,21 @@ def enqueue(place: Place, asked: list[tuple[str, str]], *, told: bool = True) ->
     return manifest
 
 
+ACCOUNTS = 100
+
+
+def many(place: Place) -> None:
+    """Have the accounts of a large backfill known."""
+    know(place, *(Account(partner="acme", account=f"{number}") for number in range(ACCOUNTS)))
+
+
+def backfill(days: int) -> tuple[str, ...]:
+    """Return the command that asks for so many days of each of them."""
+    last = date(2023, 1, 1) + timedelta(days=days - 1)
+    span = ("--from", "2023-01-01", "--to", last.isoformat())
+    return ("backfill", "acme", "campaigns", *span, "--accounts", "all")
+
+
 class TestBackfill:
     def test_a_backfill_is_a_run_with_a_manifest(
         self, made: Place, capsys: pytest.CaptureFixture[str]
@@ -641,6 +659,36 @@ class TestBackfill:
         spans = manifest.topics[0].spans
         assert all(spans[m.partition][0] <= m.offset < spans[m.partition][1] for m in written)
         assert made.run(*command, "--run", name) == EXIT_CONFIG
+
+    def test_what_is_too_much_for_it_is_refused(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A hundred thousand requests it would write, one day more not: Spark is for that."""
+        many(made)
+        assert made.run(*backfill(MOST_REQUESTS // ACCOUNTS), "--dry-run", "--json") == 0
+        assert document(capsys)["requests"] == MOST_REQUESTS == 100_000
+
+        assert made.run(*backfill(MOST_REQUESTS // ACCOUNTS + 1)) == EXIT_CONFIG
+        assert "100,100 requests are more than 100,000" in capsys.readouterr().err
+        assert made.read(made.topics.runs) == []
+
+    @pytest.mark.long
+    @pytest.mark.timeout(300)
+    def test_the_largest_is_written(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """All of them, each once; how long it takes is printed."""
+        many(made)
+        began = time.perf_counter()
+        assert made.run(*backfill(MOST_REQUESTS // ACCOUNTS), "--json") == 0
+        taken = time.perf_counter() - began
+        name = document(capsys)["run"]
+        manifest = Manifest.from_json(made.read(made.topics.runs)[-1].value)
+        assert (manifest.run, manifest.requests) == (name, MOST_REQUESTS)
+        ids = IdSet()
+        for message in made.read(made.topics.backfill("acme")):
+            ids.add(number_of(Request.from_json(message.value).id))
+        assert (len(ids), ids.hash) == (MOST_REQUESTS, manifest.ids_hash)
+        with capsys.disabled():
+            print(f"\na backfill of {MOST_REQUESTS:,} requests is written in {taken:.1f} s")
 
     @pytest.mark.parametrize(
         ("more", "words"),

@@ -128,6 +128,27 @@ def test_a_replay_mends(kafka: EmbeddedKafka, topic_prefix: str, tmp_path: Path)
     ]
 
 
+def test_a_run_behind_an_open_request_of_another_is_over(
+    kafka: EmbeddedKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Commits stop there, for a week if its account is paused; the ledgers tell."""
+    root = tmp_path / "root"
+    root.mkdir()
+    stage = made_stage(kafka, topic_prefix, str(root), tmp_path)
+    producer, topic = Producer(stage.settings), stage.topics.requests("acme")
+    producer.send(topic, dying.request_of(0, "paused").to_json(), key=b"k", partition=0)
+    assert producer.flush(dying.PATIENCE_SECONDS) == 0
+    manifest = dying.enqueue(stage, 1, dead=False)
+    assert manifest.topics[0].spans[0][0] == 1
+    dying.commit(stage, 0)
+    run = run_name(1)
+    dying.observe(stage, dying.until_told(run), clock=dying.HastyClock())
+
+    assert [one.state for one in records(stage)[run]] == ["complete", "complete"]
+    assert [path.name for path in (root / MARK).iterdir()] == ["_SUCCESS"]
+    assert stage.told.read_text().split() == [run]
+
+
 def test_accounts_that_nobody_asked_for(
     kafka: EmbeddedKafka, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -43,6 +43,15 @@ def test_webhook(hook: Hook) -> None:
     assert (said["event"], said["run"], said["state"]) == (f"{RUN}+1", RUN, "partial")
 
 
+def test_how_long_it_may_take_to_tell_everybody() -> None:
+    """The other VMs wait for that before they tell."""
+    command, webhook = ("true",), "https://airflow.example.com/hook"
+
+    assert telling(timeout_seconds=20).longest_seconds == 0
+    assert telling(timeout_seconds=20, command=command).longest_seconds == 30
+    assert telling(timeout_seconds=20, command=command, webhook=webhook).longest_seconds == 60
+
+
 def test_a_webhook_that_refuses_is_told_again(hook: Hook) -> None:
     """Anything but 2xx is a problem; the command that went well is not run again."""
     hook.status = 503

@@ -507,6 +507,11 @@ class SinkContract:
         assert one.create(name, b"first" * 50_000)
         assert not two.create(name, b"second")
         assert two.read(name) == b"first" * 50_000
+        one.replace(name, b"first" * 500_000)
+        pieces = list(two.chunks(name))
+        assert b"".join(pieces) == b"first" * 500_000
+        assert max(map(len, pieces)) < 2_000_000
+        assert list(two.chunks("runs/daily/none")) == list(two.chunks("none/none")) == []
 
         two.replace("days/acme/stats/2026-11-21/_SUCCESS", b"old")
         one.replace("days/acme/stats/2026-11-21/_SUCCESS", b"new")

@@ -4,6 +4,7 @@ import pytest
 
 from reportd.broker.access import rights
 from reportd.broker.topics import Topics, problems_of_topics, topic_plans
+from reportd.observer.runs import REMEMBERED_SECONDS
 
 ALL = {
     "r.runs": 1,
@@ -48,8 +49,17 @@ def test_nothing_unread_expires() -> None:
         kept = config[f"r.{kind}.acme"]
         assert (kept["retention.ms"], kept["retention.bytes"]) == ("-1", "-1")
         assert kept["cleanup.policy"] == "delete"
-    for name in ("runs", "accounts", "control", "vms"):
+    for name in ("accounts", "control", "vms"):
         assert config[f"r.{name}"]["cleanup.policy"] == "compact"
+
+
+def test_what_is_told_of_runs_does_not_grow_for_ever() -> None:
+    """It is kept far longer than anything looks back: ledgers and dead letters are for 90 days."""
+    config = {plan.name: plan.config for plan in topic_plans("r", {"acme": 4}, 3)}
+    kept = config["r.runs"]
+
+    assert set(kept["cleanup.policy"].split(",")) == {"compact", "delete"}
+    assert 4 * REMEMBERED_SECONDS * 1000 < int(kept["retention.ms"])
 
 
 def test_a_dead_letter_holds_the_longest_request() -> None:

@@ -1,6 +1,7 @@
 """The command line as a whole: every command has an example, a page, and a completion."""
 
 import argparse
+import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from reportd.cli.parsers import EXAMPLE, children, completion, walk
 from reportd.cli.render import rendered
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
 
+ROOT = Path(reportd.__file__).parents[1]
 COMMANDS = {
     " ".join(path): one for path, one in walk(reportctl.parser()) if path and not children(one)
 }
@@ -39,6 +41,48 @@ def test_every_command_has_an_example_that_parses(name: str) -> None:
     assert callable(args.run)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "COMMAND (one of check, doctor, "),
+        (["dead"], "ACTION (one of list, show, replay, drop); see 'reportctl dead --help'"),
+        (["wait"], "required: RUN; see 'reportctl wait --help'"),
+    ],
+)
+def test_what_is_missing_is_said_with_what_there_is(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever is woken at night does not look for the manual."""
+    with pytest.raises(SystemExit) as ended:
+        reportctl.main(words)
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+PAGES = [
+    *sorted(page for page in ROOT.glob("docs/**/*.rst") if page.name != "reportctl.rst"),
+    ROOT / "README.rst",
+    ROOT / "etc" / "prometheus" / "reportd.rules.yml",
+]
+NAMED = re.compile(r"`(?:sudo )?reportctl ([^`<]+)`|^ +(?:sudo )?reportctl (.+)$", re.M)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_pages_tell_people_to_type_is_there(page: Path) -> None:
+    """Every command and every option of it that is named anywhere."""
+    for quoted, line in NAMED.findall(page.read_text()):
+        words = (quoted or line).replace("|", " ").split()
+        one = reportctl.parser()
+        while words and words[0] in children(one):
+            one = children(one)[words.pop(0)]
+        known = {option for action in one._actions for option in action.option_strings}
+        asked = {word.strip("[](),;.").partition("=")[0] for word in words}
+
+        assert not children(one) or set(words) <= children(one).keys(), quoted or line
+        assert {word for word in asked if word.startswith("--")} <= known, quoted or line
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_argument_says_what_it_is(name: str) -> None:
     """But for names that say it themselves; and the help can be printed."""
@@ -57,7 +101,7 @@ def test_what_prints_a_table_has_json(name: str) -> None:
 @pytest.mark.parametrize("path", sorted(rendered()))
 def test_rendered_files_are_current(path: Path) -> None:
     """``python -m reportd.cli.render`` was run after the last change."""
-    assert (Path(reportd.__file__).parents[1] / path).read_text() == rendered()[path]
+    assert (ROOT / path).read_text() == rendered()[path]
 
 
 def test_exit_statuses_are_in_one_place() -> None:

@@ -1,8 +1,8 @@
 """Grafana's dashboards: what grafana/dashboard-linter asks for, rule by rule, and no dead words.
 
 The linter itself is not to be had where these tests run (it is a Go module that the proxy does not
-serve); the rules that it names are checked here one by one. That the queries are right PromQL, and
-what they give, is tried in a real Prometheus: tests/system/test_monitoring.py.
+serve); the rules that it names are checked here one by one, but for LogQL's. That the queries are
+right PromQL, and what they give, is tried in a real Prometheus: tests/system/test_dashboards.py.
 """
 
 import json
@@ -36,9 +36,10 @@ def variables(name: str) -> dict[str, dict[str, Any]]:
 
 
 def selectors(query: str) -> list[tuple[str, str]]:
-    """Return the metrics of a query with their matchers."""
-    found: list[tuple[str, str]] = re.findall(r"\b(reportd_[a-z_]+)\{([^}]*)\}", query)
-    return found
+    """Return the metrics of a query with their matchers; a name without any has none."""
+    unlabelled = re.sub(r"\b(?:by|on|group_left|group_right) \([^)]*\)", "", query)
+    found: list[tuple[str, str]] = re.findall(r"\b(\w+)\b(?! *\()(?:\{([^}]*)\})?", unlabelled)
+    return [(name, matchers) for name, matchers in found if matchers or name.startswith("reportd")]
 
 
 @each_board
@@ -57,7 +58,8 @@ def test_template_rules(name: str) -> None:
         assert one["multi"] is True
         assert one["allValue"] == ".+"
         assert one["refresh"] == 2
-        asked = re.fullmatch(r"label_values\((reportd_\w+)(\{.*\})?, (\w+)\)", one["query"])
+        matchers = r"\{\w+=~\"\$\w+\"(?:, \w+=~\"\$\w+\")*\}"
+        asked = re.fullmatch(rf"label_values\((reportd_\w+)({matchers})?, (\w+)\)", one["query"])
         assert asked is not None
         assert asked[3] == variable
         assert asked[1] in LABELS

@@ -1,6 +1,6 @@
 """What the observer does about runs that are over, step by step, and after a crash at each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import orjson
@@ -12,14 +12,15 @@ from reportd.model.ledger import End
 from reportd.model.run import Finished, Manifest
 from reportd.model.vm import Vm
 from reportd.observer.brokerwatch import BrokerSight
+from reportd.observer.day_marks import mark_days
 from reportd.observer.finisher import (
     AGAIN_SECONDS,
     NOT_WHOLE,
+    READ_A_SECOND,
     TELL_SECONDS,
     TURN_OF_ONE_SECONDS,
     Finisher,
     FinisherClients,
-    mark_days,
 )
 from reportd.observer.lacking import LACKING_SECONDS
 from reportd.observer.run_file import file_name, lines_of, list_in, list_name, marks_of
@@ -52,6 +53,9 @@ class World:
     steps: int = 0
     at_step: tuple[int, Callable[[], None]] | None = None
     """Before which change somebody else comes between, and what that one does."""
+    at_read: tuple[int, Callable[[], None]] | None = None
+    """The same, before which look at a mark."""
+    looks: int = 0
     away: bool = False
     deaf: bool = False
     now: float = 100.0
@@ -84,7 +88,16 @@ class World:
 
     def read(self, name: str | Manifest) -> bytes | None:
         assert isinstance(name, str)
+        self.looks += 1
+        if self.at_read is not None and self.looks == self.at_read[0]:
+            (_, between), self.at_read = self.at_read, None
+            between()
         return self.files.get(name)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        data = self.files.get(name, b"")
+        for start in range(0, len(data), 100):
+            yield data[start : start + 100]
 
     def remove(self, name: str) -> None:
         self._step()
@@ -99,6 +112,7 @@ class World:
     # Told
 
     is_wanted = True
+    longest_seconds = 20.0
 
     def tell(self, finished: Finished) -> list[str]:
         self._step()
@@ -234,7 +248,7 @@ def test_two_at_once() -> None:
 
 
 def test_one_is_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one reads the ledgers another one writes the file: that one stays, and is told."""
+    """While one reads the ledgers another one does it all: that stays, and is told of once."""
     world = partial_world()
     always = (Due(world.of),)
     read = FakeLedgers.read
@@ -249,7 +263,9 @@ def test_one_is_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
     process(world, due=lambda _world: always).turn()
 
     assert (world.created, world.reads) == ([FILE], 2)
+    assert [record.notified for record in world.records] == [False, True]
     assert {record.finished_at for record in world.records} == {WALL + 100.0}
+    assert world.told == [RUN]
 
 
 def test_vms_take_turns() -> None:
@@ -257,11 +273,11 @@ def test_vms_take_turns() -> None:
     world = partial_world()
     second = process(world, "m")
     second.turn()
-    world.now += TURN_OF_ONE_SECONDS - 1
+    world.now += TURN_OF_ONE_SECONDS + World.longest_seconds - 1
     second.turn()
     assert world.files == {}
 
-    world.now += 1
+    world.now += 2
     second.turn()
     assert world.told == [RUN]
 
@@ -283,6 +299,41 @@ def test_not_all_have_ended() -> None:
     finisher.turn()
     assert world.records[-1].state == "complete"
     assert finisher.stuck() == {}
+
+
+def test_others_hold_its_commits_up(caplog: pytest.LogCaptureFixture) -> None:
+    """It is looked at quietly, later and later, until the ledgers have all of its ends."""
+    world = World([end(0)], manifest(2))
+    finisher = process(world, due=lambda world: (Due(world.of, is_held_up=True),))
+    for _ in range(300):
+        finisher.turn()
+        world.now += 1.0
+
+    assert (world.reads, world.records, finisher.stuck(), caplog.messages) == (4, [], {}, [])
+
+    world.ends.append(end(1))
+    world.now += 2 * AGAIN_SECONDS * 8
+    finisher.turn()
+    assert [record.state for record in world.records] == ["complete", "complete"]
+    assert world.told == [RUN]
+
+
+def test_others_hold_a_replay_up() -> None:
+    """What it has mended counts at once; while it has mended nothing, nothing is written."""
+    world = partial_world()
+    process(world).turn()
+    before, files = world.records[-1], dict(world.files)
+    held = Due(world.of, 1, 0, before, is_held_up=True)
+    finisher = process(world, due=lambda _world: (held,))
+    finisher.turn()
+    assert (world.files, world.records[-1], finisher.stuck()) == (files, before, {})
+
+    world.ends.append(end(1, replay=1, offset=99))
+    world.now += AGAIN_SECONDS
+    finisher.turn()
+    assert f"{DAY}/_SUCCESS" in world.files
+    assert (world.records[-1].mend, world.records[-1].mendings) == (1, 0)
+    assert world.told == [RUN, f"{RUN}+1"]
 
 
 def test_output_away() -> None:
@@ -543,6 +594,39 @@ def test_two_vms_mark_the_same_days_at_once() -> None:
         newer.turn()
         settle(newer, older)
         assert marks_in(other) == whole_life, f"the older run before change {nth} of the newer"
+
+
+def test_no_day_is_whole_for_a_moment_that_another_vm_says_is_not() -> None:
+    """A mend flips a mark while a newer run says what it lacks: that never goes unread."""
+    world, lacks, mended = whole_then_partial()
+    mark_days(lacks, world)
+    before = dict(world.files)
+    newer = {**lacks, "run": LATER, "mend": 1, "missing": lacks["missing"]}
+    world.looks = 0
+    mark_days(mended, world)
+    looks = world.looks
+    assert f"{DAY}/_SUCCESS" in world.files
+
+    for nth in range(1, looks + 1):
+        world.files, world.looks = dict(before), 0
+        world.at_read = nth, lambda: mark_days(newer, world)
+        mark_days(mended, world)
+        assert f"{DAY}/_PARTIAL" in world.files, nth
+
+
+def test_a_large_run_takes_its_time() -> None:
+    """Who comes second waits for as long as the first one reads."""
+    world = partial_world()
+    world.of = world.of.model_copy(update={"requests": 100 * READ_A_SECOND})
+    second = process(world, "m")
+    second.turn()
+    world.now += TURN_OF_ONE_SECONDS + World.longest_seconds + 99.0
+    second.turn()
+    assert world.reads == 0
+
+    world.now += 2.0
+    second.turn()
+    assert world.reads == 1
 
 
 def test_what_an_older_run_lacks_is_known_until_it_is_mended() -> None:

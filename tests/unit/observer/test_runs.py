@@ -5,7 +5,7 @@ import pytest
 from reportd.broker.message import Message
 from reportd.model.run import Finished, Manifest, Mending, TopicSpan
 from reportd.observer.offsets import Lag, Offsets
-from reportd.observer.runs import REMEMBERED_SECONDS, SETTLED_SECONDS, Runs
+from reportd.observer.runs import HELD_UP_SECONDS, REMEMBERED_SECONDS, SETTLED_SECONDS, Runs
 
 REQUESTS = "p.requests.acme"
 RUN = "daily/2026-11-22T04:00Z#1"
@@ -59,6 +59,37 @@ def test_due_when_every_offset_is_committed() -> None:
     assert runs.due(at(49), WALL) == ()
     (due,) = runs.due(at(50), WALL)
     assert (due.manifest.run, due.mend, due.is_untold) == (RUN, 0, False)
+
+
+def test_who_is_held_up_by_others_may_be_over() -> None:
+    """What is open before a run (a paused account) keeps its commits back: ledgers tell."""
+    runs = seen(manifest())
+    late = WALL + HELD_UP_SECONDS
+
+    assert runs.due(at(30), WALL) == ()
+    assert runs.due(at(30), late - 1) == ()
+    assert [due.is_held_up for due in runs.due(at(30), late)] == [True]
+    assert runs.due(at(31), late) == ()
+    (due,) = runs.due(at(50), late)
+    assert not due.is_held_up
+
+
+def test_whose_own_request_is_open_is_not_over() -> None:
+    """However long it takes: nothing is read for it."""
+    runs = seen(manifest())
+    runs.due(at(40), WALL)
+
+    assert runs.due(at(40), WALL + 10 * HELD_UP_SECONDS) == ()
+
+
+@pytest.mark.parametrize(("commit", "is_held"), [(30, True), (59, True), (60, False)])
+def test_a_replay_that_others_hold_up_is_looked_at(commit: int, *, is_held: bool) -> None:
+    """It is not counted as seen to: that it is when all of it is committed."""
+    runs = seen(manifest(), finished(), mending({REQUESTS: {0: 64}}))
+    assert runs.due(at(commit), WALL) == ()
+
+    found = runs.due(at(commit), WALL + HELD_UP_SECONDS)
+    assert [(due.mend, due.mendings, due.is_held_up) for due in found] == [(1, 0, True)] * is_held
 
 
 def test_oldest_first() -> None:

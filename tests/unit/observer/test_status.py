@@ -265,6 +265,19 @@ def test_the_eta_waits_for_the_largest_account() -> None:
     assert document(known, {}, progress)["partners"]["acme"]["eta_seconds"] == 120.0
 
 
+@pytest.mark.parametrize(
+    ("states", "eta"), [({}, 0.0), ({"paused": 3}, None), ({"quota": 1}, None)]
+)
+def test_what_waits_for_the_world_has_no_eta(states: dict[str, int], eta: float | None) -> None:
+    """Nobody knows when a pause ends: not now, in any case."""
+    view = worker()
+    parts = [part.model_copy(update={"states": states}) for part in view.partitions]
+    waiting = view.model_copy(update={"partitions": parts})
+    known = sight(offsets=Offsets(), workers={"worker-0": waiting})
+
+    assert made(known)["partners"]["acme"]["eta_seconds"] == eta
+
+
 def test_runs_are_shown() -> None:
     """A run shows what is open of it at most, and each partner's part of it is done."""
     found = made(sight())
@@ -279,6 +292,18 @@ def test_runs_are_shown() -> None:
     labels = {"schedule": "daily", "partner": "acme"}
     assert registry.get_sample_value("reportd_run_requests", labels) == 50
     assert registry.get_sample_value("reportd_run_done_requests", labels) == 10
+
+
+def test_nothing_is_open_of_what_is_over() -> None:
+    """Though others hold its commits up; what was added since is open."""
+    (manifest,) = sight().runs.values()
+    record = finished("daily", 1)
+    before = record.model_copy(update={"ids_hash": "1"})
+    (run,) = made(sight(over={manifest.run: record}))["runs"]
+    (added,) = made(sight(over={manifest.run: before}))["runs"]
+
+    assert (run["open_at_most"], run["partners"]["acme"]["open_at_most"]) == (0, 0)
+    assert added["open_at_most"] == 40
 
 
 def test_what_is_missing_of_runs_is_summed() -> None:

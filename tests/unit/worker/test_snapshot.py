@@ -44,6 +44,20 @@ def test_open_requests_are_counted_by_state() -> None:
     assert (found["in_flight"], found["fence_open"], found["output_away"]) == (1, True, "")
 
 
+def test_what_is_paused_grows_old() -> None:
+    """Its message is forgotten, not when it was written."""
+    hands = Hands()
+    hands.own()
+    pause = Control(scope="acme", action="pause", at=1.0)
+    hands.engine.controls.hear(
+        [Message("p.control", 0, 0, pause.scope.encode(), pause.to_json())], hands.now
+    )
+    hands.put(message(request("a"), 3))
+    (part, _) = shown(hands)["partitions"]
+
+    assert (part["states"], part["oldest_open"]) == ({"paused": 1}, WALL)
+
+
 def test_the_account_with_the_most_to_do_is_shown() -> None:
     """In memory or parked: when everything is done is when that account is."""
     hands = Hands(limits=[LimitRule(per="account", calls=1, seconds=1e6)], window_requests=20)
