@@ -91,10 +91,7 @@ class Body:
         if self._report.format == "jsonl":
             return next(json_lines(part.chunks()), []) if part.data is None else _lines(part)
         if part.data is None and (path := self._streamed()) is not None:
-            arrays = RowArrays(path[0])
-            for _piece in arrays.pieces(part.chunks()):
-                pass
-            return arrays.beside()
+            return RowArrays(path[0]).skim(part.chunks())
         return _json(_held(part, "all of it is looked at"))
 
     def check(self) -> None:
