@@ -12,12 +12,14 @@ from typing import Any
 
 from reportd.config.problems import did_you_mean
 from reportd.config.toml import toml_key, toml_value
+from reportd.partners.unfolding import ABOVE
 from reportd.sinks.columns import UNSET_MARKERS, ColumnSpec
 
 DELIMITERS = ",;\t|"
 EXAMPLE_CHARS = 40
 UNDECLARED_MOST = 100
 _MICROS_LEAST = 10_000
+_LISTED = "lists of objects"
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _REAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?")
@@ -80,6 +82,10 @@ def _example(value: Any) -> str:
     return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 1] + "…"
 
 
+def _is_listed(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
 def _plain(value: Any) -> bool:
     return isinstance(value, bool | int | float)
 
@@ -93,7 +99,7 @@ def _kind(name: str, values: Sequence[Any]) -> Kind:
     if all(isinstance(value, bool) for value in values):
         return "bool", "", None
     if any(isinstance(value, dict | list) for value in values):
-        return "json", "", None
+        return "json", _LISTED if all(map(_is_listed, values)) else "", None
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         return _whole(name, [int(value) for value in values])
     if all(_plain(value) and not isinstance(value, bool) for value in values):
@@ -264,7 +270,10 @@ def undeclared(columns: Mapping[str, ColumnSpec], found: Mapping[str, Seen]) -> 
         count += 1
         if count > UNDECLARED_MOST:
             return
-        yield seen.declaration(_column_name(source), source)
+        line = seen.declaration(_column_name(source), source)
+        if seen.note == _LISTED and not source.startswith(f"{ABOVE}."):
+            line += f"    # or unfold = {toml_value(source)}: its elements are the records"
+        yield line
 
 
 def other_delimiter(found: Mapping[str, Seen]) -> str:
