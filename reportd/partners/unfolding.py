@@ -18,15 +18,18 @@ def unfolded(rows: list[Any], lists: Sequence[Pick]) -> list[Any]:
 
 
 def _inner(pick: Pick, row: Any) -> Iterator[dict[str, Any]]:
-    """Yield what one row's list holds; a row without it has no records."""
+    """Yield what one row's list holds."""
     try:
         found = pick(row)
     except PickError as error:
         raise UnexpectedAnswerError(f"unfold: {error}") from None
-    if found is not None and not isinstance(found, list):
-        what = type(found).__name__
-        raise UnexpectedAnswerError(f"unfold: a {what} at {pick.text!r}, wanted a list")
-    for inner in found or ():
+    if not isinstance(found, list):
+        what = "nothing" if found is None else f"a {type(found).__name__}"
+        raise UnexpectedAnswerError(
+            f"unfold: {what} at {pick.text!r}, wanted a list; where a row may be without it, write"
+            f" {pick.text} || `[]`"
+        )
+    for inner in found:
         if not isinstance(inner, dict):
             what = type(inner).__name__
             raise UnexpectedAnswerError(f"unfold: a {what} in {pick.text!r}, wanted objects")

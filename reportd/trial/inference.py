@@ -33,6 +33,7 @@ _DAY_SHAPES = (
 )
 """The first one that all values fit is suggested."""
 _COMPACT_DAY = re.compile(r"20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
+_INSTANT = re.compile(r".{10}.\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
 _ID = re.compile(r"(?:^|_|\.)ids?$|Ids?$|ID$")
 _MONEY = re.compile(
     r"cost|spend|spent|revenue|amount|budget|bid|cpc|cpm|price|value", re.IGNORECASE
@@ -176,6 +177,15 @@ def _is_instant(text: str) -> bool:
     return True
 
 
+def _instant_format(example: str) -> str:
+    """Return how an instant is written that `_is_instant`."""
+    found = _INSTANT.match(example)
+    seconds, fraction, zone = found.groups() if found else ("", "", "")
+    parts = ("%Y-%m-%d", example[10:11], "%H:%M")
+    more = (seconds and ":%S", fraction and ".%f", zone and "%z")
+    return "".join((*parts, *(part or "" for part in more)))
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
     """One column, declared and seen."""
@@ -241,6 +251,9 @@ def _type_suggestion(name: str, spec: ColumnSpec, seen: Seen) -> str:
         "timestamp": {"float64", "string", "json", "bool"},
         "bool": {"int64", "float64", "date", "timestamp", "json", "string"},
     }
+    if kind == "date" and seen.kind == "timestamp" and not spec.format:
+        day = Seen("date", "", options={"type": "date", "format": _instant_format(seen.example)})
+        return f"an instant; its day, as it is written: {day.declaration(name, spec.from_ or name)}"
     if kind in ("date", "timestamp") and seen.kind == "string" and not spec.format:
         return 'not ISO 8601; say how it is written, as format = "%d %b %Y"'
     if seen.kind in wrong.get(kind, ()) and seen.note != "an id" and not spec.format:
@@ -267,11 +280,13 @@ def undeclared(columns: Mapping[str, ColumnSpec], found: Mapping[str, Seen]) -> 
     for source, seen in found.items():
         if source in taken or any(_within(other, source) for other in taken):
             continue
+        if seen.note == _LISTED and source.startswith(f"{ABOVE}."):
+            continue  # what was unfolded
         count += 1
         if count > UNDECLARED_MOST:
             return
         line = seen.declaration(_column_name(source), source)
-        if seen.note == _LISTED and not source.startswith(f"{ABOVE}."):
+        if seen.note == _LISTED:
             line += f"    # or unfold = {toml_value(source)}: its elements are the records"
         yield line
 

@@ -66,12 +66,12 @@ def rows(of: Partner, document: Any) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("is_large", [False, True])
 def test_what_is_above_is_within_reach(is_large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """List by list; whoever has no list, or an empty one, has no records."""
+    """List by list; one that is empty, or may be missing, has no records."""
     if is_large:
         monkeypatch.setattr(unpacking, "IN_MEMORY_BYTES", 50)
         monkeypatch.setattr(streaming, "PIECE_BYTES", 60)
 
-    found = rows(of('unfold = ["ads", "days"]', ABOVE), NESTED)
+    found = rows(of('unfold = ["ads || `[]`", "days || `[]`"]', ABOVE), NESTED)
 
     assert found == [(1, "a-1", "c-1"), (2, "a-2", "c-2"), (3, "a-2", "c-2")]
 
@@ -87,6 +87,8 @@ def test_the_list_is_a_jmespath() -> None:
     ("stat", "why"),
     [
         ({"days": {"date": "2025-11-16"}}, "unfold: a dict at 'days', wanted a list"),
+        ({"days": None}, r"unfold: nothing at 'days', wanted a list; .*, write days \|\| `\[\]`"),
+        ({"day": []}, "unfold: nothing at 'days', wanted a list"),
         ({"days": ["2025-11-16"]}, "unfold: a str in 'days', wanted objects"),
     ],
 )
