@@ -247,7 +247,9 @@ class Drive:
     def _granted(self, request: Request) -> Generator[float, None, Grant]:
         scopes = self._scopes_of(request)
         while blocked := self._limiter.blocked(scopes, self.clock.three()):
-            yield max(blocked.wait_seconds, 0.001)
+            wait = max(blocked.wait_seconds, 0.001)
+            # for ever: until a call that is under way is answered
+            yield wait if wait < float("inf") else CALL_SECONDS
             for grant in self._limiter.to_record(self.clock.three()):
                 grant.quota.granted(grant.asked)
         return self._limiter.take(scopes, self.clock.three())
