@@ -1,8 +1,11 @@
 """The catalogue's partners, played by fakes with their oddities: every report comes out right."""
 
+import re
+from collections import Counter
 from datetime import date
 from typing import Any
 
+import orjson
 import pytest
 
 from reportd.demo.truth import Truth
@@ -10,7 +13,7 @@ from reportd.errors import InvalidMessageError
 from reportd.partners.verdict import Outcome
 from reportd.transport.exchange import Answer, Failure, FailureKind
 from tests.fakes.amazon_ads import AmazonAds
-from tests.fakes.driving import Change, Drive, GaveUpError, as_it_is
+from tests.fakes.driving import At, Change, Drive, GaveUpError, as_it_is
 from tests.fakes.every import FAKES
 from tests.fakes.fake import KNOWN, Asked, Fake
 from tests.fakes.faults import Faulty
@@ -24,6 +27,7 @@ from tests.fakes.tiktok import TikTok
 
 REPORTS = [(fake, report) for fake in FAKES.values() for report in ("campaigns", "ads")]
 RESET = Failure(kind=FailureKind.RESET, detail="a fault of the test", seconds=0.1)
+SIGNED = re.compile(r"[sS]ig(?:nature)?=")
 FIRST, LAST = "2025-11-16", "2025-11-22"
 CROWDS: dict[type[Fake], tuple[int, int]] = {
     AmazonAds: (10, 5),
@@ -70,6 +74,40 @@ def test_reports_come_out_right_under_faults(fake: type[Fake], report: str, seed
 
     assert sum(check(run, report, f"{1000 + number}") for number in range(20)) > 160
     assert faulty.counts["good"] < faulty.counts.total()
+
+
+class Deaths:
+    """Whoever has a request dies at each of its steps; the next one knows what is recorded."""
+
+    def __init__(self) -> None:
+        self.places: set[str] = set()
+
+    def die(self, at: At) -> None:
+        """Forget what stands in no record, once a place: polls make no record."""
+        place = f"{at.cursor} {at.picked}"
+        if place not in self.places:
+            self.places.add(place)
+            at.cursor, at.picked = orjson.loads(orjson.dumps([at.cursor, at.picked]))
+            at.volatile = {}
+
+
+@pytest.mark.parametrize(("fake", "report"), REPORTS)
+def test_after_a_death_at_every_step(fake: type[Fake], report: str) -> None:
+    """No report is created again, no page or file is asked for twice; the rows are the same."""
+    one, deaths = fake(), Deaths()
+    run = Drive(one, between=deaths.die)
+
+    assert check(run, report, "1001") > 5
+
+    asked = Counter((call.method, call.url, call.body) for call in one.calls)
+    again = [call for call in asked if asked[call] > 1]
+    if jobs := getattr(one, "jobs", None):
+        assert deaths.places
+        assert len(jobs.all) == 1
+        assert len(again) == 1  # the poll
+        assert sum(bool(SIGNED.search(call.url)) for call in one.calls) <= 1
+    else:
+        assert again == []
 
 
 def crowd(fake: type[Fake], change: Change = as_it_is) -> Drive:
