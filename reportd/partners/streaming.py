@@ -17,8 +17,8 @@ from reportd.partners.unpacking import BrokenAnswerError
 PIECE_BYTES = 1024 * 1024
 """About so much text becomes Python's objects at a time."""
 
-RECORD_MOST_BYTES = 16 * 1024 * 1024
-"""The longest record, or line."""
+RECORD_MOST_BYTES = 8 * 1024 * 1024
+"""The longest record, or line: parsed, and what lists within it hold unfolded, memory has room."""
 
 BESIDE_MOST_BYTES = 8 * 1024 * 1024
 """The longest rest of a document: all but its rows."""
