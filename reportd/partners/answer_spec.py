@@ -77,5 +77,7 @@ def answer_problems(
         yield ("rows",), 'not with format = "csv"'
     if form != "csv" and "csv" in given:
         yield ("csv",), 'only with format = "csv"'
+    if "unfold" in given and (form == "csv" or has_lists):
+        yield ("unfold",), "not with lists" if has_lists else 'not with format = "csv"'
     if form != "json" and has_lists:
         yield ("lists",), 'only with format = "json"'

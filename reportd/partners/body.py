@@ -7,7 +7,7 @@ them.
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ from reportd.partners.lists import Listed, listed, listed_rows
 from reportd.partners.picking import Parts, Pick, PickError, looks_at_rows
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.streaming import RowArrays, json_lines
+from reportd.partners.unfolding import unfolded
 from reportd.partners.unpacking import BrokenAnswerError as BrokenAnswerError
 from reportd.partners.unpacking import Part, unpack
 
@@ -91,10 +92,7 @@ class Body:
         if self._report.format == "jsonl":
             return next(json_lines(part.chunks()), []) if part.data is None else _lines(part)
         if part.data is None and (path := self._streamed()) is not None:
-            arrays = RowArrays(path[0])
-            for _piece in arrays.pieces(part.chunks()):
-                pass
-            return arrays.beside()
+            return RowArrays(path[0]).skim(part.chunks())
         return _json(_held(part, "all of it is looked at"))
 
     def check(self) -> None:
@@ -132,6 +130,14 @@ class Body:
             else:
                 document = self._parse(part) if number else self.document()
                 yield self._list(pick, document)
+
+    def records(self, pick: Pick, unfold: Sequence[Pick]) -> Iterator[list[Any]]:
+        """Yield what columns are made of: the rows, or what the lists within them hold.
+
+        Raises `UnexpectedAnswerError`.
+        """
+        for batch in self.batches(pick):
+            yield unfolded(batch, unfold)
 
     def _streamed(self) -> tuple[Parts, Pick] | None:
         """Return where rows can be cut out of a large document; None: it is parsed at once."""

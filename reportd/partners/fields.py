@@ -229,8 +229,9 @@ QueryValue = Annotated[
 JsonBody = Annotated[dict[str, Any] | list[Any], AfterValidator(_json)]
 """A JSON value whose texts are templates."""
 Until = Annotated[str, AfterValidator(_until)]
-Waits = Annotated[
-    tuple[Wait, ...],
-    BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"items": {"type": "string"}, "type": "array"}]}),
-]
+_TEXT_OR_LIST = WithJsonSchema(
+    {"anyOf": [{"type": "string"}, {"items": {"type": "string"}, "type": "array"}]}
+)
+Waits = Annotated[tuple[Wait, ...], BeforeValidator(_as_list), _TEXT_OR_LIST]
+Jmeses = Annotated[tuple[Jmes, ...], BeforeValidator(_as_list), _TEXT_OR_LIST]
+"""One expression, or several."""

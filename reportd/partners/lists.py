@@ -32,13 +32,28 @@ def listed_rows(lists: list[Any], document: Any, spec: ListsSpec) -> Listed:
     """Return what some rows of a document list; raises `UnexpectedAnswerError`."""
     names = _names(document, spec)
     if spec.values is not None:
-        pick = _compiled(spec.values)
-        lists = [_picked(pick, row, "lists.values") for row in lists]
-    for number, row in enumerate(lists, 1):
-        if not isinstance(row, list) or len(row) != len(names):
-            what = f"{len(row)} values" if isinstance(row, list) else "no list"
-            raise UnexpectedAnswerError(f"row {number}: {what}, wanted {len(names)} values")
+        lists = _picked_of_each(_compiled(spec.values), lists)
+    if not (set(map(type, lists)) <= {list} and set(map(len, lists)) <= {len(names)}):
+        raise UnexpectedAnswerError(_misfit(lists, len(names)))
     return Listed(names, list(zip(*lists, strict=True)) or [()] * len(names), len(lists))
+
+
+def _picked_of_each(pick: Pick, lists: list[Any]) -> list[Any]:
+    try:
+        return [pick(row) for row in lists]
+    except PickError as error:
+        raise UnexpectedAnswerError(f"lists.values: {error}") from None
+
+
+def _misfit(lists: list[Any], wanted: int) -> str:
+    """Say which row it is that does not have as many values as there are names."""
+    number, row = next(
+        (number, row)
+        for number, row in enumerate(lists, 1)
+        if not isinstance(row, list) or len(row) != wanted
+    )
+    what = f"{len(row)} values" if isinstance(row, list) else "no list"
+    return f"row {number}: {what}, wanted {wanted} values"
 
 
 def _by_column(found: Any, document: Any, spec: ListsSpec) -> Listed:

@@ -101,7 +101,7 @@ def _from_records(
     records: list[Any] = []
     before = 0
     for body in bodies:
-        for batch in body.batches(report.rows):
+        for batch in body.records(report.rows, report.unfold):
             records += batch
             if len(records) >= RECORDS_AT_ONCE:
                 yield _records_table(records, before, schema, context)

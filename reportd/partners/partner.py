@@ -43,6 +43,7 @@ class Report:
     name: str
     spec: ReportSpec
     rows: Pick
+    unfold: tuple[Pick, ...]
     steps: tuple[Step, ...]
     may_split: bool
     """Whether an answer may say that what is asked for is too big."""
@@ -376,6 +377,7 @@ def _compile_report(name: str, spec: ReportSpec, may_split: bool) -> Report:
         name=name,
         spec=spec,
         rows=compile_pick(spec.rows),
+        unfold=tuple(map(compile_pick, spec.unfold)),
         steps=compile_steps(spec),
         may_split=may_split or any(step.poll and step.poll.too_big for step in spec.steps),
     )

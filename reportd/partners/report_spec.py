@@ -22,7 +22,7 @@ from reportd.partners.answer_spec import (
     rows_in_pieces,
 )
 from reportd.partners.call_spec import CallSpec
-from reportd.partners.fields import Jmes
+from reportd.partners.fields import Jmes, Jmeses
 from reportd.partners.step_spec import SplitSpec, StepSpec, step_problems
 from reportd.partners.templates import mentions
 from reportd.sinks.columns import Columns, ColumnSpec, column_problems
@@ -73,6 +73,9 @@ class ReportSpec(CallSpec):
     """How CSV is written."""
     rows: Jmes = "@"
     """json: where the list of records is; jsonl: what of a line is the record."""
+    unfold: Jmeses = ()
+    """json, jsonl: where each of ``rows`` holds the list whose elements are the records (in those,
+    the next one's); what a record stands in is its field ``above``."""
     lists: ListsSpec | None = None
     """json: rows are lists of values, not objects: a header and rows, or a list a column."""
     null: Nulls = None

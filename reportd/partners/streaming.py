@@ -17,8 +17,8 @@ from reportd.partners.unpacking import BrokenAnswerError
 PIECE_BYTES = 1024 * 1024
 """About so much text becomes Python's objects at a time."""
 
-RECORD_MOST_BYTES = 16 * 1024 * 1024
-"""The longest record, or line."""
+RECORD_MOST_BYTES = 8 * 1024 * 1024
+"""The longest record, or line: parsed, and what lists within it hold unfolded, memory has room."""
 
 BESIDE_MOST_BYTES = 8 * 1024 * 1024
 """The longest rest of a document: all but its rows."""
@@ -68,6 +68,20 @@ class RowArrays:
 
     def pieces(self, chunks: Iterable[bytes]) -> Iterator[list[Any]]:
         """Yield rows in lists; raises `UnexpectedAnswerError`."""
+        for text in self._texts(chunks):
+            yield _parsed(text)
+
+    def skim(self, chunks: Iterable[bytes]) -> Any:
+        """Return the document without its rows, which are not parsed: they may be no JSON.
+
+        Raises `UnexpectedAnswerError`.
+        """
+        for _text in self._texts(chunks):
+            pass
+        return self.beside()
+
+    def _texts(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the rows as texts of JSON, each a list of some."""
         for chunk in chunks:
             for start in range(0, len(chunk), PIECE_BYTES):
                 self._text += chunk[start : start + PIECE_BYTES]
@@ -87,15 +101,15 @@ class RowArrays:
             raise UnexpectedAnswerError("not JSON: a key above the rows stands twice")
         return document
 
-    def _advance(self) -> Iterator[list[Any]]:
+    def _advance(self) -> Iterator[bytes]:
         while True:
             if self._in_rows:
-                yield self._records()
+                yield from self._records()
             bracket = self._bracket()
             if bracket is None:
                 break
             if bracket == b"]" and self._in_rows:
-                yield self._last_records()
+                yield from self._last_records()
         if not self._in_rows:
             self._set_aside(self._scanned)
         self._text = self._text[self._taken :]
@@ -109,17 +123,19 @@ class RowArrays:
         # A long record that is not whole is looked at again when there is twice as much of it
         self._wanted_bytes = min(2 * size, RECORD_MOST_BYTES + 1) if size > PIECE_BYTES else 0
 
-    def _records(self) -> list[Any]:
+    def _records(self) -> Iterator[bytes]:
         """Take all the rows that are whole."""
         found = _RECORDS.match(self._text, self._taken)
         self._scanned = found.end() if found else self._taken
-        return self._piece(self._scanned) if self._scanned > self._taken else []
+        if self._scanned > self._taken:
+            yield self._piece(self._scanned)
 
-    def _last_records(self) -> list[Any]:
+    def _last_records(self) -> Iterator[bytes]:
         """Take what stands before the bracket that ends the rows: nothing, mostly."""
         self._in_rows = False
         end = self._scanned - 1
-        return self._piece(end) if self._text[self._taken : end].strip() else []
+        if self._text[self._taken : end].strip():
+            yield self._piece(end)
 
     def _bracket(self) -> bytes | None:
         """Go behind the next bracket and return it; None: more text is needed."""
@@ -157,7 +173,7 @@ class RowArrays:
             for key, part in zip(self._keys[1:], self._path, strict=True)
         )
 
-    def _piece(self, end: int) -> list[Any]:
+    def _piece(self, end: int) -> bytes:
         text = self._text[self._taken : end]
         self._taken = end
         if not self._first:
@@ -168,8 +184,7 @@ class RowArrays:
             if not text.strip():
                 raise UnexpectedAnswerError("not JSON: a comma too many")
         self._first = False
-        found: list[Any] = _parsed(b"[" + text + b"]")
-        return found
+        return b"[%b]" % text
 
     def _set_aside(self, end: int) -> None:
         self._beside += self._text[self._taken : end]

@@ -24,6 +24,8 @@ from reportd.sinks.schema import Schema, arrow_type
 _MISSING = object()
 _JSON: Mapping[type, str] = {dict: "object", list: "list"}
 
+_TEXT = {str, type(None)}
+
 _AT_ONCE: Mapping[str, frozenset[type]] = {
     "string": frozenset({str}),
     "int64": frozenset({int}),
@@ -173,13 +175,15 @@ def _array(values: list[Any], name: str, spec: ColumnSpec, zone: str) -> pa.Chun
     return from_text(pa.chunked_array([texts]), name, spec, zone)
 
 
-def _texts(values: Iterable[Any], name: str, spec: ColumnSpec) -> list[str | None]:
+def _texts(values: list[Any], name: str, spec: ColumnSpec) -> list[str | None]:
     """Write every value as a text, a float with all the digits it was read with."""
     if spec.kind == "json":
         try:
             return [None if value is None else orjson.dumps(value).decode() for value in values]
         except orjson.JSONEncodeError as error:  # what a function of JMESPath has made
             raise UnexpectedAnswerError(f"column {name}: not JSON: {error}") from error
+    if set(map(type, values)) <= _TEXT:
+        return values
     texts: list[str | None] = []
     for row, value in enumerate(values):
         kind = type(value)

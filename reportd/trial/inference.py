@@ -12,12 +12,14 @@ from typing import Any
 
 from reportd.config.problems import did_you_mean
 from reportd.config.toml import toml_key, toml_value
+from reportd.partners.unfolding import ABOVE
 from reportd.sinks.columns import UNSET_MARKERS, ColumnSpec
 
 DELIMITERS = ",;\t|"
 EXAMPLE_CHARS = 40
 UNDECLARED_MOST = 100
 _MICROS_LEAST = 10_000
+_LISTED = "lists of objects"
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _REAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?")
@@ -31,6 +33,7 @@ _DAY_SHAPES = (
 )
 """The first one that all values fit is suggested."""
 _COMPACT_DAY = re.compile(r"20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
+_INSTANT = re.compile(r".{10}.\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
 _ID = re.compile(r"(?:^|_|\.)ids?$|Ids?$|ID$")
 _MONEY = re.compile(
     r"cost|spend|spent|revenue|amount|budget|bid|cpc|cpm|price|value", re.IGNORECASE
@@ -80,6 +83,10 @@ def _example(value: Any) -> str:
     return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 1] + "…"
 
 
+def _is_listed(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
 def _plain(value: Any) -> bool:
     return isinstance(value, bool | int | float)
 
@@ -93,7 +100,7 @@ def _kind(name: str, values: Sequence[Any]) -> Kind:
     if all(isinstance(value, bool) for value in values):
         return "bool", "", None
     if any(isinstance(value, dict | list) for value in values):
-        return "json", "", None
+        return "json", _LISTED if all(map(_is_listed, values)) else "", None
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         return _whole(name, [int(value) for value in values])
     if all(_plain(value) and not isinstance(value, bool) for value in values):
@@ -170,6 +177,15 @@ def _is_instant(text: str) -> bool:
     return True
 
 
+def _instant_format(example: str) -> str:
+    """Return how an instant is written that `_is_instant`."""
+    found = _INSTANT.match(example)
+    seconds, fraction, zone = found.groups() if found else ("", "", "")
+    parts = ("%Y-%m-%d", example[10:11], "%H:%M")
+    more = (seconds and ":%S", fraction and ".%f", zone and "%z")
+    return "".join((*parts, *(part or "" for part in more)))
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
     """One column, declared and seen."""
@@ -235,6 +251,9 @@ def _type_suggestion(name: str, spec: ColumnSpec, seen: Seen) -> str:
         "timestamp": {"float64", "string", "json", "bool"},
         "bool": {"int64", "float64", "date", "timestamp", "json", "string"},
     }
+    if kind == "date" and seen.kind == "timestamp" and not spec.format:
+        day = Seen("date", "", options={"type": "date", "format": _instant_format(seen.example)})
+        return f"an instant; its day, as it is written: {day.declaration(name, spec.from_ or name)}"
     if kind in ("date", "timestamp") and seen.kind == "string" and not spec.format:
         return 'not ISO 8601; say how it is written, as format = "%d %b %Y"'
     if seen.kind in wrong.get(kind, ()) and seen.note != "an id" and not spec.format:
@@ -261,10 +280,15 @@ def undeclared(columns: Mapping[str, ColumnSpec], found: Mapping[str, Seen]) -> 
     for source, seen in found.items():
         if source in taken or any(_within(other, source) for other in taken):
             continue
+        if seen.note == _LISTED and source.startswith(f"{ABOVE}."):
+            continue  # what was unfolded
         count += 1
         if count > UNDECLARED_MOST:
             return
-        yield seen.declaration(_column_name(source), source)
+        line = seen.declaration(_column_name(source), source)
+        if seen.note == _LISTED:
+            line += f"    # or unfold = {toml_value(source)}: its elements are the records"
+        yield line
 
 
 def other_delimiter(found: Mapping[str, Seen]) -> str:

@@ -108,7 +108,7 @@ def _records(report: Report, body: Body) -> Iterator[Any]:
             for row in zip(*part.values, strict=True):
                 yield dict(zip(part.names, row, strict=True))
     else:
-        for batch in body.batches(report.rows):
+        for batch in body.records(report.rows, report.unfold):
             yield from batch
 
 

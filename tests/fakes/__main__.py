@@ -15,10 +15,9 @@ from pathlib import Path
 from reportd.config.toml import toml_lines
 from tests.fakes.driving import CATALOGUE
 from tests.fakes.every import FAKES
-from tests.fakes.fake import TOKEN
 from tests.fakes.faults import Faulty
 from tests.fakes.jobs import Jobs
-from tests.fakes.serving import APP_ID, APP_SECRET, Served
+from tests.fakes.serving import Served, secrets_of, service_account_key
 
 SECONDS_TO_MAKE = 8.0
 
@@ -26,7 +25,7 @@ SECONDS_TO_MAKE = 8.0
 def main() -> None:
     """Serve until it is interrupted or terminated."""
     parser = argparse.ArgumentParser(prog="python -m tests.fakes", description=__doc__)
-    parser.add_argument("name", choices=sorted(set(FAKES) - {"ga4"}))
+    parser.add_argument("name", choices=sorted(FAKES))
     parser.add_argument("--faults", type=float, default=0.0, metavar="SHARE")
     args = parser.parse_args()
     fake = FAKES[args.name]()
@@ -46,15 +45,8 @@ def ready(served: Served, folder: Path) -> str:
     jobs = getattr(fake, "jobs", None)
     if isinstance(jobs, Jobs):
         jobs.seconds_to_make = SECONDS_TO_MAKE
-    prefix = fake.name.replace("_", "-")
-    secrets = {
-        f"{prefix}-client-id": APP_ID,
-        f"{prefix}-client-secret": APP_SECRET,
-        f"{prefix}-main": TOKEN,
-        **fake.secrets,
-    }
     (folder / "secrets").mkdir()
-    for name, value in secrets.items():
+    for name, value in secrets_of(fake, service_account_key()).items():
         (folder / "secrets" / name).write_text(value)
     file = folder / f"{fake.name}.toml"
     said = tomllib.loads((CATALOGUE / file.name).read_text(encoding="utf-8"))

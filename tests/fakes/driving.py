@@ -100,7 +100,7 @@ class _Tokens:
 
 
 @dataclass(slots=True)
-class _At:
+class At:
     """Where a request stands, as the worker's entry does."""
 
     cursor: Cursor = field(default_factory=dict)
@@ -129,6 +129,11 @@ class _At:
         return False
 
 
+def on_it_goes(at: At) -> None:
+    """Let nothing happen."""
+    del at
+
+
 @dataclass
 class Drive:
     """One partner, and all requests that a test makes to it."""
@@ -137,6 +142,8 @@ class Drive:
     through: Answering | None = None
     change: Change = as_it_is
     """Changes what the partner's file says, for this test alone."""
+    between: Callable[[At], None] = on_it_goes
+    """What happens to a request between two calls."""
     clock: Clock = field(default_factory=Clock)
     verdicts: list[Verdict] = field(default_factory=list)
     attempts: int = 0
@@ -206,7 +213,7 @@ class Drive:
     def _bodies(self, request: Request) -> Generator[float, None, list[bytes]]:
         """Run a request; yield for how many seconds others have their turn."""
         auth = self._credentials.auth(self.partner.auth_plan(request))
-        at = _At()
+        at = At()
         attempts = surprises = 0
         for _ in range(MOST_CALLS):
             grant = yield from self._granted(request)
@@ -226,6 +233,7 @@ class Drive:
                 case Outcome.OK | Outcome.PENDING | Outcome.TOO_BIG:
                     if at.go_on(verdict, outcome):
                         return at.bodies
+                    self.between(at)
                     yield verdict.wait_seconds or 0.0
                 case Outcome.THROTTLED | Outcome.QUOTA:
                     self._slow_down(request, verdict)
@@ -236,10 +244,10 @@ class Drive:
                         raise GaveUpError(verdict)
                     yield BACK_OFF_SECONDS
                     if verdict.outcome is Outcome.FAILED:
-                        at = _At()
+                        at = At()
                 case Outcome.UNEXPECTED if surprises < 2:
                     surprises += 1
-                    at = _At()
+                    at = At()
                 case _:
                     raise GaveUpError(verdict)
         raise AssertionError("no end")
@@ -247,7 +255,9 @@ class Drive:
     def _granted(self, request: Request) -> Generator[float, None, Grant]:
         scopes = self._scopes_of(request)
         while blocked := self._limiter.blocked(scopes, self.clock.three()):
-            yield max(blocked.wait_seconds, 0.001)
+            wait = max(blocked.wait_seconds, 0.001)
+            # for ever: until a call that is under way is answered
+            yield wait if wait < float("inf") else CALL_SECONDS
             for grant in self._limiter.to_record(self.clock.three()):
                 grant.quota.granted(grant.asked)
         return self._limiter.take(scopes, self.clock.three())

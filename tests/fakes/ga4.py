@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from reportd.demo.simulator.config import Limit
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
 from tests.fakes.fake import KNOWN, TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
@@ -18,6 +19,8 @@ class Ga4(Fake):
     """``POST /v1beta/properties/ID:runReport``."""
 
     name = "ga4"
+    # .../quotas: ten requests of a property at once; one takes the driver a tenth of a second
+    limits = (Limit(per="account", calls=10, seconds=0.099, meter="sliding"),)
 
     def __init__(self, *arguments: Any) -> None:
         """Start with full buckets of tokens."""

@@ -4,6 +4,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from reportd.demo.simulator.config import Limit
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
 from tests.fakes.fake import KNOWN, TOKEN, Asked, Fake, RefusedError, answer_json, conversions_of
@@ -20,6 +21,8 @@ class LinkedIn(Fake):
     """``GET /rest/adAnalytics?q=analytics``."""
 
     name = "linkedin"
+    # .../concepts/rate-limits: by member; no number is published: the file's own
+    limits = (Limit(per="credential", calls=6, seconds=10, meter="sliding"),)
 
     def __init__(self, *arguments: Any) -> None:
         """Start with a day's quota."""

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from reportd.demo.simulator.config import Limit
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
 from tests.fakes.fake import (
@@ -33,6 +34,8 @@ class Meta(Fake):
     """``POST /v26.0/act_ID/insights``, ``GET /v26.0/RUN``, ``GET /v26.0/RUN/insights``."""
 
     name = "meta"
+    # .../graph-api/overview/rate-limiting: by ad account, whose number grows: the file's own
+    limits = (Limit(per="account", calls=1, seconds=1, meter="bucket", burst=3),)
 
     def __init__(self, *arguments: Any) -> None:
         """Start without runs."""
@@ -44,6 +47,13 @@ class Meta(Fake):
         """Per cent of the ad account's calls that are used."""
         self.refusals: list[int] = []
         """Codes of the next refusals for too many calls, first in first out."""
+
+    def account_of(self, asked: Asked) -> str:
+        """See `Fake.account_of`."""
+        found = _PATH.fullmatch(asked.path)
+        if found is None or found[1]:
+            return found[2] if found else ""
+        return self.jobs.all[int(found[2]) - 1000].account
 
     def play(self, asked: Asked, now: float) -> Answer:
         """Answer one of the three."""

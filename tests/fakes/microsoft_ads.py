@@ -7,6 +7,7 @@ import zipfile
 from decimal import Decimal
 from typing import Any
 
+from reportd.demo.simulator.config import Limit
 from reportd.demo.truth import Row
 from reportd.transport.exchange import Answer
 from tests.fakes.fake import (
@@ -34,6 +35,8 @@ class MicrosoftAds(Fake):
     name = "microsoft_ads"
     attributes = {"customer": "5550001"}
     secrets = {"microsoft-ads-developer-token": DEVELOPER_TOKEN}
+    # .../guides/services-protocol: in a sliding minute; the number is internal: the file's own
+    limits = (Limit(per="credential", calls=60, seconds=60, meter="sliding"),)
 
     def __init__(self, *arguments: Any) -> None:
         """Start without reports."""

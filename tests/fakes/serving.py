@@ -15,6 +15,8 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from reportd.model.content import whole
 from reportd.transport.exchange import Failure
@@ -25,6 +27,36 @@ APP_SECRET = "app-secret-0123456789"
 APP_ID = "app-id"
 _URL = re.compile(r"https://([^/\"'\\ ]+)")
 _TOKEN_PATHS = ("/token", "/accessToken")
+
+
+def service_account_key() -> str:
+    """Return a new key of a service account, as Google writes it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    info = {
+        "type": "service_account",
+        "client_email": "reportd@project.iam.gserviceaccount.com",
+        "private_key": pem.decode(),
+        "private_key_id": "1",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+    return orjson.dumps(info).decode()
+
+
+def secrets_of(fake: Fake, key_file: str) -> dict[str, str]:
+    """Return what stands in a fake's secrets folder."""
+    prefix = fake.name.replace("_", "-")
+    own = {"ga4": key_file, "meta": TOKEN, "tiktok": TOKEN}.get(fake.name, "refresh-0123456789")
+    return {
+        f"{prefix}-client-id": APP_ID,
+        f"{prefix}-client-secret": APP_SECRET,
+        f"{prefix}-main": own,
+        **fake.secrets,
+    }
 
 
 class Served:

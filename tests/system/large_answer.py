@@ -56,11 +56,13 @@ FORMS: Mapping[str, str] = {
     "data": f'{LARGE}rows = "data.list"',
     "lists": f'{LARGE}rows = "rows || `[]`"\nlists = {{ names = "head", values = "v" }}',
     "values": f'{LARGE}rows = "values(@)[]"',
+    "nested": f'{LARGE}rows = "groups[].group"\nunfold = "of"',
+    "row": 'rows = "groups[].group"\nunfold = "of"',
     "whole": 'rows = "data[0:999999999]"',
     "columns": 'rows = "data"\nlists = { by = "column" }',
 }
 """What the partner's file says of each form; ``csv.gz`` and ``csv.zip`` are CSV to it. Of the last
-two memory has to hold all."""
+three memory has to hold all."""
 
 
 def _rows(block: int) -> Iterator[tuple[str, str, int, str]]:
@@ -126,9 +128,21 @@ def pieces(form: str, size: int) -> Iterator[bytes]:
             lambda at: b'{"results": [%b], "id": "%d"}' % (b", ".join(_objects(at)), at),
         ),
         "data": (b'{"data": {"list": [', b",\n", b"]}}", lambda at: b",\n".join(_objects(at))),
+        "row": (
+            b'{"groups": [{"group": {"of": [',
+            b",\n",
+            b"]}}]}",
+            lambda at: b",\n".join(_objects(at)),
+        ),
         "whole": (b'{"data": [', b",\n", b"]}", lambda at: b",\n".join(_objects(at))),
         "lists": (b'{"rows": [', b",\n", LISTS_END, _lists),
         "values": (b"{", b",\n", b"}", lambda at: b"[%b]" % b", ".join(_objects(at))),
+        "nested": (
+            b'{"groups": [',
+            b",\n",
+            b"]}",
+            lambda at: b'{"group": {"of": [%b], "id": "%d"}}' % (b", ".join(_objects(at)), at),
+        ),
     }[plain]
     blocks = [block(at) for at in range(DAYS)]
     yield begin

@@ -30,7 +30,7 @@ class Point:
     report: str
     call: str
     when: str
-    """``asked``, ``answered``, or a file stands: ``spooled``, ``published``."""
+    """``asked``, ``answered``, or a file stands: ``spooled``, ``staged``, ``published``."""
 
     @property
     def account(self) -> str:
@@ -49,8 +49,12 @@ class MakingPartner:
         self.points: dict[str, Point] = {}
         self.kill: Callable[[], None] = lambda: None
         self.killed = threading.Event()
+        self.dying: set[str] = set()
+        """Accounts whose point has come: what they still ask never arrives."""
+        self.connections = 0
         self.output = output
         self.polls: dict[str, int] = {}
+        self._lock = threading.Lock()
         self._servers = [
             ThreadingHTTPServer((host, 0), type("Asked", (_Handler,), {"partner": self}))
             for host in ("127.0.0.1", FILES_HOST)
@@ -85,30 +89,32 @@ class MakingPartner:
         """Return how often a call was made."""
         return self.calls.count((account, call))
 
-    def reached(self, account: str, call: str, when: str) -> bool:
-        """Kill, if this is the point; each is reached once."""
+    def connected(self, number: int) -> None:
+        """Note that a connection has begun, or ended."""
+        with self._lock:
+            self.connections += number
+
+    def point_of(self, account: str, call: str) -> Point | None:
+        """Return the point at which this call is the last thing that somebody does."""
         point = self.points.get(account)
-        if point is None or (point.call, point.when) != (call, when):
-            return False
-        del self.points[account]
+        return point if point is not None and point.call == call else None
+
+    def reached(self, point: Point, before: set[Path]) -> None:
+        """Kill, as soon as what the point waits for is there; each is reached once."""
+        match point.when:
+            case "spooled":
+                _until(lambda: bool(self.files_of("spool", "zst") - before))
+            case "staged":
+                _until(lambda: bool(self.files_of("staging", "tmp") - before))
+            case "published":
+                _until(lambda: any(self.output().glob(f"acme/*/*/{point.account}.parquet")))
+        del self.points[point.account]
         self.kill()
         self.killed.set()
-        return True
 
-    def await_file(self, account: str, call: str, before: set[Path]) -> None:
-        """Kill as soon as an answer's file stands."""
-        point = self.points.get(account)
-        if point is None or point.call != call:
-            return
-        if point.when == "spooled":
-            _until(lambda: bool(self.spooled() - before))
-        elif point.when == "published":
-            _until(lambda: any(self.output().glob(f"acme/*/*/{account}.parquet")))
-        self.reached(account, call, point.when)
-
-    def spooled(self) -> set[Path]:
-        """Return the answers in the spool."""
-        return set(self.output().glob("_reportd/spool/*/*.zst"))
+    def files_of(self, place: str, ending: str) -> set[Path]:
+        """Return the files of a place beside the output, ``spool`` or ``staging``."""
+        return set(self.output().glob(f"_reportd/{place}/*/*.{ending}"))
 
     def answer(self, path: str, query: dict[str, str]) -> tuple[str, str, int, Any]:
         """Return account, name of the call, status and document."""
@@ -151,6 +157,14 @@ class _Handler(BaseHTTPRequestHandler):
     partner: ClassVar[MakingPartner]
     protocol_version = "HTTP/1.1"
 
+    def setup(self) -> None:
+        super().setup()
+        self.partner.connected(1)
+
+    def finish(self) -> None:
+        super().finish()
+        self.partner.connected(-1)
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as it is called there
         """Say nothing."""
 
@@ -161,18 +175,29 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         partner, parts = self.partner, urlsplit(self.path)
         query = {name: found[0] for name, found in parse_qs(parts.query).items()}
+        if parts.path.rpartition("/")[2] in partner.dying:
+            partner.killed.wait()
+            self.close_connection = True
+            return
         account, call, status, document = partner.answer(parts.path, query)
         partner.calls.append((account, call))
         partner.authorized.append((call, self.headers.get("Authorization", "")))
-        before = partner.spooled()
-        if partner.reached(account, call, "asked"):
-            self.close_connection = True
+        point = partner.point_of(account, call)
+        if point is None:
+            self.say(status, document)
             return
+        before = partner.files_of("spool", "zst") | partner.files_of("staging", "tmp")
+        partner.dying.add(account)
+        if point.when != "asked":
+            self.say(status, document)
+        partner.reached(point, before)
+        self.close_connection = True
+
+    def say(self, status: int, document: Any) -> None:
+        """Send an answer."""
         body = orjson.dumps(document)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
-        if not partner.reached(account, call, "answered"):
-            partner.await_file(account, call, before)

@@ -18,7 +18,7 @@ from tests.system.large_answer import BLOCK_ROWS, DAYS, MIB, write
 pytestmark = pytest.mark.long
 
 BOUND_BYTES = 300_000_000
-FORMS = ["csv", "csv.gz", "csv.zip", "jsonl", "batches", "data", "lists", "values"]
+FORMS = ["csv", "csv.gz", "csv.zip", "jsonl", "batches", "data", "lists", "values", "nested"]
 
 
 class Silent(http.server.SimpleHTTPRequestHandler):
@@ -62,7 +62,14 @@ def told(url: str, form: str, size: int, tmp_path: Path, timeout_seconds: int) -
 
 @pytest.mark.parametrize(
     ("form", "mib"),
-    [("csv.zip", 120), ("jsonl", 120), ("batches", 120), ("lists", 40), ("values", 40)],
+    [
+        ("csv.zip", 120),
+        ("jsonl", 120),
+        ("batches", 120),
+        ("lists", 40),
+        ("values", 40),
+        ("nested", 40),
+    ],
 )
 def test_memory_is_bounded(form: str, mib: int, url: str, tmp_path: Path) -> None:
     """As for the large one; what is parsed at once, or twice in memory, would be too much here."""
@@ -74,9 +81,9 @@ def test_memory_is_bounded(form: str, mib: int, url: str, tmp_path: Path) -> Non
     assert sum(found["rows"]) > 0
 
 
-@pytest.mark.parametrize("form", ["whole", "columns"])
+@pytest.mark.parametrize("form", ["row", "whole", "columns"])
 def test_what_memory_has_to_hold_is_bounded(form: str, url: str, tmp_path: Path) -> None:
-    """JSON that is parsed at once is as large as it may be, and no larger."""
+    """JSON that is parsed at once, or one row with its list, as large as it may be."""
     found = told(url, form, WHOLE_MOST_MIB * MIB - MIB // 2, tmp_path, 110)
 
     assert found["peak_bytes"] < BOUND_BYTES

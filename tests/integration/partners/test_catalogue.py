@@ -6,10 +6,7 @@ import tomllib
 from collections.abc import Collection
 from pathlib import Path
 
-import orjson
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from reportd.clock import Clock
 from reportd.config.secrets import Secret
@@ -36,7 +33,7 @@ from tests.fakes.driving import CATALOGUE, START, Drive
 from tests.fakes.every import FAKES
 from tests.fakes.fake import TOKEN, Fake
 from tests.fakes.meta import Meta
-from tests.fakes.serving import APP_ID, APP_SECRET, Served
+from tests.fakes.serving import APP_SECRET, Served, secrets_of, service_account_key
 from tests.fakes.tiktok import TikTok
 
 FIRST, LAST = "2025-11-16", "2025-11-22"
@@ -66,33 +63,8 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def key_file() -> str:
-    """Give a service account's key, as Google writes it."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    info = {
-        "type": "service_account",
-        "client_email": "reportd@project.iam.gserviceaccount.com",
-        "private_key": pem.decode(),
-        "private_key_id": "1",
-        "token_uri": "https://oauth2.googleapis.com/token",
-    }
-    return orjson.dumps(info).decode()
-
-
-def secrets_of(fake: Fake, key_file: str) -> dict[str, str]:
-    """Return what stands in the secrets folder."""
-    prefix = fake.name.replace("_", "-")
-    own = {"ga4": key_file, "meta": TOKEN, "tiktok": TOKEN}.get(fake.name, "refresh-0123456789")
-    return {
-        f"{prefix}-client-id": APP_ID,
-        f"{prefix}-client-secret": APP_SECRET,
-        f"{prefix}-main": own,
-        **fake.secrets,
-    }
+    """Give a service account's key."""
+    return service_account_key()
 
 
 def partner_at(served: Served) -> Partner:
@@ -177,10 +149,11 @@ def test_over_http_recorded_and_replayed(fake: type[Fake], key_file: str, tmp_pa
     assert (player.left, player.differences) == (0, [])
 
 
-def test_a_fake_by_hand() -> None:
+@pytest.mark.parametrize("name", ["tiktok", "ga4"])
+def test_a_fake_by_hand(name: str) -> None:
     """``python -m tests.fakes`` prints the command that asks it, and the command works."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes", "tiktok"],
+        [sys.executable, "-m", "tests.fakes", name],
         stdout=subprocess.PIPE,
         text=True,
         cwd=CATALOGUE.parents[2],
@@ -199,4 +172,4 @@ def test_a_fake_by_hand() -> None:
             playing.terminate()
 
     assert done.returncode == 0, done.stderr
-    assert "tiktok/campaigns/date=2025-11-18/1001.parquet" in done.stdout
+    assert f"{name}/campaigns/date=2025-11-18/1001.parquet" in done.stdout

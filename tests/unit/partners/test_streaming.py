@@ -135,6 +135,15 @@ def test_batches_of_rows() -> None:
     assert arrays.beside() == [{"results": [], "id": "x"}, {"error": {"code": 8}}, {"id": "y"}]
 
 
+def test_rows_that_are_passed_over() -> None:
+    """Who asks for what stands beside them does not pay for them: they are cut, not parsed."""
+    data = b'{"data":[{"a":1},{"a":[x]}],"next":7}'
+
+    assert RowArrays(("data",)).skim(pieces(data, 5)) == {"data": [], "next": 7}
+    with pytest.raises(UnexpectedAnswerError, match="not JSON"):
+        list(RowArrays(("data",)).pieces(pieces(data, 5)))
+
+
 @pytest.mark.parametrize(
     "text",
     ['{"data":[1],"data":[{"a":2}]}', '{"data":[{"a":1}],"data":null}'],

@@ -68,6 +68,12 @@ def spec(**options: Any) -> ColumnSpec:
         (spec(type="date"), [{"cost": "20261101"}],
          'days like 20261122: cost = { type = "date", format = "%Y%m%d" }'),
         (spec(type="date", format="%Y%m%d"), [{"cost": "20261101"}], ""),
+        (spec(type="date"), [{"cost": "2026-11-20T00:00:00.000+01:00"}],
+         "an instant; its day, as it is written:"
+         ' cost = { type = "date", format = "%Y-%m-%dT%H:%M:%S.%f%z" }'),
+        (spec(type="date"), [{"cost": "2026-11-20 00:00"}],
+         "an instant; its day, as it is written:"
+         ' cost = { type = "date", format = "%Y-%m-%d %H:%M" }'),
         (spec(type="int64"), [{"cost": None}], ""),
         (spec(type="int64"), [], ""),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reportd.trial.inference import compare
+from reportd.trial.inference import compare, undeclared
 from reportd.trial.sample import sample
 from tests.unit.partners.making import REPORT, partner
 
@@ -61,6 +61,28 @@ def test_records_that_are_lists() -> None:
     assert {"[0]": "date", "[1]": "int64"} == {
         place: seen.kind for place, seen in found.fields.items()
     }
+
+
+NESTED = b'{"data": [{"id": "c-1", "days": [{"date": "2025-11-16", "clicks": 1}], "tags": ["x"]}]}'
+
+
+def test_records_in_lists_within_rows() -> None:
+    """Where rows hold them it is said what to write; then what is above them is seen, too."""
+    found = sample(partner().reports["stats"], [NESTED])
+    lines = list(undeclared({}, found.fields))
+
+    assert lines[1:] == [
+        'days = "json"    # or unfold = "days": its elements are the records',
+        'tags = "json"',
+    ]
+    found = sample(partner(report='unfold = "days"\n').reports["stats"], [NESTED])
+    assert list(found.fields) == ["date", "clicks", "above.id", "above.days", "above.tags"]
+    assert [line.partition(" ")[0] for line in undeclared({}, found.fields)] == [
+        "date",
+        "clicks",
+        "above_id",
+        "above_tags",
+    ]
 
 
 def test_csv() -> None:
