@@ -38,6 +38,7 @@ from reportd.worker.fence import Fence
 from reportd.worker.intake import Intake
 from reportd.worker.judge import DeadError, Judge, scope_of
 from reportd.worker.ledger import KnownEnd, LedgerImage
+from reportd.worker.outlet import Kept, Outlet
 from reportd.worker.partition import Looked, Misfit, Partition, PartnerRules, RestoredTopic
 from reportd.worker.reading import Reading
 from reportd.worker.restraint import Restraint
@@ -49,9 +50,6 @@ STEER_SECONDS = 0.01
 
 STEER_KINDS = 500
 """So many accounts with parked requests take 0.2 ms to look at; with more it is done seldomer."""
-
-OUTPUT_PATIENCE_SECONDS = 120.0
-"""A mount that hangs says nothing: after so long with no answer stored, it is called away."""
 
 VOLATILE_SECONDS = 60.0
 """How old a picked URL may be when its call starts; an older one is asked for anew."""
@@ -109,16 +107,9 @@ class Engine:
         self._in_flight_of: Counter[str] = Counter()
         self._steer_at = 0.0
         self._counts: dict[str, int] = {}
-        self._stalled: list[tuple[Partition, Entry, Action]] = []
-        self._stalled_until = 0.0
-        self._stall_seconds = settings.stall_first_seconds
-        self._stored_at = 0.0
         self._began: Now | None = None
-        self._takes_files = True  # a full disk still shows what is there: a look proves nothing
-        self.stall_reason = ""
-        """Why the output does not take files; empty: it does."""
+        self.outlet = Outlet(settings)
         self.in_flight = 0
-        self.finishing = 0
         self.is_stopping = False
 
     # --- partitions ------------------------------------------------------------------------
@@ -191,10 +182,8 @@ class Engine:
                 self._share_threads()
             self._suspects.drop(partition)
             self._out.extend(Release(entry.request.id) for entry in partition.busy)
-            self._stalled = [one for one in self._stalled if one[0] is not partition]
-        self._takes_files = all(isinstance(action, LookAt) for _, _, action in self._stalled)
-        if not self._stalled:
-            self._stored()
+            self.outlet.drop(partition)
+        self.outlet.dropped()
 
     def settle_limits(self) -> None:
         """Keep the new limits alone: no worker has those of before the reload any more."""
@@ -213,7 +202,7 @@ class Engine:
 
     def is_quiet(self) -> bool:
         """Say whether only a message or a rebalance can bring something to do."""
-        return self.in_flight + self.finishing == 0 and all(
+        return self.in_flight + self.outlet.storing_count == 0 and all(
             partition.is_active and not partition.entries for partition in self.partitions()
         )
 
@@ -264,8 +253,7 @@ class Engine:
 
     def looked(self, entry: Entry, looked: Looked, now: Now) -> None:
         """Take what stands at the output for a request: finished, superseded, or to be done."""
-        if self._takes_files:
-            self._stored()
+        self.outlet.looked()
         partition = self._partition_of(entry)
         if partition is None:
             return
@@ -300,11 +288,10 @@ class Engine:
             kinds = self._parked_kinds()
             self._steer_at = now.mono + STEER_SECONDS * (1 + kinds // STEER_KINDS)
             for partition in self._turn:
-                stopped = self.is_stopping or partition.is_closing or bool(self.stall_reason)
+                stopped = self.is_stopping or partition.is_closing or bool(self.outlet.reason)
                 self._reading.steer(partition, now, stopped=stopped)
                 partition.image.windows_over(partition.limiter.wall(now))
-        if self._stalled and now.mono >= self._stalled_until:
-            self._resume_stalled(now)
+        self._do_again(now)
         commit = self._commits.due(self._partitions.values(), now)
         if commit is not None:
             self._out.append(commit)
@@ -322,8 +309,7 @@ class Engine:
         """Return the monotonic time at which `step` has something to do by itself."""
         wake = self._commits.next_wake()
         wake = min(wake, now.mono + max(0.0, self.controls.ends_at - now.wall))
-        if self._stalled:
-            wake = min(wake, self._stalled_until)
+        wake = min(wake, self.outlet.next_wake())
         may_start = self._may_start(now) and self.in_flight < self._settings.threads
         if may_start and self._suspects.alone is not None:
             may_start = False  # the end of its call wakes the loop
@@ -343,14 +329,14 @@ class Engine:
     def _may_start(self, now: Now) -> bool:
         return (
             not self.is_stopping
-            and not self.stall_reason
+            and not self.outlet.reason
             and self._fence.is_open(now.boot)
-            and self.finishing < self._settings.finishing_most
+            and self.outlet.storing_count < self._settings.finishing_most
         )
 
     def _start_calls(self, now: Now) -> None:
         if self._suspects.holds_others_back(now):
-            if self._suspects.alone is None and self.in_flight + self.finishing == 0:
+            if self._suspects.alone is None and self.in_flight + self.outlet.storing_count == 0:
                 found = self._suspects.next(now)
                 if found is not None:
                     self._start(*found, now)
@@ -473,7 +459,7 @@ class Engine:
         self._answered_well(partition, entry)
         entry.sent_at = sent_at
         entry.body = body
-        self._storing(1, now)
+        self.outlet.storing(now)
         entry.state = State.FINISHING
         if verdict.next_cursor is None:
             self._out.append(Finish(entry, body))
@@ -524,7 +510,7 @@ class Engine:
         if self._fence.is_open(now.boot):
             self._out.append(action)
         else:
-            self._stall(entry, action, self._settings.stall_first_seconds, now)
+            self.outlet.fenced(Kept(partition, entry, action), now)
 
     @staticmethod
     def _cut(partition: Partition, entry: Entry, now: Now) -> None:
@@ -569,8 +555,8 @@ class Engine:
 
     def spooled(self, entry: Entry, file: str, size: int, checksum: str, now: Now) -> None:
         """Take note that an answer is durable; its step record goes into the ledger."""
-        self._storing(-1, now)
-        self._stored()
+        self.outlet.over(now)
+        self.outlet.stored()
         if self._partition_of(entry) is None or entry.following is None:
             return
         entry.body = b""
@@ -601,8 +587,8 @@ class Engine:
         self, entry: Entry, files: tuple[PublishedFile, ...], newer_run: str, now: Now
     ) -> None:
         """Take note that a request's files stand; ``newer_run``: all of them were newer ones."""
-        self._storing(-1, now)
-        self._stored()
+        self.outlet.over(now)
+        self.outlet.stored()
         partition = self._partition_of(entry)
         if partition is None:
             return
@@ -615,8 +601,8 @@ class Engine:
 
     def unparsable(self, entry: Entry, misfit: Misfit, now: Now) -> None:
         """Take note that the answers do not parse or break the declared columns."""
-        self._storing(-1, now)
-        self._stored()
+        self.outlet.over(now)
+        self.outlet.stored()
         partition = self._partition_of(entry)
         if partition is None:
             return
@@ -634,58 +620,27 @@ class Engine:
     def not_stored(self, entry: Entry, action: Action, reason: str, now: Now) -> None:
         """Keep what the output did not take, or did not show; nothing new starts until it does."""
         if not isinstance(action, LookAt):
-            self._storing(-1, now)
-        if self._partition_of(entry) is None:  # its owner now will see: nobody here tries it again
-            return
-        self._takes_files = self._takes_files and isinstance(action, LookAt)
-        self.stall_reason = reason
-        self._stall(entry, action, self._stall_seconds, now)
+            self.outlet.over(now)
+        partition = self._partition_of(entry)
+        if partition is not None:  # else its owner now will see: nobody here tries it again
+            self.outlet.refused(Kept(partition, entry, action), reason, now)
 
     def fenced(self, entry: Entry, action: Action, now: Now) -> None:
         """Keep an answer that met a closed fence; it is published if the fence opens again."""
         if not isinstance(action, LookAt):
-            self._storing(-1, now)
-        self._stall(entry, action, self._settings.stall_first_seconds, now)
-
-    def _stall(self, entry: Entry, action: Action, seconds: float, now: Now) -> None:
+            self.outlet.over(now)
         partition = self._partition_of(entry)
-        if partition is None:
-            return
-        if not self._stalled:
-            self._stalled_until = now.mono + seconds
-        self._stalled.append((partition, entry, action))
+        if partition is not None:
+            self.outlet.fenced(Kept(partition, entry, action), now)
 
-    def _resume_stalled(self, now: Now) -> None:
-        stalled, self._stalled = self._stalled, []
-        for partition, entry, action in stalled:
-            if not partition.is_alive:
-                continue
+    def _do_again(self, now: Now) -> None:
+        for partition, entry, action in self.outlet.due(now):
             if isinstance(action, WriteStep):
                 self._record(partition, entry, action, now)
                 continue
             if not isinstance(action, LookAt):
-                self._storing(1, now)
+                self.outlet.storing(now)
             self._out.append(action)
-        most = self._settings.stall_most_seconds
-        self._stall_seconds = min(2 * self._stall_seconds, most)
-
-    def output_trouble(self, now: Now) -> str:
-        """Return why the output takes no files, or that it keeps one waiting; empty: it works."""
-        waited = now.mono - self._stored_at
-        if not self.stall_reason and self.finishing and waited > OUTPUT_PATIENCE_SECONDS:
-            return f"an answer has waited for the output for {waited:.0f} s"
-        return self.stall_reason
-
-    def _storing(self, more: int, now: Now) -> None:
-        """Count answers that are being stored; the clock runs while none of them is done."""
-        if more < 0 or not self.finishing:
-            self._stored_at = now.mono
-        self.finishing += more
-
-    def _stored(self) -> None:
-        self._takes_files = True
-        self.stall_reason = ""
-        self._stall_seconds = self._settings.stall_first_seconds
 
     def end_confirmed(self, entry: Entry, end: End, position: int, now: Now) -> None:
         """Close what has ended: its end stands in the ledger."""

@@ -244,7 +244,7 @@ class Loop:
                 self._keeps_old_limits = False
                 self._engine.settle_limits()
             self._complaints.look(self._engine.partitions(), now)
-            self._complaints.look_at_output(self._engine.output_trouble(now), now)
+            self._complaints.look_at_output(self._engine.outlet.trouble(now), now)
         if now.mono >= self._tidy_at:
             self._tidy_at = now.mono + EVERY_SECONDS
             self._tidier.add(what_may_go(self._engine.partitions(), self._topics))

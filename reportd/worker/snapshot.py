@@ -29,7 +29,7 @@ def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
         "at": now.wall,
         "fence_open": fence.is_open(now.boot),
         "commit_age_seconds": fence.commit_age_seconds(now.boot),
-        "output_away": engine.output_trouble(now),
+        "output_away": engine.outlet.trouble(now),
         "in_flight": engine.in_flight,
         "partitions": [one for part in partitions for one in _topics(part, engine.controls, now)],
         "limits": _limits(partitions, now),

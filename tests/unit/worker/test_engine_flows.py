@@ -83,7 +83,7 @@ def test_a_step_without_a_file_waits_for_the_fence() -> None:
     hands.commit_error = None
     hands.go(30.0)
     assert len(hands.done(WriteStep)) == 1
-    assert (one.cursor["step"], hands.engine.finishing) == ("poll", 0)
+    assert (one.cursor["step"], hands.engine.outlet.storing_count) == ("poll", 0)
 
 
 def test_what_is_pending_holds_nothing() -> None:

@@ -78,7 +78,7 @@ def test_with_the_output_away_nothing_new_starts_and_nothing_is_lost() -> None:
         hands.go(0.5)
 
     assert (hands.calls, hands.ends) == ([], [])
-    assert hands.engine.stall_reason == "no space left"
+    assert hands.engine.outlet.reason == "no space left"
     assert tries[1] - tries[0] <= 1.5
     assert 14.0 <= tries[-1] - tries[-2] <= 17.0
 
@@ -97,7 +97,7 @@ def test_when_the_output_is_back_everything_goes_on() -> None:
     hands.kept = (StartCall,)
     hands.go(2.0)
 
-    assert hands.engine.stall_reason == ""
+    assert hands.engine.outlet.reason == ""
     assert hands.states() == [("a", "result")]
     assert hands.asked() == ["b"]
 
@@ -202,7 +202,7 @@ def test_late_events_of_a_dropped_partition_are_ignored() -> None:
     hands.go(30.0)
 
     assert [action for action in hands.log if not isinstance(action, Release)] == []
-    assert (hands.engine.in_flight, hands.engine.finishing) == (0, 0)
+    assert (hands.engine.in_flight, hands.engine.outlet.storing_count) == (0, 0)
 
 
 def test_a_lost_partitions_threads_are_free_again() -> None:
@@ -234,7 +234,7 @@ def test_a_dropped_partition_ends_its_stall() -> None:
     hands.engine.not_stored(finish.entry, finish, "away", hands.now)
     hands.engine.drop([("acme", 0)])
 
-    assert hands.engine.stall_reason == ""
+    assert hands.engine.outlet.reason == ""
 
 
 def test_what_was_in_hand_is_released_when_it_is_lost() -> None:

@@ -123,7 +123,7 @@ def test_what_is_written_by_then_is_published_together(bench: Bench) -> None:
     jobs = [bench.answered(account) for account in "abc"]
     for job in jobs:
         bench.finishing.add(job)
-    bench.wait(lambda: bench.hands.engine.finishing == 0)
+    bench.wait(lambda: bench.hands.engine.outlet.storing_count == 0)
 
     assert sorted(bench.hands.states()) == [("a", "result"), ("c", "result")]
     assert sum(bench.storing.together) == 3
@@ -158,7 +158,7 @@ def test_some_are_parsed_before_anybody_is_woken_to_publish_them(
     for job in jobs[1:]:
         bench.finishing.add(job)
     go.set()
-    bench.wait(lambda: bench.hands.engine.finishing == 0)
+    bench.wait(lambda: bench.hands.engine.outlet.storing_count == 0)
 
     assert done[:2] == ["parsed a", "handed on a"]
     assert done[2:10] == [f"{what} {one}" for what in ("parsed", "handed on") for one in "bcde"]
@@ -181,7 +181,7 @@ def test_a_large_answer_holds_up_no_other(bench: Bench, monkeypatch: pytest.Monk
     bench.wait(lambda: bool(bench.hands.ends))
     assert bench.hands.states() == [("b", "result")]
     go.set()
-    bench.wait(lambda: bench.hands.engine.finishing == 0)
+    bench.wait(lambda: bench.hands.engine.outlet.storing_count == 0)
 
     assert sorted(bench.hands.states()) == [("a", "result"), ("b", "result")]
 
@@ -199,7 +199,7 @@ def test_for_a_store_with_long_ways_several_threads_wait(bench: Bench) -> None:
     jobs = [bench.answered(account) for account in "ab"]
     for job in jobs:
         bench.finishing.add(job)
-    bench.wait(lambda: bench.hands.engine.finishing == 0)
+    bench.wait(lambda: bench.hands.engine.outlet.storing_count == 0)
 
     assert sorted(bench.hands.states()) == [("a", "result"), ("b", "result")]
 
@@ -231,14 +231,14 @@ def test_an_output_that_is_away_keeps_the_answer(bench: Bench, what: str) -> Non
     bench.storing.errors[what] = OutputError("no space left")
     finish = bench.answered()
     bench.finishing.add(finish)
-    bench.wait(lambda: bench.hands.engine.stall_reason == "no space left")
+    bench.wait(lambda: bench.hands.engine.outlet.reason == "no space left")
     bench.storing.errors.clear()
     bench.hands.go(2.0)
     assert bench.hands.done(Finish) == [finish, finish]
     bench.finishing.add(finish)
     bench.wait(lambda: bool(bench.hands.ends))
 
-    assert bench.hands.engine.stall_reason == ""
+    assert bench.hands.engine.outlet.reason == ""
 
 
 @pytest.mark.parametrize("what", ["prepare", "publish:a"])
@@ -247,11 +247,11 @@ def test_a_closed_fence_is_no_fault_of_the_output(bench: Bench, what: str) -> No
     bench.storing.errors[what] = FencedError()
     finish = bench.answered()
     bench.finishing.add(finish)
-    bench.wait(lambda: bench.hands.engine.finishing == 0)
+    bench.wait(lambda: bench.hands.engine.outlet.storing_count == 0)
     bench.hands.go(2.0)
 
     assert bench.hands.done(Finish) == [finish, finish]
-    assert bench.hands.engine.stall_reason == ""
+    assert bench.hands.engine.outlet.reason == ""
 
 
 def test_a_bug_while_storing_is_the_requests_own(
@@ -279,7 +279,7 @@ def test_a_look_that_fails_is_asked_again(bench: Bench) -> None:
     bench.hands.put(request())
     (look,) = bench.hands.done(LookAt)
     bench.looking.add(look)
-    bench.wait(lambda: bool(bench.hands.engine.stall_reason))
+    bench.wait(lambda: bool(bench.hands.engine.outlet.reason))
     bench.hands.go(2.0)
 
     assert (bench.hands.done(LookAt), bench.hands.calls) == ([look, look], [])
