@@ -17,6 +17,8 @@ from reportd.model import ledger
 METERS_MOST = 10_000
 """With more it is looked which of them are at rest."""
 REST_SECONDS = 60.0
+STEP_SECONDS = 0.02
+"""By so much a wall clock that is not set never differs from the one of the worker's start."""
 
 MeterName = Literal["bucket", "fixed", "sliding", "concurrent", "day", "rolling"]
 RECORDED = ("day", "rolling")
@@ -191,6 +193,10 @@ class Limiter:
         self._born: Now | None = None
         self._began: Now | None = None
         self._forget_at = METERS_MOST
+        self._is_aligned = True
+        """Whether it is known where windows by the clock lie."""
+        self._odd_boot = float("inf")
+        """When the wall clock was first seen to have been set."""
         self.frees_at_end = any(rule.meter == "concurrent" for rule in rules)
         """Whether a call that is over makes room for others."""
 
@@ -295,18 +301,39 @@ class Limiter:
         return worst
 
     def wall(self, now: Now) -> float:
-        """Return the time of quotas' windows: epoch seconds by a clock that was not set forward."""
+        """Return the time of windows: epoch seconds by a clock that nobody has set."""
         return self._sound(now).wall
 
     def _sound(self, now: Now) -> Now:
-        """Return the instant with a wall clock that was not set forward since the start.
+        """Return the instant with a wall clock that nobody has set since the worker's start.
 
-        Whether it was right before or is now, nobody knows: no window may open too early.
+        Whether it was right before or is now, nobody knows. Days go on as they were; of windows
+        too short for a margin it is not known any more where they lie.
         """
         began = self._began
-        if began is None or now.wall - began.wall <= now.boot - began.boot:
+        if began is None:
             return now
-        return now._replace(wall=began.wall + now.boot - began.boot)
+        wall = began.wall + now.boot - began.boot
+        if not self._is_aligned or abs(now.wall - wall) <= STEP_SECONDS:
+            self._odd_boot = float("inf")
+        elif now.boot > self._odd_boot:  # once may be a stall between looks at two clocks
+            self._slide(now)
+        else:
+            self._odd_boot = now.boot
+        return now._replace(wall=wall)
+
+    def _slide(self, now: Now) -> None:
+        """Keep windows by the clock as sliding ones from here on: they hold wherever those lie."""
+        self._is_aligned = False
+        self._charges = {
+            scope: tuple(
+                charge._replace(meter=self._meter(charge.rule, scope, now))
+                if isinstance(charge.meter, FixedWindow)
+                else charge
+                for charge in charges
+            )
+            for scope, charges in self._charges.items()
+        }
 
     def take(self, scopes: Collection[Scope], now: Now) -> Grant:
         """Charge one call; only after `blocked` returned None for the same ``now``."""
@@ -411,7 +438,8 @@ class Limiter:
     def _meter(self, rule: LimitRule, scope: Scope, born: Now) -> Meter:
         span = self._spans[rule]
         if span is None:
-            return rule.meter_at(born)
+            slides = rule.meter == "fixed" and not self._is_aligned
+            return (replace(rule, meter="sliding") if slides else rule).meter_at(born)
         quota = Quota(rule.calls, span, rule.cost, self._asking.append)
         self._quotas[quota] = (scope, span.label)
         for record in self._recorded.get(scope, ()):

@@ -166,8 +166,7 @@ class FixedWindow:
     """At most ``calls`` in each window of ``seconds`` aligned to the wall clock.
 
     Nothing starts within the margin of a window's edges, so that a call counts in the window it
-    was charged to. A wall clock that goes back by less than a window opens none twice; one that
-    goes back further was wrong before: what it says now is taken for true, that window for spent.
+    was charged to. Time does not go back: it is that of a clock that nobody has set.
     """
 
     wall = True
@@ -184,8 +183,6 @@ class FixedWindow:
         """Return how long until the open part of a window with room."""
         window = int(now // self._seconds)
         into = now - window * self._seconds
-        if window < self._window - 1:
-            self._window, self._used = window, float(self._calls)
         has_room = self._used + min(cost, self._calls) <= self._calls + TINY
         if window > self._window or (window == self._window and has_room):
             if into < self._margin_seconds:
@@ -193,8 +190,7 @@ class FixedWindow:
             if into <= self._seconds - self._margin_seconds:
                 return 0.0
             return self._seconds - into + self._margin_seconds
-        start = (self._window + 1) * self._seconds + self._margin_seconds
-        return min(start - now, 2 * self._seconds)
+        return (self._window + 1) * self._seconds + self._margin_seconds - now
 
     def take(self, now: float, cost: float = 1.0) -> None:
         """Count the call in its window."""

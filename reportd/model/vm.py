@@ -5,6 +5,33 @@ from typing import Literal
 from reportd.model.base import Record
 
 
+class LimitUse(Record):
+    """How much of one limit a VM's workers use."""
+
+    partner: str
+    per: str
+    scopes: int = 0
+    """How many are in use."""
+    share: float = 0.0
+    """Of the busiest scope."""
+    busiest: str = ""
+    waiting: int = 0
+    """Requests that wait for scopes of this kind."""
+    workers: tuple[str, ...] = ()
+    """Who holds it."""
+
+
+class QuotaLeft(Record):
+    """The scope of a partner's quotas of which the least is left on a VM."""
+
+    partner: str
+    per: str = ""
+    value: str = ""
+    calls: float = 0.0
+    resets_at: float = 0.0
+    """Epoch seconds."""
+
+
 class Vm(Record):
     """What one daemon tells the others every ten seconds, and once more when it stops."""
 
@@ -35,3 +62,6 @@ class Vm(Record):
     """It is looking whether it may run: of several that do, the first in the topic goes first."""
     gone: bool = False
     """The daemon has stopped."""
+    limits: tuple[LimitUse, ...] | None = None
+    """What of its limits is used, the busiest first; None: it does not say."""
+    quotas: tuple[QuotaLeft, ...] = ()

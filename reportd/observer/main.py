@@ -35,7 +35,7 @@ from reportd.observer.page import page
 from reportd.observer.progress import Progress
 from reportd.observer.screen import screen
 from reportd.observer.slots import Slots
-from reportd.observer.status import Sight, document
+from reportd.observer.status import Sight, document, told
 from reportd.observer.telling import Telling
 from reportd.observer.views import DaemonView, daemon_view, worker_view
 from reportd.observer.web import Pages, Web
@@ -139,6 +139,10 @@ class Observer:
         """
         name, since = self._broker().joins_anew
         return orjson.dumps({"summary": summary(self._document), "joins_anew": [name, since]})
+
+    def me(self) -> Vm:
+        """Return what this VM tells the others of itself."""
+        return self._watched.me.model_copy(update=told(self._document))
 
     def workers(self) -> dict[str, Slot]:
         """Return the slots of the workers that live."""
@@ -257,6 +261,7 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     counters = metrics.read_files(watched.metrics_folder)
     observer = Observer(watched, broker.sight, finisher, counters, clock)
     observer.turn()
+    broker.say(observer.me())
     asking = Asking(slot, observer.workers, clock, threading.Event().wait)
     registry = CollectorRegistry()
     registry.register(observer.counted)
@@ -275,6 +280,7 @@ def run(watched: Watched, slot: Slot, stop: Stop, clock: Clock) -> int:
     finisher.start()
     while not stop.requested():
         observer.turn()
+        broker.say(observer.me())
         slot.publish(observer.summary())
         slot.beat(clock.boottime())
         select.select([stop], [], [], TURN_SECONDS)

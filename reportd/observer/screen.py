@@ -163,10 +163,10 @@ def _held(found: Document) -> Table:
 
 def _limits(found: Document) -> Table:
     return Table(
-        ("limit", "per", "scopes", "in use"),
+        ("limit", "per", "scopes", "in use", "VM"),
         tuple(
-            (one["partner"], one["per"], one["scopes"], f"{one['share']:.0%}")
-            for one in found.get("limits", ())
+            (one["partner"], one["per"], one["scopes"], f"{one['share']:.0%}", one.get("vm", ""))
+            for one in (*found.get("limits", ()), *found.get("elsewhere", {}).get("limits", ()))
         ),
     )
 

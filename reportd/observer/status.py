@@ -11,7 +11,7 @@ from typing import Any
 from reportd.broker.message import Part
 from reportd.model.control import RUN, is_past
 from reportd.model.run import Finished, Manifest, RunId, order_of
-from reportd.model.vm import Vm
+from reportd.model.vm import LimitUse, QuotaLeft, Vm
 from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warnings
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
@@ -26,6 +26,8 @@ from reportd.observer.views import (
 )
 
 BROKER_PATIENCE_SECONDS = 30.0
+MOST_TOLD = 50
+"""So many limits, and so many quotas, are told to the other VMs: the busiest."""
 DAY_SECONDS = 86400.0
 WORKER_FIELDS = (
     "in_flight",
@@ -201,6 +203,28 @@ def quotas(sight: Sight) -> list[dict[str, Any]]:
     return [quota.model_dump() for _, quota in sorted(found.items())]
 
 
+def told(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the other VMs are told of this one's limits: fields of its record."""
+    busiest = sorted(found["limits"], key=lambda one: -one["share"])[:MOST_TOLD]
+    spent = sorted(found["quotas"], key=lambda one: one["calls"])[:MOST_TOLD]
+    return {
+        "limits": tuple(LimitUse.model_validate(one) for one in busiest),
+        "quotas": tuple(QuotaLeft.model_validate(one) for one in spent),
+    }
+
+
+def elsewhere(sight: Sight) -> dict[str, Any]:
+    """Return what other VMs say of their limits, and which of them say nothing."""
+    others = [vm for vm in sight.vms if vm.machine != sight.me.machine]
+    used = [(vm.machine, one) for vm in others for one in vm.limits or ()]
+    left = [(vm.machine, one) for vm in others for one in vm.quotas]
+    return {
+        "limits": [one.model_dump() | {"vm": machine} for machine, one in used],
+        "quotas": [one.model_dump() | {"vm": machine} for machine, one in left],
+        "silent": [vm.machine for vm in others if vm.limits is None],
+    }
+
+
 def runs(sight: Sight) -> list[dict[str, Any]]:
     """Return each schedule's newest run."""
     return [_run(sight, *one) for one in sorted(sight.runs.items())]
@@ -314,6 +338,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
         "limits": limits(sight),
         "quotas": quotas(sight),
+        "elsewhere": elsewhere(sight),
         "circuits": circuits(sight),
         "held": [held.model_dump() for one in workers.values() for held in one.held],
         "controls": controls(sight),
@@ -336,7 +361,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "reload": sight.daemon.reload.model_dump(),
         "config": {"hash": sight.me.config, "agrees": sight.agree},
         "store": {"id": sight.me.store, "shared": sight.me.shared},
-        "vms": [vm.model_dump() for vm in (sight.me, *sight.vms)],
+        "vms": [vm.model_dump(exclude={"limits", "quotas"}) for vm in (sight.me, *sight.vms)],
         "broker": {"answer_age_seconds": sight.broker_age_seconds, "error": sight.broker_error},
     }
     return made | {"warnings": warnings(made)}

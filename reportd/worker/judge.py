@@ -169,6 +169,7 @@ class Judge:
 
     def _transient(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
         outage = partition.circuits.outage
+        partition.circuits.abandoned(entry.request)  # a credential's probe: it says nothing
         outage.failed(entry.request.account, verdict.reason, now.mono)
         if outage.is_open:
             entry.attempts = 0

@@ -51,7 +51,16 @@ def test_an_owner_who_idles_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     rows, _ = run(REQUESTS, 1, 1, SLOW)
 
-    assert any("of the limits used" in what for what in broken(rows))
+    assert any("of a limit used" in what for what in broken(rows))
+
+
+def test_one_account_whose_limit_is_not_used_is_noticed() -> None:
+    """Many that are used to the full make up for none."""
+    rows, _ = run(REQUESTS, 1, 1, SLOW)
+
+    assert broken([replace(rows[1], share_least=0.989, share=0.999)]) == [
+        "wide: 98.90% of a limit used"
+    ]
 
 
 def test_a_fleet_lives() -> None:

@@ -4,8 +4,10 @@ import os
 import re
 import signal
 import time
+from collections import Counter
 from typing import Any
 
+import orjson
 import pytest
 
 from reportd.cli import reportctl
@@ -216,3 +218,32 @@ def wait_for_warnings(vm: Vm, wanted: list[str]) -> None:
         return bool(found["ready"]) and said == wanted
 
     until(warns, f"{vm.name} to warn of {wanted}")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_limits_of_the_whole_fleet_are_shown_on_each_vm(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever VM somebody asks: who holds each limit, and as many scopes as there are."""
+    vms = both(stage)
+    Feeder(stage, 40).feed()
+    until(stage.all_ended, "every request to end")
+
+    def scopes(vm: Vm) -> Counter[str]:
+        capsys.readouterr()
+        assert reportctl.main(["limits", "--config", str(vm.config), "--json"]) == 0
+        found = orjson.loads(capsys.readouterr().out)
+        held = Counter[str]()
+        for one in (*found["limits"], *found["elsewhere"]["limits"]):
+            held[f"{one['partner']} per {one['per']} on {one.get('vm', vm.name)}"] += one["scopes"]
+        return held
+
+    until(lambda: scopes(vms[0]) == scopes(vms[1]), "both to show the same")
+    held = scopes(vms[0])
+    for name, partner in stage.partners.items():
+        for limit in partner.spec.limits:
+            assert any(key.startswith(f"{name} per {limit.per} on ") for key in held), held
+    assert {key.rpartition(" ")[2] for key in held} == {vm.name for vm in vms}
+    for vm in vms:
+        stopped(vm)

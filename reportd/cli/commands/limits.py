@@ -21,7 +21,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "limits",
         help="what of each limit is used, and what waits for it",
         description="Ask this VM's observer how much of each limit its workers use, which of them "
-        "hold it, how many requests wait for it, and what is left of quotas.",
+        "hold it, how many requests wait for it, and what is left of quotas; and what other VMs "
+        "say of theirs, every ten seconds.",
         epilog="example: reportctl limits",
     )
     add_config_option(parser)
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UnavailableError(f"no observer at {metrics.listen}: {error}") from error
     if args.json:
-        show_json({name: found.get(name, []) for name in ("limits", "quotas")})
+        show_json({name: found.get(name, []) for name in ("limits", "quotas", "elsewhere")})
     else:
         show(found)
     return 0
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 def show(found: Mapping[str, Any]) -> None:
     """Print the tables; a limit that nobody has met is in none."""
+    elsewhere = found.get("elsewhere", {})
     show_table(
         ("partner", "per", "in use", "busiest", "its use", "waiting", "held by"),
         (
@@ -55,21 +57,27 @@ def show(found: Mapping[str, Any]) -> None:
                 harmless(one["busiest"]),
                 f"{one['share']:.0%}",
                 one["waiting"],
-                ", ".join(one["workers"]),
+                harmless(", ".join(one["workers"]) + (f" on {one['vm']}" if "vm" in one else "")),
             )
-            for one in found.get("limits", ())
+            for one in (*found.get("limits", ()), *elsewhere.get("limits", ()))
         ),
     )
-    if found.get("quotas"):
+    quotas = (*found.get("quotas", ()), *elsewhere.get("quotas", ()))
+    if quotas:
         show_table(
-            ("quota of", "least left", "calls left", "more at"),
+            ("quota of", "least left", "calls left", "more at", "VM"),
             (
                 (
                     one["partner"],
                     harmless(f"{one['per']} {one['value']}"),
                     round(one["calls"]),
                     instant(one["resets_at"]),
+                    harmless(one.get("vm", "")),
                 )
-                for one in found["quotas"]
+                for one in quotas
             ),
         )
+    for vm in elsewhere.get("silent", ()):
+        print(f"{harmless(vm)} does not say what it holds: ask there")
+    if error := found.get("broker", {}).get("error"):
+        print(f"the broker does not answer, other VMs were heard before that: {harmless(error)}")

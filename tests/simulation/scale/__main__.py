@@ -69,6 +69,7 @@ class Row:
     long_accounts: int
     """Accounts whose demand lasted for `LONG_SECONDS`."""
     share_least: float
+    """How much of its limit the account used that used the least of it."""
     share: float
     """Of all their limits together, while there was demand."""
     eta_off: float
@@ -159,8 +160,8 @@ def broken(rows: Sequence[Row]) -> list[str]:
             found.append(f"{one.partner}: {one.over} calls over the limit")
         if one.repeated:
             found.append(f"{one.partner}: {one.repeated} finished calls repeated")
-        if one.long_accounts and one.share < SHARE_LEAST:
-            found.append(f"{one.partner}: {one.share:.2%} of the limits used")
+        if one.long_accounts and one.share_least < SHARE_LEAST:
+            found.append(f"{one.partner}: {one.share_least:.2%} of a limit used")
         if one.hours > 1.0 and one.eta_off > ETA_OFF_MOST:
             found.append(f"{one.partner}: the ETA was off by {one.eta_off:.0%}")
     return found

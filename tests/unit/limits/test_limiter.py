@@ -1,5 +1,7 @@
 """Several limits at once: all grant, or none is charged."""
 
+from collections import Counter
+
 import pytest
 
 from reportd.limits import limiter as limiter_module
@@ -291,3 +293,39 @@ def test_a_limit_that_stays_is_kept_once() -> None:
     quota = LimitRule(per="account", calls=100, seconds=86_400.0, meter="day", number=1)
 
     assert joined([moved], [rule, quota]) == (moved,)
+
+
+@pytest.mark.parametrize("step", [-0.5, 0.5, -3600.25, 3600.25])
+def test_a_wall_clock_that_is_set_exceeds_no_window(step: float) -> None:
+    """Wherever the partner's windows lie now: ten calls in each, and still nearly all of them."""
+    rule = LimitRule(per="account", calls=10, seconds=1.0, meter="fixed")
+    limiter = Limiter([rule])
+    limiter.start(at(0.0))
+    sent: list[float] = []
+    for tick in range(600):
+        seconds = tick / 20
+        now = at(seconds)
+        if seconds >= 10.0:
+            now = now._replace(wall=now.wall + step)
+        # In every other second calls come late in the partner's window, in the others early
+        while tick % 40 >= 10 and limiter.blocked((ACCOUNT,), now) is None:
+            limiter.take((ACCOUNT,), now)
+            sent.append(seconds)
+
+    as_it_was = Counter(int(seconds) for seconds in sent)
+    as_it_is = Counter(int(seconds + step) for seconds in sent if seconds >= 10.0)
+    assert max(as_it_was.values()) == max(as_it_is.values()) == 10
+    assert len([seconds for seconds in sent if seconds > 15.0]) >= 0.9 * 150
+
+
+def test_a_stall_between_two_clocks_is_no_clock_that_was_set() -> None:
+    """A worker that slept after it had looked at one of them keeps the windows that it knows."""
+    limiter = Limiter([LimitRule(per="account", calls=10, seconds=1.0, meter="fixed")])
+    limiter.start(at(0.0))
+    now = at(5.5)
+    assert limiter.blocked((ACCOUNT,), now._replace(wall=now.wall - 0.3)) is None
+    for _ in range(10):
+        limiter.take((ACCOUNT,), now)
+
+    assert limiter.blocked((ACCOUNT,), at(5.6)) is not None
+    assert limiter.blocked((ACCOUNT,), at(6.0)) is None

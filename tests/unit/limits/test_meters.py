@@ -141,17 +141,6 @@ def test_a_wall_clock_that_goes_back_opens_no_window_twice() -> None:
     assert meter.wait_seconds(START + 10.0) > 0.0
 
 
-def test_a_wall_clock_that_goes_back_by_an_hour_does_not_stop_calls_for_one() -> None:
-    """It was wrong before: the window it is in now counts as spent, the next one is open."""
-    meter = FixedWindow(1, 10.0, 0.0, START)
-    meter.take(START + 10.0)
-
-    wait = meter.wait_seconds(START - 3600.0)
-
-    assert 0.0 < wait <= 10.0
-    assert meter.wait_seconds(START - 3600.0 + wait) == 0.0
-
-
 @pytest.mark.parametrize("kind", METERS)
 def test_the_share_in_use_is_between_nothing_and_all(kind: str) -> None:
     """A spent meter shows 1, a rested one 0."""

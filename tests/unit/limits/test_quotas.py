@@ -138,6 +138,18 @@ def test_a_wall_clock_set_forward_opens_no_day_early() -> None:
     assert blocked.is_quota
 
 
+def test_a_wall_clock_set_back_makes_no_day_longer() -> None:
+    """Two hours back in the evening: after midnight nothing of the day before is used any more."""
+    owner = Owner(DAY, NOON)
+    owner.call()
+    midnight = NOON + 12 * 3600
+    set_back = Now(midnight + 1800.0, midnight - 5400.0, midnight + 1800.0)
+
+    assert owner.limiter.blocked([ACCOUNT], set_back) is not None
+    (grant,) = owner.limiter.to_record(set_back)
+    assert grant.record.window != owner.ledger[0].window
+
+
 @given(st.lists(st.floats(1.0, 20_000.0), min_size=20, max_size=60), st.integers(0, 5))
 @settings(max_examples=25, deadline=None)
 def test_no_rolling_window_is_exceeded(pauses: list[float], crashes: int) -> None:

@@ -9,7 +9,7 @@ from reportd.broker.message import Message, Part
 from reportd.broker.reader import Committed
 from reportd.broker.topics import Topics
 from reportd.errors import BrokerError, Halt
-from reportd.model.vm import Vm
+from reportd.model.vm import LimitUse, Vm
 from reportd.observer.brokerwatch import BrokerWatch, Clients
 from reportd.observer.neighbours import Neighbours
 
@@ -174,3 +174,16 @@ def test_worker_of_this_vm_joins_anew_when_nobody_has_a_partition() -> None:
         clock.now = 100.0 + second
         watched.turn(broker.clients())
     assert watched.sight().joins_anew == ("worker-0", 130.0)
+
+
+def test_what_a_vm_says_of_itself_is_in_its_next_record() -> None:
+    """What its workers hold changes all the time; the record that it is gone says no more of it."""
+    broker, clock = FakeBroker(), Hands()
+    watched = watch(broker, clock)
+    used = LimitUse(partner="acme", per="account")
+    watched.say(Vm(machine="me", incarnation="i", limits=(used,)))
+    watched.turn(broker.clients())
+    watched.leave(broker.clients())
+
+    assert [vm.limits for vm in broker.written] == [(used,), None]
+    assert broker.written[0].at == clock.wall()

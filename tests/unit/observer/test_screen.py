@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from reportd.model.vm import LimitUse, Vm
 from reportd.observer.page import page
 from reportd.observer.progress import Progress
 from reportd.observer.screen import Screen, Table, screen
@@ -38,6 +39,16 @@ def test_all_is_well() -> None:
     assert row(table(found, "partner"), "acme")["open"] == 32
     assert row(table(found, "limit"), "acme")["in use"] == "90%"
     assert row(table(found, "process"), "worker-0")["MB"] == 3
+
+
+def test_limits_of_other_vms_are_shown_as_theirs() -> None:
+    """Who holds what of a limit: this VM, which is not named, or another."""
+    use = LimitUse(partner="bolt", per="partner", scopes=1, share=0.5)
+    other = Vm(machine="vm-2", incarnation="j", config="c1", limits=(use,))
+    found = table(shown(vms=(other,)), "limit")
+
+    assert [cells[-1] for cells in found.rows] == ["", "vm-2"]
+    assert row(found, "bolt")["in use"] == "50%"
 
 
 def test_what_needs_a_person_comes_first() -> None:

@@ -14,7 +14,7 @@ from reportd.model.vm import Vm
 from reportd.observer.exposition import Gauges, bounded
 from reportd.observer.offsets import Lag, Offsets
 from reportd.observer.progress import Progress
-from reportd.observer.status import Sight, document
+from reportd.observer.status import MOST_TOLD, Sight, document, told
 from reportd.observer.views import DaemonView, WorkerView, daemon_view, worker_view
 
 WALL = 1_700_000_000.0
@@ -155,6 +155,37 @@ def test_limits_are_joined() -> None:
             "workers": ["worker-0"],
         }
     ]
+
+
+def test_what_a_vm_tells_of_its_limits_is_shown_on_the_others() -> None:
+    """One document shows the whole fleet's limits, and who says nothing of them."""
+    left = {"partner": "acme", "per": "account", "value": "1", "calls": 2.0, "resets_at": 5.0}
+    there = Vm(machine="vm-2", incarnation="j").model_copy(
+        update=told(made(sight(workers={"worker-0": worker(quotas=[left])})))
+    )
+    older = Vm(machine="vm-3", incarnation="k")
+    heard = tuple(Vm.from_json(vm.to_json()) for vm in (there, older))
+
+    found = made(sight(vms=heard))
+
+    (limit,) = found["elsewhere"]["limits"]
+    assert (limit["vm"], limit["workers"]) == ("vm-2", ("worker-0",))
+    assert (limit["partner"], limit["per"], limit["share"]) == ("acme", "account", 0.9)
+    assert found["elsewhere"]["quotas"] == [left | {"vm": "vm-2"}]
+    assert found["elsewhere"]["silent"] == ["vm-3"]
+    assert not any("limits" in vm for vm in found["vms"])
+
+
+def test_what_is_told_of_limits_is_bounded() -> None:
+    """It goes to everybody every ten seconds: the busiest do."""
+    many = [
+        {"partner": f"p{number}", "per": "account", "scopes": 1, "share": number / 100}
+        for number in range(MOST_TOLD + 1)
+    ]
+
+    said = told(made(sight(workers={"worker-0": worker(limits=many)})))["limits"]
+
+    assert [one.partner for one in said] == [f"p{number}" for number in range(MOST_TOLD, 0, -1)]
 
 
 def test_runs_that_need_somebody_are_named() -> None:

@@ -275,6 +275,24 @@ def test_a_refused_credential_leaves_the_others_alone() -> None:
     assert hands.asked() == ["x"]
 
 
+def test_a_probe_of_a_credential_that_meets_an_error_is_not_the_last() -> None:
+    """A 500 says nothing of the credential: it is asked again, and works."""
+    hands = Hands()
+    hands.own()
+    hands.put(*(request(str(number)) for number in range(OUTAGE_FAILURES)))
+    for called in list(hands.calls):
+        hands.answer(called, Verdict(outcome=Outcome.AUTH, reason="HTTP 401"))
+    hands.go(12.0)
+    (probe,) = hands.calls
+    hands.answer(probe, TRANSIENT)
+
+    for _ in range(100):
+        hands.go(1.0)
+        for called in list(hands.calls):
+            hands.answer(called)
+    assert len(hands.ends) == OUTAGE_FAILURES
+
+
 def test_what_worked_before_a_restart_is_known_by_its_end() -> None:
     """A VM that starts again with a 404 as the last open request does not hold it for hours."""
     done = request("done")
