@@ -392,7 +392,6 @@ class Engine:
             if entry is None or partition.circuits.lets_through(entry.request, now.mono):
                 return entry
             self._give_back(partition, entry)
-            partition.scheduler.call_over(entry)
             self._keep_in_line(partition, entry, now)
 
     @staticmethod
@@ -403,7 +402,7 @@ class Engine:
         """
         wait = max(partition.circuits.opens_at(entry.request) - now.mono, PROBE_SECONDS)
         partition.limiter.block(Scope("credential", entry.request.credential), wait, now)
-        partition.scheduler.add(entry, first=True)
+        partition.scheduler.put_back(entry)
 
     def _start(self, partition: Partition, entry: Entry, now: Now) -> None:
         partition.circuits.started(entry.request)

@@ -18,7 +18,7 @@ from reportd.worker.partition import Partition
 from reportd.worker.settings import EngineSettings
 
 LINE_LEAST = 8
-"""An account keeps at least so many requests in memory, if it has them."""
+"""Up to a window an account keeps at least so many requests in memory, if it has them."""
 
 READ_THROUGH = 1_000
 """What lies closer is reached by reading on: a new start throws away what was fetched."""
@@ -28,6 +28,9 @@ REREAD_BELOW = 4
 
 LATER_SECONDS = 60.0
 """What waits for a time in Kafka is read again at a multiple of this: few times, many requests."""
+
+KIND_SPANS = 7
+"""What each kind of parked ones costs, an account's or a minute's, in stretches of 130 bytes."""
 
 OUTAGE_LINES = 256
 """An outage of so many accounts is one: the backlog is not read just to be parked."""
@@ -46,7 +49,7 @@ class Reading:
         """Say whether a message of this account may be kept in memory."""
         return partition.waiting_of(account) < self._line_most(partition)
 
-    def later(self, partition: Partition, request: Request, replay: int, now: Now) -> Later | None:
+    def later(self, partition: Partition, request: Request, now: Now) -> Later | None:
         """Say until when an early request waits in Kafka; None: it may be kept in memory.
 
         Requests that only wait never fill the window: nothing else would be read.
@@ -56,15 +59,23 @@ class Reading:
         if self._total(partition) < self._settings.window_requests // 2:
             return None
         at = int(ceil(request.not_before / LATER_SECONDS) * LATER_SECONDS)
-        return self._controls.later(request, replay, at)
+        return self._controls.later(request, at)
 
     def _line_most(self, partition: Partition) -> float:
-        """Return how many requests an account may have waiting in memory."""
+        """Return how many requests an account may have waiting in memory.
+
+        Few beyond a window, one beyond one and a half: accounts that are blocked, however many
+        requests they have, leave room for some thousands of others.
+        """
         settings, total = self._settings, self._total(partition)
         if partition.window_bytes >= settings.window_bytes or total >= 2 * settings.window_requests:
             return 0
         if total < settings.window_requests // 2:
             return inf
+        if total >= settings.window_requests * 3 // 2:
+            return 1
+        if total >= settings.window_requests:
+            return REREAD_BELOW
         lines = max(1, partition.scheduler.lines_count())
         return max(LINE_LEAST, settings.window_requests // (2 * lines))
 
@@ -99,7 +110,8 @@ class Reading:
         total = self._total(partition)
         if partition.window_bytes >= settings.window_bytes:
             return False
-        has_place = book.parked_spans < settings.parked_most and book.length < settings.ahead_most
+        parked = book.parked_spans + KIND_SPANS * book.kinds_count
+        has_place = parked < settings.parked_most and book.length < settings.ahead_most
         if total < settings.window_requests // 2:
             return has_place
         if total >= 2 * settings.window_requests or not has_place:

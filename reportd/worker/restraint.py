@@ -46,7 +46,7 @@ class Restraint:
         if cancelled is not None:
             self._end(partition, entry, cancelled, now)
             return True
-        paused = self._controls.pauses(entry.request, entry.replay)
+        paused = self._controls.pauses(entry.request)
         if paused is not None:
             self._put_aside(partition, entry, paused)
         return paused is not None

@@ -529,13 +529,12 @@ class Process:
         message = action.message
         partner = message.topic.partition(".")[2]
         index = partition_of(action.key.encode(), self._partners[partner].plan.partitions)
-        times = int(message.header("forwards") or b"0") + 1
         self._produce(
             (message.topic, index),
             action.key.encode(),
             message.value,
             lambda _at: self.engine.forwarded(message),
-            (("forwards", str(times).encode()),),
+            (("forwards", str(action.times).encode()),),
         )
 
     def _commit(self, offsets: Mapping[Part, tuple[int, str]]) -> None:

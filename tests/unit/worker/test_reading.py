@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from reportd.broker.keys import partition_of
+from reportd.limits.limiter import LimitRule
 from reportd.partners.verdict import Outcome, Verdict
-from reportd.worker.actions import Read
+from reportd.worker.actions import Forward, Read
 from tests.unit.worker.hands import OK, Hands
-from tests.unit.worker.making import BACKFILL, CONTROL, REQUESTS, message, record, request
+from tests.unit.worker.making import BACKFILL, CONTROL, REQUESTS, WALL, message, record, request
 
 FAILED = Verdict(outcome=Outcome.TRANSIENT, reason="HTTP 500")
 
@@ -22,6 +24,7 @@ class Topics:
         self.fails_as = FAILED
         self.fields: list[tuple[str, str, Any]] = []
         """Accounts' beginnings, and what their requests have."""
+        self.headers: dict[str, str] = {}
         self.part = hands.own()
         self.accounts: dict[str, list[str]] = {REQUESTS: [], BACKFILL: []}
         self._positions = dict.fromkeys(self.accounts, 0)
@@ -49,7 +52,7 @@ class Topics:
                 return
             self._positions[topic] = offset + 1
             of = request(accounts[offset], params={"n": str(offset)}, **self.more(accounts[offset]))
-            self.hands.put(message(of, offset, topic))
+            self.hands.put(message(of, offset, topic, 0, **self.headers))
 
     def more(self, account: str) -> dict[str, Any]:
         """Return what else the requests of an account have."""
@@ -181,3 +184,61 @@ def test_a_replay_of_a_cancelled_run_is_not_read_again_and_again(is_paused: bool
 
     assert [one.offset for one in hands.done(Read) if one.at[0] == REQUESTS] == [0]
     assert hands.shown().total() == 20
+
+
+@pytest.mark.parametrize("accounts", [12, 30, 60])
+def test_many_blocked_accounts_do_not_stop_the_others(accounts: int) -> None:
+    """However much each of them has to do: few of each are in memory, the longer the fewer."""
+    limits = [LimitRule(per="account", calls=1, seconds=1e6)]
+    topics = Topics(Hands(window_requests=50, threads=4, limits=limits), frozenset())
+    topics.accounts[REQUESTS] += [f"blocked-{n % accounts}" for n in range(800)] + ["well"]
+    topics.go(20)
+
+    book = topics.part.books[REQUESTS]
+    assert book.position == 801
+    assert len(topics.part.entries) < 2 * 50
+
+
+def test_an_account_moved_to_another_credential_is_asked_at_once() -> None:
+    """Its old requests wait for the refused one, with those of all others: its new ones do not."""
+    refused = [f"refused-{n % 20}" for n in range(60)]
+    topics = Topics(Hands(threads=4), frozenset(refused))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.fields = [("refused", "credential", "old")]
+    topics.accounts[REQUESTS] += refused
+    topics.go(120)
+    topics.hands.put(message(request("refused-7", credential="new"), 60))
+
+    assert [one.request.credential for one in topics.hands.calls] == ["new"]
+
+
+def test_a_parked_message_of_another_partition_is_forwarded_once() -> None:
+    """Where a topic has grown meanwhile: it is closed here, and not read again."""
+    hands = Hands(window_requests=4, threads=2)
+    part = hands.own()
+    account = next(f"a{n}" for n in range(50) if partition_of(f"a{n}".encode(), 2) == 1)
+    early = {"not_before": hands.now.wall + 200.0}
+    messages = [message(request(account, params={"n": str(n)}, **early), n) for n in range(6)]
+    hands.put(*messages)
+    assert part.books[REQUESTS].parked_count == 4
+    hands.own(index=1, partitions=2)
+    hands.put(*messages[2:])
+
+    assert (len(hands.done(Forward)), part.books[REQUESTS].parked_count) == (4, 0)
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_a_replay_that_waits_is_cancelled_with_its_run(is_paused: bool) -> None:
+    """It was asked for before: whatever it waits for, it ends at once."""
+    hands = Hands(window_requests=10, threads=4)
+    topics = Topics(hands, frozenset())
+    topics.headers = {"replay": "1"}
+    topics.fields = [("early", "not_before", hands.now.wall + 86_400.0)]
+    said = [record("acme", "pause"), record(f"run:{request().run}", "cancel", at=WALL + 60.0)]
+    hands.engine.controlled(CONTROL, said[:is_paused], said[0].offset + 1, hands.now)
+    topics.accounts[REQUESTS] += ["early"] * 20
+    topics.go(5)
+    hands.put(dataclasses.replace(said[1], timestamp=WALL + 60.0))
+    topics.go(30)
+
+    assert [state for _, state in hands.states()] == ["cancelled"] * 20
