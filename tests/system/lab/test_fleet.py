@@ -122,7 +122,7 @@ def test_rolling_upgrade(fleet: Fleet, packages: Packages) -> None:
         _, seconds = fleet.under_load(partial(lab.install, packages.reportd))
         assert installed(lab) == version_of(packages.reportd)
         assert lab.state("reportd") == "active", lab.journal("reportd")
-        took.append((seconds, away_seconds(lab)))
+        took.append((seconds, lab.between("reportd", "ActiveExit", "ActiveEnter")))
         fleet.until(lambda: fleet.parts(name) == before[name], f"{name} to have its part")  # noqa: B023
         # What its workers count is shown a moment later, and compared in the next round
         fleet.until(lambda: fleet.rebalances(name)["assigned"] == PART, f"{name} to count it")  # noqa: B023
@@ -137,15 +137,6 @@ def test_rolling_upgrade(fleet: Fleet, packages: Packages) -> None:
     )
     fleet.conclude()
     assert fleet.answered_twice() == 0
-
-
-def away_seconds(lab: Lab) -> float:
-    """Return how long a restarted daemon was not ready: from the order to stop to READY."""
-    stamps = ("ActiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
-    shown = lab.show("reportd", *stamps)
-    gone, back = (int(shown[stamp]) / 1e6 for stamp in stamps)
-    assert back > gone, shown
-    return back - gone
 
 
 def test_grows(fleet: Fleet, packages: Packages) -> None:
@@ -299,7 +290,8 @@ def test_same_timer_on_two_vms(
         lab.until(partial(has_enqueued, lab), "its enqueue to end", ENQUEUE, seconds=300)
 
     asked = len(list(scene.accounts())) * sum(role.asks for role in scene.roles)
-    print(f"{asked} requests, written once;", *map(enqueue_seconds, labs), "s each")
+    took = [lab.between(ENQUEUE, "ExecMainStart", "ExecMainExit") for lab in labs]
+    print(f"{asked} requests, written once;", *(f"{seconds:.1f}" for seconds in took), "s each")
     assert stage.books.requests_written() == {"acme": asked}
     stage.requests.update(stage.books.requests())
     for lab in labs:
@@ -317,11 +309,3 @@ def has_enqueued(lab: Lab) -> bool:
     shown = lab.show(ENQUEUE, "ActiveState", "Result", "ExecMainExitTimestampMonotonic")
     assert shown["ActiveState"] != "failed", lab.journal(ENQUEUE)
     return shown["ActiveState"] == "inactive" and shown["ExecMainExitTimestampMonotonic"] != "0"
-
-
-def enqueue_seconds(lab: Lab) -> str:
-    """Return how long the enqueue took."""
-    stamps = ("ExecMainStartTimestampMonotonic", "ExecMainExitTimestampMonotonic")
-    shown = lab.show(ENQUEUE, *stamps)
-    began, ended = (int(shown[stamp]) / 1e6 for stamp in stamps)
-    return f"{ended - began:.1f}"
