@@ -258,7 +258,7 @@ class Engine:
         partition = self._partition_of(entry)
         if partition is None:
             return
-        partition.looking[entry.request.account] -= 1
+        partition.looked_up(entry.request.account)
         if looked.files:
             self._endings.end(partition, entry, "result", now, files=looked.files)
         elif looked.newer_run:

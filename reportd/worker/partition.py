@@ -182,6 +182,12 @@ class Partition:
         image.grants.clear()
         self.is_active = True
 
+    def looked_up(self, account: str) -> None:
+        """Take note that a request of an account was looked up; accounts may come without end."""
+        self.looking[account] -= 1
+        if not self.looking[account]:
+            del self.looking[account]
+
     def waiting_of(self, account: str) -> int:
         """Return how many requests of an account wait for their turn, or to be looked up first."""
         return self.scheduler.length_of(account) + self.looking[account]
