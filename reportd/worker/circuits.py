@@ -148,9 +148,9 @@ class Circuits:
         circuit = self.credentials.get(request.credential)
         return self.outage.lets_through(now) and (circuit is None or circuit.lets_through(now))
 
-    def is_refused(self, request: Request) -> bool:
-        """Say whether the request's credential is refused for everyone."""
-        circuit = self.credentials.get(request.credential)
+    def is_refused(self, credential: str) -> bool:
+        """Say whether a credential is refused for everyone."""
+        circuit = self.credentials.get(credential)
         return circuit is not None and circuit.is_open
 
     def opens_at(self, request: Request) -> float:

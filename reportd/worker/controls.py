@@ -15,7 +15,7 @@ from reportd.limits.limiter import LimitRule, Now, Scope
 from reportd.model.control import RUN, Control, Target, folded, read_control, targets_of
 from reportd.model.request import Request
 from reportd.worker.actions import TopicPartition
-from reportd.worker.book import Later, Paused
+from reportd.worker.book import Later, Paused, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,10 @@ class Controls:
     def later(self, request: Request, replay: int, at: int) -> Later:
         """Return why a request waits in Kafka for a time (epoch seconds)."""
         return Later(at, _waits_in(request, replay))
+
+    def refused(self, request: Request, replay: int) -> Refused:
+        """Return why a request waits in Kafka for its credential."""
+        return Refused(request.credential, _waits_in(request, replay))
 
     def pause_of(self, request: Request) -> Control | None:
         """Return the widest pause that a request is under."""

@@ -146,6 +146,8 @@ class Partition:
         """Requests held as possibly part of an outage."""
         self.paused: dict[Entry, None] = {}
         """Requests that somebody paused when something was done for them already."""
+        self.made_room_at: dict[str, float] = {}
+        """By refused credential: when it was refused, since its requests have left the window."""
 
     def most_open(self) -> int:
         """Return how many requests the account has that has the most waiting for their turn."""
