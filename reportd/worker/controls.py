@@ -15,7 +15,7 @@ from reportd.limits.limiter import LimitRule, Now, Scope
 from reportd.model.control import RUN, Control, Target, folded, read_control, targets_of
 from reportd.model.request import Request
 from reportd.worker.actions import TopicPartition
-from reportd.worker.book import Later, Paused
+from reportd.worker.book import Later, Paused, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,10 @@ class Controls:
     def later(self, request: Request, at: int) -> Later:
         """Return why a request that is not cancelled waits in Kafka for a time (epoch seconds)."""
         return Later(at, self._ends_with(request))
+
+    def refused(self, request: Request) -> Refused:
+        """Return why a request that is not cancelled waits in Kafka for its credential."""
+        return Refused(request.credential, self._ends_with(request))
 
     def _ends_with(self, request: Request) -> str:
         """Return the run whose cancellation ends a wait; none for a replay that is younger."""

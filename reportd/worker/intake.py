@@ -98,9 +98,9 @@ class Intake:
         if paused is not None:
             book.park(message.offset, paused)
             return
-        later = None if is_cancelled else self._reading.later(partition, request, now)
-        if later is not None:
-            book.park(message.offset, later)
+        waits = None if is_cancelled else self._reading.waits(partition, request, now)
+        if waits is not None:
+            book.park(message.offset, waits)
             return
         if not self._reading.admits(partition, request.account):
             book.park(message.offset, request.account)

@@ -7,8 +7,10 @@ import pytest
 
 from reportd.broker.keys import partition_of
 from reportd.limits.limiter import LimitRule
+from reportd.model.question import Question
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.worker.actions import Forward, Read
+from reportd.worker.inquiry import answer
 from tests.unit.worker.hands import OK, Hands
 from tests.unit.worker.making import BACKFILL, CONTROL, REQUESTS, WALL, message, record, request
 
@@ -128,6 +130,43 @@ def test_a_refused_credential_does_not_stop_the_others() -> None:
     assert topics.hands.offset() == 440
 
 
+@pytest.mark.parametrize("accounts", [3, 60, 400])
+def test_a_refused_credential_that_filled_the_window_leaves_it(accounts: int) -> None:
+    """However many accounts it has: others are read, and all is as before when it works again."""
+    refused = [f"refused-{n % accounts}" for n in range(400)]
+    topics = Topics(Hands(window_requests=50, threads=4), frozenset(refused))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.fields = [("refused", "credential", "old")]
+    topics.accounts[REQUESTS] += [*refused, *["well-1", "well-2"] * 20]
+    topics.go(120)
+
+    assert sorted(topics.hands.states()) == [(f"well-{n // 20 + 1}", "result") for n in range(40)]
+    assert topics.hands.shown() == {"held": 400}
+    said = answer(topics.hands.engine, Question(account="well-1"), topics.hands.now)["partitions"]
+    assert [one["held"] >= 350 for one in said] == [True, False]
+    reads = len(topics.hands.done(Read))
+    topics.go(600)
+    assert len(topics.hands.done(Read)) - reads < 10
+    topics.failing = frozenset()
+    topics.go(900)
+    assert len(topics.hands.ends) == 440
+    assert topics.hands.offset() == 440
+
+
+def test_a_cancelled_runs_refused_requests_end_at_once() -> None:
+    """Nobody waits for their credential."""
+    hands = Hands(window_requests=50, threads=4)
+    topics = Topics(hands, frozenset({"refused"}))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.accounts[REQUESTS] += ["refused"] * 200
+    topics.go(60)
+    said = record(f"run:{request().run}", "cancel")
+    hands.engine.controlled(CONTROL, [said], said.offset + 1, hands.now)
+    topics.go(60)
+
+    assert [state for _, state in hands.states()] == ["cancelled"] * 200
+
+
 def test_a_refused_credentials_requests_are_shown_as_held() -> None:
     """They wait in line: as held, not as if a limit kept them."""
     topics = Topics(Hands(window_requests=50, threads=4), frozenset({"refused"}))
@@ -242,3 +281,20 @@ def test_a_replay_that_waits_is_cancelled_with_its_run(is_paused: bool) -> None:
     topics.go(30)
 
     assert [state for _, state in hands.states()] == ["cancelled"] * 20
+
+
+def test_a_refused_credential_is_probed_by_whoever_is_left() -> None:
+    """All of it that was in memory is cancelled: what waits in Kafka is read, and tries it."""
+    topics = Topics(Hands(window_requests=20, threads=4), frozenset({"a", "b"}))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.fields = [("b", "run", "other/2026-11-22T04:00Z#1")]
+    topics.accounts[REQUESTS] += ["a"] * 15 + ["b"] * 30
+    topics.hands.engine.controlled(CONTROL, [], record("acme").offset + 1, topics.hands.now)
+    topics.go(60)
+    topics.hands.put(record(f"run:{request().run}", "cancel"))
+    topics.go(10)
+    assert {one.request.account for one in topics.part.entries.values()} <= {"b"}
+    topics.failing = frozenset()
+    topics.go(900)
+
+    assert topics.hands.offset() == 45
