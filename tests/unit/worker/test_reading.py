@@ -285,16 +285,19 @@ def test_a_replay_that_waits_is_cancelled_with_its_run(is_paused: bool) -> None:
 
 def test_a_refused_credential_is_probed_by_whoever_is_left() -> None:
     """All of it that was in memory is cancelled: what waits in Kafka is read, and tries it."""
-    topics = Topics(Hands(window_requests=20, threads=4), frozenset({"a", "b"}))
+    topics = Topics(Hands(window_requests=20, threads=4), frozenset({"a", "b", "c"}))
     topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
     topics.fields = [("b", "run", "other/2026-11-22T04:00Z#1")]
-    topics.accounts[REQUESTS] += ["a"] * 15 + ["b"] * 30
+    topics.accounts[REQUESTS] += ["a", "c"] * 15
     topics.hands.engine.controlled(CONTROL, [], record("acme").offset + 1, topics.hands.now)
     topics.go(60)
+    topics.accounts[REQUESTS] += ["b"] * 30
+    topics.go(10)
     topics.hands.put(record(f"run:{request().run}", "cancel"))
     topics.go(10)
-    assert {one.request.account for one in topics.part.entries.values()} <= {"b"}
+    assert (len(topics.hands.ends), topics.hands.shown()) == (30, {"held": 30})
+    assert not topics.part.entries
     topics.failing = frozenset()
     topics.go(900)
 
-    assert topics.hands.offset() == 45
+    assert topics.hands.offset() == 60
