@@ -220,7 +220,7 @@ MUTANTS = (
     Mutant(
         "refused-credential-stays-in-kafka",
         "worker/reading.py",
-        "                if not partition.circuits.is_refused(key.credential):\n",
+        "                if not partition.circuits.keeps_away(key.credential, now.mono):\n",
         "                if False:\n",
     ),
     Mutant(
