@@ -351,6 +351,15 @@ class Limiter:
         for meter, rule in grant.charges:
             meter.give_back(grant.at.wall if meter.wall else grant.at.mono, rule.cost)
 
+    def left_late(self, grant: Grant, late_seconds: float) -> Grant:
+        """Charge a call to when it left, so much after the grant; return the grant of then."""
+        for meter, rule in grant.charges:
+            meter.left_late(grant.at.wall if meter.wall else grant.at.mono, rule.cost, late_seconds)
+        at = grant.at
+        return grant._replace(
+            at=Now(at.mono + late_seconds, at.wall + late_seconds, at.boot + late_seconds)
+        )
+
     def answered(
         self,
         grant: Grant,

@@ -31,6 +31,13 @@ class Meter(Protocol):
         """Undo the charge made at ``taken_at``: the call was never sent."""
         ...
 
+    def left_late(self, taken_at: float, cost: float, late_seconds: float) -> None:
+        """Charge a call to when it left, as soon as that is known: the next one may be due.
+
+        From then on it is one that was taken at ``taken_at + late_seconds``.
+        """
+        ...
+
     def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
         """Correct a charge, the call being over: it left at ``sent_at`` and cost ``actual``.
 
@@ -75,8 +82,18 @@ class Bucket:
         if taken_at == self._taken_at:
             self._arrival -= cost * self._interval_seconds
 
+    def left_late(self, taken_at: float, cost: float, late_seconds: float) -> None:
+        """Let the next one come an interval after it, unless a later call stands on it.
+
+        As much as our burst is what is kept of the partner's for this, if there is one.
+        """
+        if taken_at == self._taken_at:
+            self._taken_at = taken_at + late_seconds
+            if late_seconds > self._tolerance_seconds:
+                self._arrival = max(self._arrival, self._taken_at + cost * self._interval_seconds)
+
     def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
-        """Move it by what the call cost more, or less; that it left late is what bursts are for."""
+        """Move it by what the call cost more, or less."""
         if actual > cost:
             self._arrival += (actual - cost) * self._interval_seconds
         elif actual < cost:
@@ -136,6 +153,10 @@ class SlidingWindow:
             self._used -= cost
             if charge[1] <= TINY:
                 del self._taken[found]
+
+    def left_late(self, taken_at: float, cost: float, late_seconds: float) -> None:
+        """Let its place be free a window after it left."""
+        self.settle(taken_at, cost, taken_at + late_seconds, cost)
 
     def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
         """Count the call from when it left, not from when it was allowed to, and at its cost."""
@@ -204,8 +225,13 @@ class FixedWindow:
         if int(taken_at // self._seconds) == self._window:
             self._used = max(0.0, self._used - cost)
 
+    def left_late(self, taken_at: float, cost: float, late_seconds: float) -> None:
+        """Count it in the window that it left in, too; before that is the margin at the end."""
+        if int((taken_at + late_seconds) // self._seconds) > int(taken_at // self._seconds):
+            self.take(taken_at + late_seconds, cost)
+
     def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
-        """Count what it cost; when it left is what the margin at the window's end is for."""
+        """Count what it cost."""
         if actual != cost:
             self.give_back(taken_at, cost - actual)
 
@@ -244,6 +270,9 @@ class AtOnce:
     def give_back(self, taken_at: float, cost: float = 1.0) -> None:
         """Leave the place."""
         self._held -= cost
+
+    def left_late(self, taken_at: float, cost: float, late_seconds: float) -> None:
+        """Keep the place: it is held from the grant on."""
 
     def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
         """Leave the place: the call is over, whatever became of it."""

@@ -167,6 +167,9 @@ class Quota:
         if self._span.window(taken_at).number == self._number:
             self._in_hand += cost
 
+    def left_late(self, taken_at: float, cost: float, late_seconds: float) -> None:
+        """Do nothing: the margin around a reset is longer than any call may be late."""
+
     def settle(self, taken_at: float, cost: float, sent_at: float, actual: float) -> None:
         """Correct the charge; what it cost more than there was is taken from the next grant."""
         if actual > cost:

@@ -13,13 +13,13 @@ from typing import Literal
 
 from reportd.model.ledger import PublishedFile
 from reportd.model.request import Request
-from reportd.model.run import order_of
 from reportd.sinks.formats import encode
 from reportd.sinks.gathering import Rows
 from reportd.sinks.paths import PathTemplate
 from reportd.sinks.receipts import Receipt
 from reportd.sinks.sameness import content_of
 from reportd.sinks.schema import COLUMNS_HASH
+from reportd.sinks.standing import Standing
 from reportd.sinks.store import Guard, Stage, Store, stage_key
 
 
@@ -72,11 +72,12 @@ class Prepared:
 
 
 class Publisher:
-    """Publishes into one store. Thread-safe as long as one request is in one thread."""
+    """Publishes into one store, one a process. Thread-safe while one request is in one thread."""
 
     def __init__(self, store: Store, template: PathTemplate) -> None:
         """Take an open store and a template without problems."""
         self._store = store
+        self._standing = Standing(store)
         self._template = template
 
     def targets(self, request: Request) -> tuple[Target, ...]:
@@ -109,7 +110,7 @@ class Publisher:
             standing: dict[str, Receipt] = {}
             unchanged: set[str] = set()
             for target in targets:
-                receipt = self._standing(target, request, replay)
+                receipt = self._standing.found(target.path, target.format, request, replay)
                 if receipt is not None:
                     standing[target.path] = receipt
                 elif not stages:
@@ -120,7 +121,7 @@ class Publisher:
                 if staged is None:
                     return Look("none")
                 stage, receipts = staged
-                given, unchanged = _give_names(self._store, stage, receipts, guard)
+                given, unchanged = self._standing.give(stage, receipts, guard)
                 standing |= given
                 stage.settle()
             for stage in stages:
@@ -131,15 +132,6 @@ class Publisher:
         published = _published(targets, standing, unchanged, request, replay)
         self._store.make_durable(file.path for file in published.files)
         return Look("newer" if published.all_superseded else "mine", published)
-
-    def _standing(self, target: Target, request: Request, replay: int) -> Receipt | None:
-        """Return the fitting receipt of a final file that is ours or a newer run's."""
-        receipt = self._store.receipt_of(target.path, target.format)
-        if receipt is None:
-            return None
-        if receipt.made_by(request.id, replay) or receipt.order > order_of(request.run):
-            return self._store.verified(receipt)
-        return None
 
     def publish(
         self,
@@ -213,7 +205,7 @@ class Publisher:
         for one in group:
             one.attempt(one.seal)
         for one in group:
-            one.attempt(partial(one.give_names, self._store))
+            one.attempt(partial(one.give_names, self._standing))
         for one in group:
             one.attempt(one.settle)
         return [one.outcome() for one in group]
@@ -244,10 +236,10 @@ class _Publication:
             self._prepared.stage.discard()
             raise
 
-    def give_names(self, store: Store) -> None:
+    def give_names(self, names: Standing) -> None:
         one = self._prepared
         try:
-            self._standing, self._unchanged = _give_names(store, one.stage, one.receipts, one.guard)
+            self._standing, self._unchanged = names.give(one.stage, one.receipts, one.guard)
         except BaseException:
             one.stage.close()
             raise
@@ -263,26 +255,6 @@ class _Publication:
             return self._error
         one = self._prepared
         return _published(one.targets, self._standing, self._unchanged, one.request, one.replay)
-
-
-def _give_names(
-    store: Store, stage: Stage, receipts: Iterable[Receipt], guard: Guard
-) -> tuple[dict[str, Receipt], set[str]]:
-    """Give staged files their final names; return what stands under those names then.
-
-    And which of them took the place of another run's with the same content.
-    """
-    standing, unchanged = {}, set()
-    for receipt in receipts:
-        there = store.receipt_of(receipt.path, receipt.format)
-        if there is not None and there.order > receipt.order:
-            standing[receipt.path] = there
-            continue
-        stage.publish(receipt, guard)
-        standing[receipt.path] = receipt
-        if there is not None and there.run != receipt.run and there.content == receipt.content:
-            unchanged.add(receipt.path)
-    return standing, unchanged
 
 
 def _first_complete(

@@ -455,6 +455,12 @@ class Engine:
         self._waits(partition, entry)
         self._ready(partition, entry, now, first=True)
 
+    def left_late(self, entry: Entry, late_seconds: float) -> None:
+        """Charge a call to when it left, so much after its grant; `answered` comes later."""
+        partition = self._partition_of(entry)
+        if partition is not None and entry.grant is not None:
+            entry.grant = partition.limiter.left_late(entry.grant, late_seconds)
+
     def answered(
         self, entry: Entry, verdict: Verdict, body: Content, sent_at: float, now: Now
     ) -> None:

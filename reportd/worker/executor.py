@@ -20,6 +20,10 @@ from reportd.worker.fence import Fence
 
 logger = logging.getLogger(__name__)
 
+PUNCTUAL_SECONDS = 0.005
+"""A call that leaves later than this after its grant has its limits told at once: its answer may
+come when the next call has been granted as if it had left on time."""
+
 
 class Caller(Protocol):
     """Makes one call of an entry's flow and judges the answer; thread-safe.
@@ -105,9 +109,12 @@ class Executor:
 
     def _made(self, entry: Entry) -> Event:
         sent_at = self._clock.monotonic()
-        late = sent_at - entry.granted_at > self._grant_seconds
-        if late or not entry.alive() or not self._fence.is_open(self._clock.boottime()):
+        late_seconds = sent_at - entry.granted_at
+        is_late = late_seconds > self._grant_seconds
+        if is_late or not entry.alive() or not self._fence.is_open(self._clock.boottime()):
             return lambda now: self._engine.not_sent(entry, now)
+        if late_seconds > PUNCTUAL_SECONDS:
+            self._events.put(lambda _now: self._engine.left_late(entry, late_seconds))
         answer, verdict = self._called(entry)
         # When it really left: rendering it, and waiting for the interpreter, came before
         sent_at = max(sent_at, self._clock.monotonic() - answer.seconds)

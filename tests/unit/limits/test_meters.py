@@ -127,6 +127,55 @@ def test_a_call_counts_from_when_it_left() -> None:
     assert meter.wait_seconds(START + 20.0) == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize(
+    ("meter", "wait_seconds"),
+    [
+        (SlidingWindow(1, 10.0, 0.0, START), 9.9),
+        (Bucket(1, 10.0, 1.0, START), 9.9),
+        (FixedWindow(1, 10.0, 0.25, START), 10.25),
+    ],
+    ids=["sliding", "bucket", "fixed"],
+)
+def test_a_call_that_leaves_late_counts_from_then_on(meter: Meter, wait_seconds: float) -> None:
+    """Before its answer is here: that may come after the next call is due."""
+    meter.take(START + 19.1)
+    meter.left_late(START + 19.1, 1.0, 0.9)
+
+    assert meter.wait_seconds(START + 20.1) == pytest.approx(wait_seconds - (meter.wall * 0.1))
+    meter.give_back(START + 19.1 + 0.9)
+    assert meter.wait_seconds(START + 20.5) == 0.0
+
+
+def test_a_bucket_does_not_move_what_a_later_call_stands_on() -> None:
+    """The later one was granted already: what bunches up is what the burst's half is for."""
+    meter = Bucket(1, 10.0, 2.0, START)
+    meter.take(START + 20.0)
+    meter.take(START + 20.0 + 1e-3)
+    wait = meter.wait_seconds(START + 21.0)
+    meter.left_late(START + 20.0, 1.0, 0.9)
+
+    assert meter.wait_seconds(START + 21.0) == wait
+
+
+def test_a_bucket_with_a_burst_absorbs_what_is_a_bit_late() -> None:
+    """The partner's burst is twice ours: moving each late call on would leave a part unused."""
+    meter = Bucket(1, 10.0, 2.0, START)
+    meter.take(START + 20.0)
+    wait = meter.wait_seconds(START + 21.0)
+    meter.left_late(START + 20.0, 1.0, 0.9)
+
+    assert meter.wait_seconds(START + 21.0) == wait
+
+
+def test_a_call_keeps_its_place_among_those_at_once() -> None:
+    """It is held from the grant to the answer, whenever it leaves."""
+    meter = AtOnce(1, 10.0, START)
+    meter.take(START + 10.0)
+    meter.left_late(START + 10.0, 1.0, 0.9)
+
+    assert meter.wait_seconds(START + 30.0) == float("inf")
+
+
 def test_a_margin_keeps_a_place_longer() -> None:
     """Calls that left a window apart may arrive closer: the margin covers that."""
     assert SlidingWindow(1, 10.0, 0.25, START).wait_seconds(START + 10.0) == pytest.approx(0.25)

@@ -1,19 +1,20 @@
 """The threads that call: what they check before a call, and what comes back."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import pytest
 
 from reportd.errors import ThreadError
+from reportd.limits.limiter import LimitRule
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.exchange import Answer, Failure, FailureKind
 from reportd.worker.entry import Entry, State
 from reportd.worker.events import Events
 from reportd.worker.executor import Executor
 from tests.unit.worker.hands import OK, Hands
-from tests.unit.worker.making import StoppedClock, request
+from tests.unit.worker.making import StoppedClock, at, request
 
 DEADLINE_SECONDS = 10.0
 ANSWER = Answer(status=200, headers={}, body=b"rows", seconds=0.1)
@@ -30,8 +31,8 @@ class Answering(Protocol):
 class Bench:
     """An executor between an engine and a partner that a test plays."""
 
-    def __init__(self, call: Answering, threads: int = 2) -> None:
-        self.hands = Hands()
+    def __init__(self, call: Answering, threads: int = 2, limits: Sequence[LimitRule] = ()) -> None:
+        self.hands = Hands(limits=limits)
         self.hands.own()
         self.clock = StoppedClock()
         self.events = Events()
@@ -78,8 +79,12 @@ def make() -> Iterator[Callable[..., Bench]]:
     """Give a way to make benches; their threads end with the test."""
     made: list[Bench] = []
 
-    def one(call: Answering = lambda entry: (ANSWER, OK), threads: int = 2) -> Bench:
-        made.append(Bench(call, threads))
+    def one(
+        call: Answering = lambda entry: (ANSWER, OK),
+        threads: int = 2,
+        limits: Sequence[LimitRule] = (),
+    ) -> Bench:
+        made.append(Bench(call, threads, limits))
         return made[-1]
 
     yield one
@@ -131,6 +136,56 @@ def test_what_may_not_be_sent_any_more_is_not_sent(make: Callable[..., Bench], w
     bench.wait(lambda: bench.hands.engine.in_flight == 0 or bool(bench.hands.calls))
 
     assert (bench.counted, entry.calls) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        LimitRule(per="account", calls=1, seconds=1.0, meter="sliding", margin_seconds=0.02),
+        LimitRule(per="account", calls=1, seconds=1.0, meter="bucket", burst=1),
+        LimitRule(per="account", calls=1, seconds=1.0, meter="fixed", margin_seconds=0.02),
+    ],
+    ids=["sliding", "bucket", "fixed"],
+)
+def test_a_call_that_left_late_makes_the_next_one_wait(
+    make: Callable[..., Bench], limit: LimitRule
+) -> None:
+    """Its answer comes after its window: nothing is granted meanwhile as if it had left at once."""
+    answered = threading.Event()
+
+    def call(entry: Entry) -> Reply:
+        assert answered.wait(DEADLINE_SECONDS)
+        return ANSWER, OK
+
+    bench = make(call, limits=[limit])
+    bench.hands.put(request(params={"n": "1"}), request(params={"n": "2"}))
+    while not bench.hands.calls:
+        bench.hands.go(0.01)
+    bench.clock.seconds = bench.hands.seconds + 0.9
+    entry = bench.start()
+    (left_late,) = bench.events.take(DEADLINE_SECONDS)
+    left_late(bench.hands.now)
+    while not bench.hands.calls:
+        bench.hands.go(0.01)
+
+    windows = [int(at(when).wall) for when in (bench.clock.seconds, bench.hands.seconds)]
+    if limit.meter == "fixed":
+        assert windows[1] == windows[0] + 1
+    else:
+        assert bench.hands.seconds - bench.clock.seconds >= 0.99
+    answered.set()
+    bench.wait(lambda: entry.state is not State.IN_FLIGHT)
+
+
+def test_a_call_that_leaves_on_time_is_one_event(make: Callable[..., Bench]) -> None:
+    """Nothing is told of it before its answer: that costs time."""
+    bench = make()
+    bench.hands.put(request())
+    bench.clock.seconds = bench.hands.seconds + 0.004
+    bench.start()
+    bench.wait(lambda: bool(bench.hands.ends))
+
+    assert list(bench.events.take(0.0)) == []
 
 
 def test_a_failure_is_judged_like_an_answer(make: Callable[..., Bench]) -> None:
