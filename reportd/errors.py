@@ -84,6 +84,10 @@ class FencedError(ReportdError):
     """The lease on the partition has run out: nothing may be called or published."""
 
 
+class ThreadError(ReportdError):
+    """A thread of a worker ended by a bug."""
+
+
 class Halt(BaseException):
     """End this process with an exit status and a reason; ``except Exception`` cannot eat it."""
 

@@ -137,8 +137,8 @@ def problems_of_topics(present: Mapping[str, int], prefix: str, partners: list[s
 
 
 _PACKED = {kind: {"compression.type": "lz4"} for kind in ("backfill", "requests")}
-"""Who reads unpacks. The broker packs anew what comes packed otherwise, and refuses what is too large
-by then: lz4 unpacks to 255 times its size at most, gzip to 1,000 times, zstd to far more."""
+"""Who reads unpacks. The broker packs anew what comes otherwise, and refuses what is too large by
+then: lz4 unpacks to 255 times its size at most, gzip to 1,000 times, zstd to far more."""
 
 
 def _durable(replication: int) -> dict[str, str]:

@@ -237,11 +237,11 @@ def _explain(
         first = bad.orderBy("_file", "_row").limit(SHOWN).collect()
     finally:
         bad.unpersist()
-    several = len({each["_file"] for each in first}) > 1
+    own = (source.path or "").rpartition("/")[2]
     rows = [
         BadRow(
             row=each["_row"],
-            file=each["_file"].rpartition("/")[2] if several else "",
+            file="" if (name := each["_file"].rpartition("/")[2]) == own else name,
             column=found.known.get(each["column"], each["column"]),
             rule=each["rule"],
             value=each["value"],

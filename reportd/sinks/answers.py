@@ -1,9 +1,10 @@
 """Where a `LocalStore` keeps the spool: ``_reportd/spool/<a>/<key>.<name>``.
 
-Temp file, fsync, rename, fsync of the folder. Used by `reportd.sinks.spool`.
+Temp file (of every try its own), fsync, rename, fsync of the folder. Used by `reportd.sinks.spool`.
 """
 
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -15,12 +16,12 @@ from reportd.sinks.folders import (
     output_errors,
     remove,
     sweep_folder,
-    write_all,
+    write_file,
 )
 from reportd.sinks.staging import READ_BYTES
 
 SPOOL = ("_reportd", "spool")
-_ENDINGS = (".zst", ".zst.tmp")
+_ENDINGS = (".zst", ".tmp")
 
 
 class LocalAnswers:
@@ -36,16 +37,14 @@ class LocalAnswers:
         with output_errors(f"spool {name}"):
             folder = self._folders.open(*SPOOL, key[0], make=True)
             try:
-                temp = f"{name}.tmp"
-                remove(folder, temp)
-                descriptor = self._folders.create(folder, temp)
+                temp = f"{key}.{secrets.token_hex(4)}.tmp"
                 try:
-                    for chunk in chunks_of(data):
-                        write_all(descriptor, chunk)
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-                os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+                    write_file(self._folders, folder, temp, chunks_of(data))
+                    os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+                except OSError:
+                    with suppress(OSError):  # or each further try on a full disk leaves another one
+                        remove(folder, temp)
+                    raise
                 os.fsync(folder)
             finally:
                 os.close(folder)

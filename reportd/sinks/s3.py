@@ -246,8 +246,8 @@ class S3Answers:
         self._objects = objects
 
     def put(self, key: str, name: str, data: Content) -> str:
-        """See `Answers.put`; under a name of its own: a write that failed may still come late."""
-        file = f"{key}/{secrets.token_hex(4)}.{name}"
+        """See `Answers.put`."""
+        file = f"{key}/{name}"
         self._objects.write(f"{SPOOL}/{file}", chunks_of(data))
         return file
 

@@ -1,11 +1,13 @@
 """Answers of many-call requests, kept until the request's files stand.
 
-One file an answer, raw, zstd, ``<key>.<attempt>.<step>.zst``, durable when `Spool.write` returns.
-The step record in the ledger names it with its size and checksum. Used by a worker's store
-threads.
+One file an answer, raw, zstd, ``<key>.<try>.<attempt>.<step>.zst``, durable when `Spool.write`
+returns. Every try has a name of its own: a process that was stopped and wakes, or a write that
+failed and comes late, replaces nothing. The step record in the ledger names it with its size and
+checksum. Used by a worker's store threads.
 """
 
 import hashlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -55,10 +57,10 @@ class Spool:
     def write(
         self, request_id: str, replay: int, attempt: int, step: int, body: Content
     ) -> Spooled:
-        """Store one answer durably; writing the same again replaces it. Raises `OutputError`."""
+        """Store one answer durably; the same again gets another name. Raises `OutputError`."""
         key = stage_key(request_id, replay)
         data = _packed(body)
-        file = self._answers.put(key, f"{attempt}.{step}.zst", data)
+        file = self._answers.put(key, f"{secrets.token_hex(4)}.{attempt}.{step}.zst", data)
         return Spooled(file, len(data), _checksum(data))
 
     def fits(self, file: str, size_bytes: int, checksum: str) -> bool:

@@ -115,8 +115,12 @@ class Tokens:
         return state.access
 
     def known(self, plan: TokenPlan) -> tuple[str, ...]:
-        """Return all that this process would not show of a plan, without asking anybody."""
-        kept = self._kept(plan)
+        """Return all that this process would not show of a plan, without asking anybody.
+
+        What a plan was used with last counts, whatever became of its files since. Raises
+        `ConfigError` for secrets of one that was never used.
+        """
+        kept = self._known.get(plan) or self._kept(plan)
         found = (*kept.secrets.values, kept.state.access, kept.state.unstored)
         return tuple(text for text in found if text)
 

@@ -104,6 +104,8 @@ class Forward:
 
     message: Message
     key: str
+    times: int
+    """How often it has been, this time counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,16 @@ class Later(NamedTuple):
     run: str
 
 
-ParkKey: TypeAlias = str | Paused | Later
-"""What parked offsets wait for: room for the account of that name, a pause's end, or a time."""
+class Refused(NamedTuple):
+    """Why an offset is parked: its request's credential is refused; and of which run it is."""
+
+    credential: str
+    run: str
+
+
+ParkKey: TypeAlias = str | Paused | Later | Refused
+"""What parked offsets wait for: room for the account of that name, a pause's end, a time, or a
+credential."""
 
 _FINISHED, _OPEN, _PARKED = 0, 1, 2
 """States of an offset; from the last one on: parked, by the number of its key."""
@@ -119,11 +127,16 @@ class OffsetBook:
         return self._count_of(Later)
 
     @property
+    def refused_count(self) -> int:
+        """How many of the parked ones wait for their credential."""
+        return self._count_of(Refused)
+
+    @property
     def kinds_count(self) -> int:
         """How many different things the parked ones wait for."""
         return len(self._parked)
 
-    def _count_of(self, kind: type[Paused | Later]) -> int:
+    def _count_of(self, kind: type[Paused | Later | Refused]) -> int:
         return sum(spans.count for key, spans in self._parked.items() if isinstance(key, kind))
 
     @property

@@ -219,10 +219,16 @@ class PartnerCaller:
             return answer, replace(_without_credential(error), unsent=False)
         return answer, replace(verdict, is_renewed=fresh != auth)
 
-    def secrets_of(self, request: Request) -> Collection[str]:
-        """Return what a request's calls carry that must be seen nowhere; it was called before."""
+    def secrets_of(self, request: Request) -> Collection[str] | None:
+        """Return what a request's calls carry that must be seen nowhere; it was called before.
+
+        None: its secrets are not known any more, and their files are not there.
+        """
         partner = self._partners[request.partner]
-        return self._credentials.secrets_of(partner.auth_plan(request))
+        try:
+            return self._credentials.secrets_of(partner.auth_plan(request))
+        except ConfigError:
+            return None
 
     def _exchange(self, flow: Flow, entry: Entry) -> tuple[Answer | Failure, Verdict]:
         answer = self._client.send(flow.call(entry.cursor))

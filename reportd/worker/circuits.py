@@ -18,6 +18,8 @@ CONDEMNED_SECONDS = 3600.0
 
 PROBE_FIRST_SECONDS = 1.0
 PROBE_MOST_SECONDS = 60.0
+PROBE_LATE_SECONDS = 30.0
+"""So long after its time a probe that has not begun has nobody to make it."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,10 @@ class Circuit:
     def lets_through(self, now: float) -> bool:
         """Say whether a call may start now."""
         return not self.is_open or (not self.probing and now >= self.probe_at)
+
+    def lacks_probe(self, now: float) -> bool:
+        """Say whether it is open and nobody who waits can try it: others must be looked for."""
+        return self.is_open and not self.probing and now >= self.probe_at + PROBE_LATE_SECONDS
 
     def started(self) -> None:
         """Take note of a call that was let through."""
@@ -148,10 +154,15 @@ class Circuits:
         circuit = self.credentials.get(request.credential)
         return self.outage.lets_through(now) and (circuit is None or circuit.lets_through(now))
 
-    def is_refused(self, request: Request) -> bool:
-        """Say whether the request's credential is refused for everyone."""
-        circuit = self.credentials.get(request.credential)
+    def is_refused(self, credential: str) -> bool:
+        """Say whether a credential is refused for everyone."""
+        circuit = self.credentials.get(credential)
         return circuit is not None and circuit.is_open
+
+    def keeps_away(self, credential: str, now: float) -> bool:
+        """Say whether requests of a refused credential may stay in Kafka: others probe it."""
+        circuit = self.credentials.get(credential)
+        return circuit is not None and circuit.is_open and not circuit.lacks_probe(now)
 
     def opens_at(self, request: Request) -> float:
         """Return when the next probe may start."""

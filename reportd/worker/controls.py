@@ -15,7 +15,7 @@ from reportd.limits.limiter import LimitRule, Now, Scope
 from reportd.model.control import RUN, Control, Target, folded, read_control, targets_of
 from reportd.model.request import Request
 from reportd.worker.actions import TopicPartition
-from reportd.worker.book import Later, Paused
+from reportd.worker.book import Later, Paused, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -94,14 +94,22 @@ class Controls:
         said = ", ".join(found[:WORDS_MOST]) or "nothing"
         return said + (f" and {more} more" if more > 0 else "")
 
-    def pauses(self, request: Request, replay: int) -> Paused | None:
-        """Return why a request may not be called now; None: it may."""
+    def pauses(self, request: Request) -> Paused | None:
+        """Return why a request that is not cancelled may not be called now; None: it may."""
         control = self.pause_of(request) if self._paused else None
-        return None if control is None else Paused(control.scope, _waits_in(request, replay))
+        return None if control is None else Paused(control.scope, self._ends_with(request))
 
-    def later(self, request: Request, replay: int, at: int) -> Later:
-        """Return why a request waits in Kafka for a time (epoch seconds)."""
-        return Later(at, _waits_in(request, replay))
+    def later(self, request: Request, at: int) -> Later:
+        """Return why a request that is not cancelled waits in Kafka for a time (epoch seconds)."""
+        return Later(at, self._ends_with(request))
+
+    def refused(self, request: Request) -> Refused:
+        """Return why a request that is not cancelled waits in Kafka for its credential."""
+        return Refused(request.credential, self._ends_with(request))
+
+    def _ends_with(self, request: Request) -> str:
+        """Return the run whose cancellation ends a wait; none for a replay that is younger."""
+        return "" if self.has_cancelled(request.run) else request.run
 
     def pause_of(self, request: Request) -> Control | None:
         """Return the widest pause that a request is under."""
@@ -159,11 +167,6 @@ class Controls:
             for control in self._slowed.values()
             for rule in shortest
         ]
-
-
-def _waits_in(request: Request, replay: int) -> str:
-    """Return which run's end ends a wait in Kafka: a replay may be younger than that."""
-    return "" if replay else request.run
 
 
 def _per(rule: LimitRule) -> str:

@@ -41,7 +41,7 @@ from reportd.worker.ledger import KnownEnd, LedgerImage
 from reportd.worker.outlet import Kept, Outlet
 from reportd.worker.partition import Looked, Misfit, Partition, PartnerRules, RestoredTopic
 from reportd.worker.reading import Reading
-from reportd.worker.restraint import Restraint
+from reportd.worker.restraint import Restraint, leave
 from reportd.worker.settings import EngineSettings
 from reportd.worker.suspects import Suspects
 
@@ -56,6 +56,10 @@ VOLATILE_SECONDS = 60.0
 
 SUSPECTS_SECONDS = 0.05
 """How often it is looked whether a suspect, or a probe, may go."""
+
+PROBES_PART = 16
+"""Which part of the window a refused credential keeps at least: its probes wait long between two
+tries of one request."""
 
 PROBE_SECONDS = 0.1
 """How often it is looked whether the probe of a credential is over."""
@@ -258,7 +262,7 @@ class Engine:
         partition = self._partition_of(entry)
         if partition is None:
             return
-        partition.looking[entry.request.account] -= 1
+        partition.looked_up(entry.request.account)
         if looked.files:
             self._endings.end(partition, entry, "result", now, files=looked.files)
         elif looked.newer_run:
@@ -392,18 +396,39 @@ class Engine:
             if entry is None or partition.circuits.lets_through(entry.request, now.mono):
                 return entry
             self._give_back(partition, entry)
-            partition.scheduler.call_over(entry)
             self._keep_in_line(partition, entry, now)
 
-    @staticmethod
-    def _keep_in_line(partition: Partition, entry: Entry, now: Now) -> None:
+    def _keep_in_line(self, partition: Partition, entry: Entry, now: Now) -> None:
         """Let all of a refused credential wait where they are: its accounts' others stay in Kafka.
 
         Held one by one, they would fill the window.
         """
+        name = entry.request.credential
         wait = max(partition.circuits.opens_at(entry.request) - now.mono, PROBE_SECONDS)
-        partition.limiter.block(Scope("credential", entry.request.credential), wait, now)
-        partition.scheduler.add(entry, first=True)
+        partition.limiter.block(Scope("credential", name), wait, now)
+        partition.scheduler.put_back(entry)
+        if partition.circuits.is_refused(name) and not self._reading.has_room(partition):
+            self._make_room(partition, name)
+
+    def _make_room(self, partition: Partition, credential: str) -> None:
+        """Let a refused credential's requests leave the window, but for as many as probes need.
+
+        Once for each time that it is found to be refused: those that come after stay in Kafka.
+        """
+        opened_at = partition.circuits.credential(credential).opened_at
+        if partition.made_room_at.get(credential) == opened_at:
+            return
+        partition.made_room_at[credential] = opened_at
+        kept = 0
+        for entry in partition.scheduler.take_all():
+            if entry.request.credential == credential:
+                why = self.controls.refused(entry.request)
+                if kept >= self._settings.window_requests // PROBES_PART and leave(
+                    partition, entry, why
+                ):
+                    continue
+                kept += 1
+            partition.scheduler.add(entry)
 
     def _start(self, partition: Partition, entry: Entry, now: Now) -> None:
         partition.circuits.started(entry.request)

@@ -86,7 +86,9 @@ class Executor:
         self._hand.take(entry.request.id)
         if len(self._threads) < min(in_flight, self._most):
             thread = threading.Thread(
-                target=self._run, name=f"call-{len(self._threads)}", daemon=True
+                target=self._events.guarded(self._run),
+                name=f"call-{len(self._threads)}",
+                daemon=True,
             )
             self._threads.append(thread)
             thread.start()

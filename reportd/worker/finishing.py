@@ -78,12 +78,15 @@ T = TypeVar("T")
 class _Jobs(Generic[T]):
     """Threads that do what waits for them: one takes up to `TOGETHER_MOST`, each of many one."""
 
-    def __init__(self, name: str, do: Callable[[Sequence[T]], None], threads: int = 1) -> None:
+    def __init__(
+        self, name: str, do: Callable[[Sequence[T]], None], events: Events, threads: int = 1
+    ) -> None:
         self._do = do
         self._together_most = TOGETHER_MOST if threads == 1 else 1
         self._queue: queue.SimpleQueue[T | None] = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._run, name=name, daemon=True) for _ in range(threads)
+            threading.Thread(target=events.guarded(self._run), name=name, daemon=True)
+            for _ in range(threads)
         ]
         self._started = False
         self._starting = threading.Lock()
@@ -132,10 +135,10 @@ class Finishing:
         self._storing = storing
         self._engine = engine
         self._events = events
-        self._answers: _Jobs[Finish] = _Jobs("finishing", self._prepare)
-        self._large: _Jobs[Finish] = _Jobs("finishing-large", self._prepare)
+        self._answers: _Jobs[Finish] = _Jobs("finishing", self._prepare, events)
+        self._large: _Jobs[Finish] = _Jobs("finishing-large", self._prepare, events)
         self._files: _Jobs[tuple[Finish, Prepared] | Spool | Sweep] = _Jobs(
-            "publishing", self._publish, threads
+            "publishing", self._publish, events, threads
         )
 
     def add(self, job: Finish | Spool | Sweep) -> None:
@@ -202,7 +205,10 @@ class Finishing:
         reason = str(error)
         if not isinstance(error, UnexpectedAnswerError):
             reason = _unforeseen(entry, error)
-        misfit = self._storing.misfit(entry, reason, job.body)
+        try:
+            misfit = self._storing.misfit(entry, reason, job.body)
+        except Exception as bug:  # noqa: BLE001 - people see less of one answer, that is all
+            misfit = Misfit(_unforeseen(entry, bug))
         return lambda now: engine.unparsable(entry, misfit, now)
 
     def _sweep(self, job: Sweep) -> None:
@@ -227,7 +233,7 @@ class Looking:
         self._storing = storing
         self._engine = engine
         self._events = events
-        self._jobs: _Jobs[LookAt] = _Jobs("looking", self._look, threads)
+        self._jobs: _Jobs[LookAt] = _Jobs("looking", self._look, events, threads)
 
     def add(self, job: LookAt) -> None:
         """Do a job after those before it."""

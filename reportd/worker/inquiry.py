@@ -108,6 +108,7 @@ def _unknown(partition: Partition, account: str) -> Iterator[dict[str, Any]]:
             "parked": parked,
             "paused": book.paused_count,
             "scheduled": book.later_count,
+            "held": book.refused_count,
         }
 
 

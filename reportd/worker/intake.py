@@ -61,11 +61,11 @@ class Intake:
             self._poison(partition, message, replay, str(error), now)
             return
         key = partition.rules.key_of(request)
-        if (
-            partition_of(key.encode(), partition_count) != partition.index
-            and _forwards_of(message) < FORWARDS_MOST
-        ):
-            self._out.append(Forward(message, key))
+        times = _forwards_of(message)
+        is_elsewhere = partition_of(key.encode(), partition_count) != partition.index
+        if is_elsewhere and times < FORWARDS_MOST:
+            partition.books[message.topic].unpark(message.offset)
+            self._out.append(Forward(message, key, times + 1))
             return
         self._admit(partition, message, request, replay, now)
 
@@ -94,13 +94,13 @@ class Intake:
                 twin.copies.append(replace(message, key=None, value=b"", headers=()))
             return
         is_cancelled = self._controls.cancels(request, replay, message.timestamp) is not None
-        paused = None if is_cancelled else self._controls.pauses(request, replay)
+        paused = None if is_cancelled else self._controls.pauses(request)
         if paused is not None:
             book.park(message.offset, paused)
             return
-        later = None if is_cancelled else self._reading.later(partition, request, replay, now)
-        if later is not None:
-            book.park(message.offset, later)
+        waits = None if is_cancelled else self._reading.waits(partition, request, now)
+        if waits is not None:
+            book.park(message.offset, waits)
             return
         if not self._reading.admits(partition, request.account):
             book.park(message.offset, request.account)
@@ -148,6 +148,7 @@ class Intake:
         known = partition.image.end_of(identity)
         if identity in partition.entries:
             return
+        partition.books[message.topic].unpark(message.offset)
         request = Request.unreadable(identity[0], partition.partner)
         entry = self._entry(partition, message, request, replay)
         if known is not None and known.dead is not None:
@@ -182,5 +183,8 @@ def _replay_of(message: Message) -> int:
 
 
 def _forwards_of(message: Message) -> int:
+    """Return how often; what is no number says that somebody else wrote it: it stays here."""
     value = message.header("forwards") if message.headers else None
-    return int(value) if value is not None and value.isdigit() and len(value) < 4 else 0
+    if value is None:
+        return 0
+    return int(value) if value.isdigit() and len(value) < 4 else FORWARDS_MOST

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
 from reportd.board import Slot
 from reportd.broker.admin import Admin
@@ -18,8 +19,6 @@ from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.clock import Clock, SystemClock
 from reportd.config.load import Config
-from reportd.errors import BrokerError
-from reportd.limits.limiter import Now
 from reportd.metrics import Metrics
 from reportd.partners.partner import Partner
 from reportd.partners.redaction import redacted_reason
@@ -190,12 +189,10 @@ def run(
             events=events,
             is_wanted=loop.owns,
         ),
-        tidier=Tidier(lambda: Admin(client), store, spool, clock.wall),
+        tidier=Tidier(lambda: Admin(client), store, spool, clock.wall, events),
     )
-    confirming = threading.Thread(
-        target=_confirm, args=(producer, events), name="confirm", daemon=True
-    )
-    confirming.start()
+    confirm = events.guarded(functools.partial(_confirm, producer))
+    threading.Thread(target=confirm, name="confirm", daemon=True).start()
     return loop.run(sorted(partners))
 
 
@@ -206,15 +203,7 @@ def switch_seconds(partners: Iterable[Partner]) -> float:
     return PUNCTUAL_SWITCH_SECONDS if is_punctual else SWITCH_SECONDS
 
 
-def _confirm(producer: Producer, events: Events) -> None:
+def _confirm(producer: Producer) -> NoReturn:
     """Serve the producer's callbacks; a failure of the client ends the worker in its loop."""
     while True:
-        try:
-            producer.poll(CONFIRM_SECONDS)
-        except BrokerError as error:
-            events.put(functools.partial(_fail, error))
-            return
-
-
-def _fail(error: BrokerError, _now: Now) -> None:
-    raise error
+        producer.poll(CONFIRM_SECONDS)

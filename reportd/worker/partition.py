@@ -146,6 +146,8 @@ class Partition:
         """Requests held as possibly part of an outage."""
         self.paused: dict[Entry, None] = {}
         """Requests that somebody paused when something was done for them already."""
+        self.made_room_at: dict[str, float] = {}
+        """By refused credential: when it was refused, since its requests have left the window."""
 
     def most_open(self) -> int:
         """Return how many requests the account has that has the most waiting for their turn."""
@@ -181,6 +183,12 @@ class Partition:
                 image.counts(position, until)
         image.grants.clear()
         self.is_active = True
+
+    def looked_up(self, account: str) -> None:
+        """Take note that a request of an account was looked up; accounts may come without end."""
+        self.looking[account] -= 1
+        if not self.looking[account]:
+            del self.looking[account]
 
     def waiting_of(self, account: str) -> int:
         """Return how many requests of an account wait for their turn, or to be looked up first."""

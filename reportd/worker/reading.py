@@ -12,13 +12,13 @@ from math import ceil, inf
 from reportd.limits.limiter import Now
 from reportd.model.request import Request
 from reportd.worker.actions import Action, Pause, Read
-from reportd.worker.book import Later, OffsetBook, Paused
+from reportd.worker.book import Later, OffsetBook, Paused, Refused
 from reportd.worker.controls import Controls
 from reportd.worker.partition import Partition
 from reportd.worker.settings import EngineSettings
 
 LINE_LEAST = 8
-"""An account keeps at least so many requests in memory, if it has them."""
+"""Up to a window an account keeps at least so many requests in memory, if it has them."""
 
 READ_THROUGH = 1_000
 """What lies closer is reached by reading on: a new start throws away what was fetched."""
@@ -28,6 +28,9 @@ REREAD_BELOW = 4
 
 LATER_SECONDS = 60.0
 """What waits for a time in Kafka is read again at a multiple of this: few times, many requests."""
+
+KIND_SPANS = 7
+"""What each kind of parked ones costs, an account's or a minute's, in stretches of 130 bytes."""
 
 OUTAGE_LINES = 256
 """An outage of so many accounts is one: the backlog is not read just to be parked."""
@@ -46,25 +49,39 @@ class Reading:
         """Say whether a message of this account may be kept in memory."""
         return partition.waiting_of(account) < self._line_most(partition)
 
-    def later(self, partition: Partition, request: Request, replay: int, now: Now) -> Later | None:
-        """Say until when an early request waits in Kafka; None: it may be kept in memory.
+    def waits(self, partition: Partition, request: Request, now: Now) -> Later | Refused | None:
+        """Say for what a request waits in Kafka, its days or its credential; None: in memory.
 
         Requests that only wait never fill the window: nothing else would be read.
         """
-        if request.not_before is None or request.not_before <= now.wall:
+        if self.has_room(partition):
             return None
-        if self._total(partition) < self._settings.window_requests // 2:
-            return None
-        at = int(ceil(request.not_before / LATER_SECONDS) * LATER_SECONDS)
-        return self._controls.later(request, replay, at)
+        if request.not_before is not None and request.not_before > now.wall:
+            at = int(ceil(request.not_before / LATER_SECONDS) * LATER_SECONDS)
+            return self._controls.later(request, at)
+        if partition.circuits.keeps_away(request.credential, now.mono):
+            return self._controls.refused(request)
+        return None
+
+    def has_room(self, partition: Partition) -> bool:
+        """Say whether half of the window is free, for whatever comes."""
+        return self._total(partition) < self._settings.window_requests // 2
 
     def _line_most(self, partition: Partition) -> float:
-        """Return how many requests an account may have waiting in memory."""
+        """Return how many requests an account may have waiting in memory.
+
+        Few beyond a window, one beyond one and a half: accounts that are blocked, however many
+        requests they have, leave room for some thousands of others.
+        """
         settings, total = self._settings, self._total(partition)
         if partition.window_bytes >= settings.window_bytes or total >= 2 * settings.window_requests:
             return 0
-        if total < settings.window_requests // 2:
+        if self.has_room(partition):
             return inf
+        if total >= settings.window_requests * 3 // 2:
+            return 1
+        if total >= settings.window_requests:
+            return REREAD_BELOW
         lines = max(1, partition.scheduler.lines_count())
         return max(LINE_LEAST, settings.window_requests // (2 * lines))
 
@@ -99,8 +116,9 @@ class Reading:
         total = self._total(partition)
         if partition.window_bytes >= settings.window_bytes:
             return False
-        has_place = book.parked_spans < settings.parked_most and book.length < settings.ahead_most
-        if total < settings.window_requests // 2:
+        parked = book.parked_spans + KIND_SPANS * book.kinds_count
+        has_place = parked < settings.parked_most and book.length < settings.ahead_most
+        if self.has_room(partition):
             return has_place
         if total >= 2 * settings.window_requests or not has_place:
             return False
@@ -123,8 +141,8 @@ class Reading:
     ) -> Iterator[int]:
         """Yield the first offsets of what may be read again.
 
-        Of accounts with fewer than ``below`` in memory; after a pause, or when its time has come,
-        to see whose it is.
+        Of accounts with fewer than ``below`` in memory; after a pause, when its time has come, or
+        its credential works, to see whose it is.
         """
         most = min(below, self._line_most(partition))
         for key, first in book.parked_first():
@@ -134,5 +152,10 @@ class Reading:
             elif isinstance(key, Paused):
                 if not self._controls.keeps(key):
                     yield first
-            elif key.at <= now.wall or self._controls.has_cancelled(key.run):
+            elif self._controls.has_cancelled(key.run):
+                yield first
+            elif isinstance(key, Refused):
+                if not partition.circuits.keeps_away(key.credential, now.mono):
+                    yield first
+            elif key.at <= now.wall:
                 yield first

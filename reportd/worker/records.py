@@ -158,7 +158,6 @@ class Records:
 
     def _forward(self, record: Forward) -> None:
         message = record.message
-        times = int(message.header("forwards") or b"0") + 1
         kept = tuple((name, value) for name, value in message.headers if name != "forwards")
         came = functools.partial(self._forward_came, message)
         try:
@@ -166,7 +165,7 @@ class Records:
                 message.topic,
                 message.value,
                 key=record.key.encode(),
-                headers=(*kept, ("forwards", str(times).encode())),
+                headers=(*kept, ("forwards", str(record.times).encode())),
                 on_done=came,
             )
         except RecordTooLargeError as error:

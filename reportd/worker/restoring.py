@@ -19,7 +19,7 @@ from reportd.limits.limiter import Now
 from reportd.model.ledger import parse_ledger_record
 from reportd.worker.actions import Restore
 from reportd.worker.engine import Engine
-from reportd.worker.events import Events
+from reportd.worker.events import Events, ending
 from reportd.worker.ledger import LedgerImage
 from reportd.worker.partition import RestoredTopic, parse_metadata
 
@@ -142,7 +142,8 @@ class Restorer:
     def add(self, restore: Restore) -> None:
         """Read a partition as soon as those before it are read."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="restore", daemon=True)
+            run = self._events.guarded(self._run)
+            self._thread = threading.Thread(target=run, name="restore", daemon=True)
             self._thread.start()
         self._queue.put(restore)
 
@@ -182,7 +183,7 @@ class Restorer:
                 self._stopped.wait(RETRY_SECONDS)
                 continue
             except Halt as halt:
-                self._events.put(functools.partial(_raise, halt))
+                self._events.put(ending(halt))
             else:
                 self._events.put(functools.partial(self._restored, partner, index, found))
             return
@@ -198,7 +199,3 @@ class Restorer:
             partition_count=found.partition_count,
             now=now,
         )
-
-
-def _raise(halt: Halt, _now: Now) -> None:
-    raise halt

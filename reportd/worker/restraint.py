@@ -9,7 +9,7 @@ from typing import Protocol
 
 from reportd.limits.limiter import Now
 from reportd.model.control import Control
-from reportd.worker.book import Paused
+from reportd.worker.book import ParkKey
 from reportd.worker.controls import Controls
 from reportd.worker.endings import Endings
 from reportd.worker.entry import Entry, State
@@ -46,7 +46,7 @@ class Restraint:
         if cancelled is not None:
             self._end(partition, entry, cancelled, now)
             return True
-        paused = self._controls.pauses(entry.request, entry.replay)
+        paused = self._controls.pauses(entry.request)
         if paused is not None:
             self._put_aside(partition, entry, paused)
         return paused is not None
@@ -79,11 +79,17 @@ class Restraint:
         self._endings.end(partition, entry, "cancelled", now, reason=": ".join(filter(None, words)))
 
     @staticmethod
-    def _put_aside(partition: Partition, entry: Entry, paused: Paused) -> None:
+    def _put_aside(partition: Partition, entry: Entry, paused: ParkKey) -> None:
         entry.state = State.PAUSED
-        if entry.calls or entry.steps or entry.generation or entry.strikes or entry.copies:
+        if not leave(partition, entry, paused):
             partition.paused[entry] = None
-            return
-        partition.entries.pop(entry.identity, None)
-        partition.window_bytes -= len(entry.message.value)
-        partition.books[entry.message.topic].park(entry.message.offset, paused)
+
+
+def leave(partition: Partition, entry: Entry, why: ParkKey) -> bool:
+    """Let a request that was never called wait in Kafka; False: it was, and stays in memory."""
+    if entry.calls or entry.steps or entry.generation or entry.strikes or entry.copies:
+        return False
+    partition.entries.pop(entry.identity, None)
+    partition.window_bytes -= len(entry.message.value)
+    partition.books[entry.message.topic].park(entry.message.offset, why)
+    return True

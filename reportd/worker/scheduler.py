@@ -106,6 +106,9 @@ class Scheduler:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line(entry.request.account, entry.request.class_)
+        if line.room is not None and entry.scopes not in line.kinds:
+            line.room.lines[line.class_].remove(line)  # what the room waits for may be none of its
+            line.room = None
         line.add(entry, first=first)
         self.ready_count += 1
         self._waiting[line.account] += 1
@@ -285,6 +288,12 @@ class Scheduler:
                 self._queue(line)
             elif not line.queued:
                 self._forget(line)
+
+    def put_back(self, entry: Entry) -> None:
+        """Undo `next`: it was nobody's turn; the caller has given back what it was charged."""
+        self._passes[entry.request.class_] -= 1.0 / CLASS_WEIGHTS[entry.request.class_]
+        self.call_over(entry)
+        self.add(entry, first=True)
 
     def waiting_for(self, now: Now) -> Counter[str]:
         """Return how many requests in lines wait for scopes of each kind."""

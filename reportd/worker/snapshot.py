@@ -20,6 +20,7 @@ MOST_SHOWN = {"circuits": 20, "held": 20, "controls": 200}
 """So many of a partner are shown: what matters most of them. The rest is counted."""
 PAUSED = State.PAUSED.value
 SCHEDULED = State.SCHEDULED.value
+HELD = State.HELD.value
 
 
 def snapshot(engine: Engine, fence: Fence, now: Now) -> bytes:
@@ -84,11 +85,16 @@ def _topics(partition: Partition, controls: Controls, now: Now) -> list[dict[str
     most_open = partition.most_open()
     for topic, book in partition.books.items():
         counts = states[topic]
-        if paused := book.paused_count:
-            counts[PAUSED] = counts.get(PAUSED, 0) + paused
-        if later := book.later_count:
-            counts[SCHEDULED] = counts.get(SCHEDULED, 0) + later
-        if parked := book.parked_count - paused - later:
+        parked = book.parked_count
+        for name, count in (
+            (PAUSED, book.paused_count),
+            (SCHEDULED, book.later_count),
+            (HELD, book.refused_count),
+        ):
+            if count:
+                counts[name] = counts.get(name, 0) + count
+                parked -= count
+        if parked:
             counts["parked"] = parked
         shown.append(
             {
@@ -115,7 +121,7 @@ def state_of(partition: Partition, entry: Entry, controls: Controls, now: Now) -
         return PAUSED
     if state is State.READY:
         shown = partition.scheduler.state_of(request.class_, request.account, now)
-        is_refused = shown is State.LIMIT and partition.circuits.is_refused(request)
+        is_refused = shown is State.LIMIT and partition.circuits.is_refused(request.credential)
         return (State.HELD if is_refused else shown).value
     return State.READY.value if state is State.LOOKING else state.value
 

@@ -39,12 +39,12 @@ class Output:
         spool: Spool,
         fence: Fence,
         clock: Clock,
-        secrets_of: Callable[[Request], Collection[str]],
+        secrets_of: Callable[[Request], Collection[str] | None],
         publish_seconds: float = 0.0,
     ) -> None:
         """Take an open store's publisher and spool, and its `OutputRoot.publish_seconds`.
 
-        ``secrets_of`` tells the secrets of a request's calls.
+        ``secrets_of`` tells the secrets of a request's calls, or None: it cannot.
         """
         self._partners = partners
         self._publisher = publisher
@@ -109,6 +109,8 @@ class Output:
         """Keep an answer that does not fit; say why, without the secrets it was asked with."""
         request = entry.request
         secrets = self._secrets_of(request)
+        if secrets is None:
+            return Misfit("it does not fit; not shown: the secrets to be hidden are not known now")
         answer = Body(body, self._partners[request.partner].reports[request.report].spec)
         return Misfit(
             reason=redacted_reason(reason, secrets),

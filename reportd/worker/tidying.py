@@ -16,6 +16,7 @@ from reportd.broker.topics import Topics
 from reportd.errors import BrokerError, OutputError
 from reportd.sinks.spool import Spool
 from reportd.sinks.store import Store, stage_key
+from reportd.worker.events import Events
 from reportd.worker.partition import Partition
 
 logger = logging.getLogger(__name__)
@@ -90,8 +91,10 @@ class Tidier:
         store: Store,
         spool: Spool,
         wall: Callable[[], float],
+        events: Events,
     ) -> None:
         """Make a client for each job, and only then."""
+        self._events = events
         self._make_admin = make_admin
         self._store = store
         self._spool = spool
@@ -102,7 +105,8 @@ class Tidier:
     def add(self, tidy: Tidy) -> None:
         """Tidy up soon."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="tidying", daemon=True)
+            run = self._events.guarded(self._run)
+            self._thread = threading.Thread(target=run, name="tidying", daemon=True)
             self._thread.start()
         self._queue.put(tidy)
 

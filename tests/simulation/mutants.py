@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CAUGHT = Path(__file__).with_name("caught.json")
-SEEDS = 60
+SEEDS = 200
 """A mutant that lives longer than this is a hole in the simulation."""
 
 
@@ -196,8 +196,38 @@ MUTANTS = (
     Mutant(
         "pause-without-end",
         "worker/reading.py",
-        "            return not self._controls.keeps(key)\n",
-        "            return False\n",
+        "                if not self._controls.keeps(key):\n",
+        "                if False:\n",
+    ),
+    Mutant(
+        "early-request-is-called",
+        "worker/intake.py",
+        "        if early and not is_cancelled:\n",
+        "        if early and is_cancelled:\n",
+    ),
+    Mutant(
+        "early-requests-stay-in-kafka",
+        "worker/reading.py",
+        "            elif key.at <= now.wall:\n",
+        "            elif key.at <= 0.0:\n",
+    ),
+    Mutant(
+        "refused-credential-stays-in-the-window",
+        "worker/engine.py",
+        "        if partition.circuits.is_refused(name) and not self._reading",
+        "        if False and not self._reading",
+    ),
+    Mutant(
+        "refused-credential-stays-in-kafka",
+        "worker/reading.py",
+        "                if not partition.circuits.keeps_away(key.credential, now.mono):\n",
+        "                if False:\n",
+    ),
+    Mutant(
+        "probe-that-says-nothing-is-the-last",
+        "worker/judge.py",
+        "        partition.circuits.abandoned(entry.request)  # a credential's probe",
+        "        #",
     ),
     Mutant(
         "old-limits-kept-at-reload",

@@ -44,6 +44,10 @@ class PartnerPlan:
     outages: tuple[tuple[float, float], ...] = ()
     """Spans of virtual seconds in which every call fails."""
     outage_kind: Outcome = Outcome.TRANSIENT
+    refused_accounts: frozenset[str] = frozenset()
+    """Whose credential, another one than the others', is refused ..."""
+    refused: tuple[float, float] = (0.0, 0.0)
+    """... from when to when; without end: nobody mends it."""
     tokenless_share: float = 0.0
     """Calls that are not sent since somebody else fetches their token."""
     busy_share: float = 0.0
@@ -59,6 +63,15 @@ class PartnerPlan:
     def has_costs(self) -> bool:
         """Whether a limit counts more than calls."""
         return any(rule.number == COSTLY for rule in self.limits)
+
+    def is_refused(self, account: str, at: float) -> bool:
+        """Say whether the account's credential is refused then."""
+        start, end = self.refused
+        return account in self.refused_accounts and start <= at < end
+
+    def is_unmended(self, account: str) -> bool:
+        """Say whether a story ends while the account's credential is refused."""
+        return account in self.refused_accounts and self.refused[1] == float("inf")
 
     @property
     def day(self) -> LimitRule | None:
@@ -139,6 +152,8 @@ class Partner:
         random, plan = self.world.random, self.plan
         if any(start <= self.world.time < end for start, end in plan.outages):
             return plan.outage_kind, "the partner is down"
+        if plan.is_refused(request.account, self.world.time):
+            return Outcome.AUTH, "HTTP 401"
         if request.account in plan.bad_accounts:
             return Outcome.PERMANENT, "HTTP 404"
         if random.random() < plan.transient_share:
@@ -252,4 +267,8 @@ class SimRules:
 
     def scopes_of(self, request: Request) -> tuple[Scope, ...]:
         """Return the scopes."""
-        return Scope("partner", self.name), Scope("account", request.account)
+        return (
+            Scope("partner", self.name),
+            Scope("credential", request.credential),
+            Scope("account", request.account),
+        )

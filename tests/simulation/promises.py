@@ -34,6 +34,7 @@ def broken(story: Story) -> list[str]:
     found += _wrong_data(story, ends)
     found += _wrong_flows(story)
     found += _disobeyed(story, ends)
+    found += _too_early(story)
     for worker in story.workers:
         second, turns = max(worker.turns.items(), key=lambda item: item[1], default=(0, 0))
         if turns > MOST_TURNS:
@@ -83,13 +84,18 @@ def _lost(story: Story, ends: dict[Identity, End]) -> list[str]:
         plan = story.partners[request.partner].plan
         end = ends.get((name, 0))
         if end is None:
-            if story.finished and plan.day is None:
+            if story.finished and plan.day is None and not plan.is_unmended(request.account):
                 found.append(f"lost: {name} of {request.account} has no end")
             continue
         doomed = request.account in plan.bad_accounts or request.account in plan.killers
         unlucky = end.reason.startswith("crash") and deaths[name] >= 3
+        last = (
+            request.account in plan.refused_accounts
+            and end.reason.startswith("auth")
+            and "or more)" in end.reason
+        )
         lied_to = plan.lie_share and end.reason.startswith("unexpected")
-        if end.state == "dead" and not (doomed or unlucky or lied_to):
+        if end.state == "dead" and not (doomed or unlucky or lied_to or last):
             found.append(f"dead without need: {name} of {request.account}: {end.reason}")
         if end.state == "result" and doomed:
             found.append(f"a result that cannot be: {name} of {request.account}")
@@ -180,6 +186,19 @@ def _disobeyed(story: Story, ends: dict[Identity, End]) -> list[str]:
         if end.state == "cancelled" and end.run not in cancelled:
             found.append(f"cancelled by nobody: {name} of {end.run}")
     return found
+
+
+def _too_early(story: Story) -> list[str]:
+    """Look for calls for days that were not over by any clock that the worker may have read."""
+    workers = {worker.name: worker for worker in story.workers}
+    wall = story.world.now().wall - story.world.time
+    return [
+        f"called before its time: {call.request.id} by {call.worker} at {call.at:.3f}"
+        for partner in story.partners.values()
+        for call in partner.calls
+        if wall + call.at < (call.request.not_before or 0.0)
+        and not workers[call.worker].ahead_seconds(call.at)
+    ]
 
 
 def _covers(control: Control, request: Request) -> bool:

@@ -25,6 +25,10 @@ from tests.simulation.world import WALL_AT_START, World
 TROUBLE_SECONDS = 60.0
 HORIZON_SECONDS = 2500.0
 SESSION_SECONDS = 10.0
+CLOCKS_SET = (90_000.0, 100.0, 0.4, -0.3, -100.3)
+"""By how many seconds wall clocks are set, so that a day's or a window's edges lie elsewhere."""
+QUIET_SECONDS = 30.0
+"""After so long without a record what is open waits for a person."""
 FIRST_DAY = date(2025, 11, 15)
 RUNS = ("daily/2025-11-22T04:00Z#1", "daily/2025-11-22T04:00Z#2", "daily/2025-11-23T04:00Z#1")
 
@@ -63,6 +67,9 @@ def _plans(random: Random) -> list[PartnerPlan]:
     killers = frozenset(random.sample(sorted(accounts - bad), random.choice((0, 0, 0, 1))))
     outage_at = random.uniform(2, 40)
     outages = ((outage_at, outage_at + random.uniform(5, 60)),) if random.random() < 0.3 else ()
+    refused_accounts = frozenset(random.sample(sorted(accounts), random.choice((0, 0, 4))))
+    refused_at = random.uniform(0, 40)
+    mended_at = refused_at + random.choice((random.uniform(5, 90), float("inf")))
     meter = random.choice(("sliding", "fixed", "bucket"))
     by_account = _limit("account", 3, 1.0, meter)
     by_partner = _limit("partner", 8, 1.0, random.choice(("sliding", "fixed", "bucket")))
@@ -83,6 +90,8 @@ def _plans(random: Random) -> list[PartnerPlan]:
             killers=killers,
             outages=outages,
             outage_kind=random.choice((Outcome.TRANSIENT, Outcome.PERMANENT, Outcome.THROTTLED)),
+            refused_accounts=refused_accounts,
+            refused=(refused_at, mended_at),
         )
     ]
     if random.random() < 0.5:
@@ -191,10 +200,11 @@ def _ask(story: Story, random: Random, plans: list[PartnerPlan]) -> None:
     for plan in plans:
         for run in RUNS[: random.choice((1, 1, 2, 3))]:
             days = random.choice((1, 2, 3))
+            early_share = random.choice((0.05, 0.05, 0.05, 0.5))
             for account in (f"a{n}" for n in range(4 if plan.kind else 8)):
                 for start in range(0, random.choice((3, 6)), days):
                     first = FIRST_DAY + timedelta(days=start)
-                    request = _request(random, plan.name, run, account, first, days)
+                    request = _request(random, plan, run, account, first, days, early_share)
                     at = 0.0 if run == RUNS[0] else random.uniform(0, 80)
                     copies = 2 if random.random() < 0.05 else 1
                     for _ in range(copies):
@@ -210,20 +220,27 @@ def _poison(story: Story, part: tuple[str, int]) -> None:
 
 
 def _request(
-    random: Random, partner: str, run: str, account: str, first: date, days: int
+    random: Random,
+    plan: PartnerPlan,
+    run: str,
+    account: str,
+    first: date,
+    days: int,
+    early_share: float,
 ) -> Request:
     last = first + timedelta(days=days - 1)
-    late = WALL_AT_START + random.uniform(0, 40) if random.random() < 0.05 else None
+    late = WALL_AT_START + random.uniform(0, 90) if random.random() < early_share else None
     return Request.model_validate(
         {
             "v": 1,
             "id": request_id(
-                run, partner, "daily", account, first.isoformat(), last.isoformat(), b"{}"
+                run, plan.name, "daily", account, first.isoformat(), last.isoformat(), b"{}"
             ),
             "run": run,
-            "partner": partner,
+            "partner": plan.name,
             "report": "daily",
             "account": account,
+            "credential": "refused" if account in plan.refused_accounts else "main",
             "first_day": first,
             "last_day": last,
             "formats": ["csv"],
@@ -259,7 +276,7 @@ def _trouble(story: Story, random: Random) -> None:
             at, seconds = random.uniform(1, TROUBLE_SECONDS), random.uniform(1, 30)
             world.plan(at, lambda w=worker, s=seconds: w.freeze(s))  # type: ignore[misc]
         for _ in range(random.choice((0, 1, 3))):
-            at, ahead = random.uniform(1, 30), random.choice((100.0, 90_000.0))
+            at, ahead = random.uniform(1, 30), random.choice(CLOCKS_SET)
             world.plan(at, _setting_clock(story, worker, ahead))
     if random.random() < 0.2:
         at = random.uniform(1, TROUBLE_SECONDS)
@@ -274,12 +291,12 @@ def _trouble(story: Story, random: Random) -> None:
 
 
 def _setting_clock(story: Story, worker: Worker, seconds: float) -> Callable[[], None]:
-    def set_forward() -> None:
+    def set_clock() -> None:
         # What is paused until a time of day goes on by the clock of its VM
         if all(asked.control.until is None for asked in story.controls):
-            worker.set_clock_forward(seconds)
+            worker.set_clock(seconds)
 
-    return set_forward
+    return set_clock
 
 
 def _reload(story: Story, random: Random) -> None:
@@ -374,6 +391,22 @@ def _is_spent(story: Story, part: tuple[str, int]) -> bool:
     )
 
 
+def _is_refused(story: Story, part: tuple[str, int]) -> bool:
+    """Say whether all that is open there has a credential that nobody mends, and nothing moves."""
+    partner = story.partners[part[0].partition(".")[2]].plan
+    done, ended_at = set[str](), 0.0
+    for one in _whole(story, f"ledger.{partner.name}"):
+        ended_at = max(ended_at, one.timestamp - WALL_AT_START)
+        record = parse_ledger_record(one.value)
+        if isinstance(record, End):
+            done.add(record.id)
+    return story.world.time - ended_at > QUIET_SECONDS and all(
+        partner.is_unmended(request.account)
+        for request in story.asked.values()
+        if request.partner == partner.name and request.id not in done
+    )
+
+
 def _whole(story: Story, topic: str) -> Iterator[Message]:
     for part, log in story.broker.logs.items():
         if part[0] == topic:
@@ -384,7 +417,7 @@ def _watch(story: Story) -> None:
     def look() -> None:
         story.finished = story.world.time > 82 and all(
             story.broker.commits.get(part, (0, ""))[0] >= story.broker.end(part)
-            or (story.world.time > 200 and _is_spent(story, part))
+            or (story.world.time > 200 and (_is_spent(story, part) or _is_refused(story, part)))
             for part in story.broker.logs
             if part[0].startswith(("requests.", "backfill."))
         )

@@ -117,10 +117,10 @@ class Worker:
         self._broker.silent(self.name, process)
         self._world.plan(seconds, process.thaw)
 
-    def set_clock_forward(self, seconds: float) -> None:
-        """Set the wall clock of the VM forward; a restart sets it right."""
+    def set_clock(self, seconds: float) -> None:
+        """Set the wall clock of the VM so far ahead; a restart sets it right."""
         if self.process is not None:
-            self._log.append(f"{self._world.time:9.3f} {self.name} is {seconds:.0f} s ahead")
+            self._log.append(f"{self._world.time:9.3f} {self.name} is {seconds:.1f} s ahead")
             self.process.clock_ahead_seconds = seconds
             self.clocks.append((self._world.time, seconds))
 
@@ -187,7 +187,7 @@ class Process:
         self._unconfirmed = Counter[Part]()
         self._drains: list[Drain] = []
         self.clock_ahead_seconds = 0.0
-        """By how much its wall clock was set forward since it started."""
+        """By how much its wall clock was set since it started."""
 
     def _rules_of(self, partner: Partner) -> SimRules:
         if partner.later is None or not self._worker.is_reloaded:
@@ -215,7 +215,9 @@ class Process:
         while self._deferred and self.responds:
             self._happen(self._deferred.popleft())
         if self.responds and not self._broker.is_member(self._worker.name, self):
-            self._after(self._delay(), self._lost_and_rejoin)
+            # it learns so by the answer to its next heartbeat
+            heard = self._world.random.uniform(0.001, HEARTBEAT_SECONDS)
+            self._after(heard, self._lost_and_rejoin)
 
     def _lost_and_rejoin(self) -> None:
         self.lost()
@@ -529,13 +531,12 @@ class Process:
         message = action.message
         partner = message.topic.partition(".")[2]
         index = partition_of(action.key.encode(), self._partners[partner].plan.partitions)
-        times = int(message.header("forwards") or b"0") + 1
         self._produce(
             (message.topic, index),
             action.key.encode(),
             message.value,
             lambda _at: self.engine.forwarded(message),
-            (("forwards", str(times).encode()),),
+            (("forwards", str(action.times).encode()),),
         )
 
     def _commit(self, offsets: Mapping[Part, tuple[int, str]]) -> None:

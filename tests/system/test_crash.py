@@ -26,6 +26,8 @@ IN_FLIGHT_LEAST = 50
 ENDS_LEAST = 40
 """So many requests end between two rounds: everything works at full speed again."""
 LOST_MEDIAN_MOST = 5
+PATIENCE_SECONDS = 180.0
+"""Until a broker is back, on a machine that has other things to do."""
 LOAD_MOST = 3.0
 """Processes that want each CPU: above, nothing runs at full speed, and it is not judged."""
 WORKER_KILLS_MOST = 2
@@ -142,7 +144,7 @@ class Crashes:
         thaw([vm.daemon.pid, *vm.daemon.children()])
         self.stage.kafka.kill()
         self._listed(figures, broker=False)
-        self.stage.kafka.start()
+        self.stage.kafka.start(PATIENCE_SECONDS)
         before = len(self.stage.ledgers.ends)
         until(
             lambda: len(self.stage.follow().ends) > before + 20, "requests to end with the new one"

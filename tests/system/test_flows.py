@@ -103,19 +103,17 @@ POINTS = (
     Point("made", "create", "asked"),
     Point("made", "create", "answered"),
     Point("made", "poll", "asked"),  # the create is recorded
-    Point("made", "poll", "answered"),
-    Point("made", "page-1", "answered"),
     Point("made", "page-2", "asked"),
     Point("made", "page-3", "published"),
     Point("filed", "done", "answered"),
     Point("filed", "file", "asked"),
-    Point("filed", "file", "published"),
-    Point("listed", "list", "answered"),
     Point("listed", "page-1", "asked"),
     Point("listed", "page-2", "spooled"),
 )
 """What CI has time for; `make soak` takes every point of every flow, here and on another VM."""
 MOVES = (Point("made", "page-3", "asked"), Point("filed", "poll", "answered"))
+WAIT_SECONDS = 180.0
+"""For what takes three: a machine that is far too busy let a minute pass."""
 MAY_REPEAT = {"asked", "answered", "spooled", "staged"}
 """A call whose answer was not durable when somebody died."""
 
@@ -174,11 +172,11 @@ def kill_at(stage: Stage, vm: Vm, after: Vm, partner: MakingPartner, point: Poin
     account = DemoAccount("acme", point.account, "UTC", "EUR", "north", gone=False)
     asked = stage.ask(account, role, 0)
     stage.confirm()
-    assert partner.killed.wait(60), f"{point} was not reached:\n{vm.said()[-3000:]}"
+    assert partner.killed.wait(WAIT_SECONDS), f"{point} was not reached:\n{vm.said()[-3000:]}"
     until(lambda: not partner.connections, "its connections to end")
     partner.dying.clear()
     stage.start(after)
-    until(lambda: asked.id in stage.follow().ends, f"the end after {point}")
+    until(lambda: asked.id in stage.follow().ends, f"the end after {point}", WAIT_SECONDS)
     return asked.id
 
 
@@ -218,7 +216,7 @@ def played(stage: Stage, partner: MakingPartner, points: Iterable[Point], *names
     return found
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_kill_at_every_step(stage: Stage, partner: MakingPartner) -> None:
     """Whatever the moment: one create, no page twice, the rows as they are, and no URL kept."""
     assert played(stage, partner, POINTS, "vm-a") == []
@@ -231,6 +229,7 @@ def test_kill_at_every_step(stage: Stage, partner: MakingPartner) -> None:
     assert [path for path in kept if SIGNATURE.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.timeout(400)
 def test_another_vm_goes_on(stage: Stage, partner: MakingPartner) -> None:
     """At the page after the last one that was stored, and with the poll of what was created."""
     assert played(stage, partner, MOVES, "vm-a", "vm-b") == []

@@ -54,4 +54,5 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     with Arena(tmp_path / "arena", (role,)) as arena:
         grown = growth(arena, role, 100_000, threads=16)
 
+    print(grown)
     assert grown.late_bytes - grown.early_bytes < GROWTH_BYTES

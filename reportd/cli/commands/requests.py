@@ -28,6 +28,13 @@ from reportd.partners.partner import Partner
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
+WAITS = {
+    "paused": "are paused",
+    "scheduled": "wait in Kafka until their days are over",
+    "held": "wait in Kafka until their credential works",
+}
+"""What of a partition's messages nobody has in memory, and why."""
+
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     """Add ``requests --account A [--day D] [--partner P] [--report R] [--all] [--json]``."""
@@ -162,11 +169,9 @@ def _notes(
                 one = known.get((topic, number), {})
                 if one.get("parked"):
                     yield f"{topic}[{number}]: {one['parked']:,} more of the account wait for room"
-                if one.get("paused"):
-                    yield f"{topic}[{number}]: {one['paused']:,} of any account are paused"
-                if one.get("scheduled"):
-                    count = f"{one['scheduled']:,} of any account"
-                    yield f"{topic}[{number}]: {count} wait in Kafka until their days are over"
+                for name, words in WAITS.items():
+                    if count := one.get(name):
+                        yield f"{topic}[{number}]: {count:,} of any account {words}"
         elif known or part in owners:
             elsewhere.setdefault(owners.get(part, ""), []).append(f"{part[0]}[{number}]")
     for owner, names in elsewhere.items():

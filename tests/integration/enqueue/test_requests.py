@@ -267,7 +267,19 @@ def test_unusable_table_is_refused(stage: Stage, text: str, said: str) -> None:
     """An empty table, or one without its columns, is an error with the file's name."""
     stage.accounts(text)
 
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=f"{stage.folder / 'accounts.csv'}: {said}"):
+        stage.enqueue()
+    assert not stage.messages() + stage.read(stage.topics.runs, stage.topics.accounts)
+
+
+def test_the_only_wrong_file_of_a_folder_is_named(stage: Stage) -> None:
+    """Row 2 alone would say nothing: each file has one."""
+    folder = stage.folder / "accounts.csv"
+    folder.mkdir()
+    for name, zone in {"north.csv": "UTC", "south.csv": "Europe/Zurck"}.items():
+        (folder / name).write_text(f"partner,account,timezone\nmeta,{name[:5]},{zone}\n")
+
+    with pytest.raises(ConfigError, match=r"accounts\.csv/?:? ?south\.csv"):
         stage.enqueue()
 
 

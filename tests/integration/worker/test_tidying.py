@@ -14,6 +14,7 @@ from reportd.config.settings import KafkaSettings
 from reportd.demo.kafka import EmbeddedKafka
 from reportd.sinks.local import LocalStore
 from reportd.sinks.spool import Spool
+from reportd.worker.events import Events
 from reportd.worker.tidying import DAY_SECONDS, Tidier, Tidy, trim
 
 RECORDS = 10
@@ -57,7 +58,8 @@ def test_left_over_spool_goes_by_age(admin: Admin, tmp_path: Path) -> None:
     for key in ("aa11", "bb22"):
         os.utime(tmp_path / "_reportd" / "spool" / files[key], (long_ago, long_ago))
 
-    Tidier(lambda: admin, store, spool, time.time).tidy(Tidy({}, {}, frozenset({"aa11"})))
+    tidier = Tidier(lambda: admin, store, spool, time.time, Events())
+    tidier.tidy(Tidy({}, {}, frozenset({"aa11"})))
 
     left = sorted(path.name[:4] for path in (tmp_path / "_reportd" / "spool").rglob("*.zst"))
     assert left == ["aa11", "cc33"]

@@ -229,6 +229,17 @@ class Lab:
         said = self.run("systemctl", "show", unit, *(f"--property={one}" for one in properties))
         return dict(line.partition("=")[::2] for line in said.splitlines() if "=" in line)
 
+    def between(self, unit: str, first: str, last: str) -> float:
+        """Return the seconds between two stamps that systemd itself has put on a unit.
+
+        ``between("reportd", "ActiveExit", "ActiveEnter")``: how long it was not ready.
+        """
+        stamps = [f"{stamp}TimestampMonotonic" for stamp in (first, last)]
+        shown = self.show(unit, *stamps)
+        began, ended = (int(shown[stamp]) / 1e6 for stamp in stamps)
+        assert ended > began > 0, shown
+        return ended - began
+
     def state(self, unit: str) -> str:
         """Return ``active``, ``failed``, ``activating`` ..."""
         return self.show(unit, "ActiveState").get("ActiveState", "")

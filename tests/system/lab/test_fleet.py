@@ -32,13 +32,7 @@ from tests.system.lab.fleet import (
 )
 from tests.system.lab.installed import OUTPUT, furnish
 from tests.system.lab.lab import Lab, Packages, build_packages
-from tests.system.lab.parts import (
-    EARLIER,
-    java_folders,
-    java_package,
-    repacked,
-    why_no_history,
-)
+from tests.system.lab.parts import earlier_program, java_folders, java_package, repacked
 from tests.system.stage import make_stage, until
 
 pytestmark = pytest.mark.life
@@ -97,15 +91,15 @@ def fleet(
 def test_rolling_upgrade(fleet: Fleet, packages: Packages) -> None:
     """One VM after the other gets the next version: no call comes again, no partition moves.
 
-    The version before is a program of another time, which works beside today's meanwhile; ``make
-    soak`` builds its package.
+    The version before is a program of another time, where there is history, which works beside
+    today's meanwhile; ``make soak`` builds its package.
     """
-    if reason := why_no_history():
-        pytest.skip(reason)
+    program = earlier_program()
     if fleet.s3 is None:
-        previous = repacked(packages.reportd, PREVIOUS, fleet.stage.place.root, program=EARLIER)
+        previous = repacked(packages.reportd, PREVIOUS, fleet.stage.place.root, program=program)
     else:
-        previous = build_packages("--version", PREVIOUS, "--of", EARLIER).reportd
+        of = ("--of", program) if program else ()
+        previous = build_packages("--version", PREVIOUS, *of).reportd
     install(fleet.labs, previous)
     for name in VMS:
         fleet.furnish(name)
@@ -122,7 +116,7 @@ def test_rolling_upgrade(fleet: Fleet, packages: Packages) -> None:
         _, seconds = fleet.under_load(partial(lab.install, packages.reportd))
         assert installed(lab) == version_of(packages.reportd)
         assert lab.state("reportd") == "active", lab.journal("reportd")
-        took.append((seconds, away_seconds(lab)))
+        took.append((seconds, lab.between("reportd", "ActiveExit", "ActiveEnter")))
         fleet.until(lambda: fleet.parts(name) == before[name], f"{name} to have its part")  # noqa: B023
         # What its workers count is shown a moment later, and compared in the next round
         fleet.until(lambda: fleet.rebalances(name)["assigned"] == PART, f"{name} to count it")  # noqa: B023
@@ -131,21 +125,12 @@ def test_rolling_upgrade(fleet: Fleet, packages: Packages) -> None:
 
     assert before == {name: fleet.parts(name) for name in VMS}
     print(
-        "rolling upgrade, seconds in all and away:",
+        f"rolling upgrade from {program[:12] or 'the same program'}, seconds in all and away:",
         ", ".join(f"{all_in_all:.1f} {away:.1f}" for all_in_all, away in took),
         f"; calls repeated: {fleet.answered_twice()}",
     )
     fleet.conclude()
     assert fleet.answered_twice() == 0
-
-
-def away_seconds(lab: Lab) -> float:
-    """Return how long a restarted daemon was not ready: from the order to stop to READY."""
-    stamps = ("ActiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
-    shown = lab.show("reportd", *stamps)
-    gone, back = (int(shown[stamp]) / 1e6 for stamp in stamps)
-    assert back > gone, shown
-    return back - gone
 
 
 def test_grows(fleet: Fleet, packages: Packages) -> None:
@@ -299,7 +284,8 @@ def test_same_timer_on_two_vms(
         lab.until(partial(has_enqueued, lab), "its enqueue to end", ENQUEUE, seconds=300)
 
     asked = len(list(scene.accounts())) * sum(role.asks for role in scene.roles)
-    print(f"{asked} requests, written once;", *map(enqueue_seconds, labs), "s each")
+    took = [lab.between(ENQUEUE, "ExecMainStart", "ExecMainExit") for lab in labs]
+    print(f"{asked} requests, written once;", *(f"{seconds:.1f}" for seconds in took), "s each")
     assert stage.books.requests_written() == {"acme": asked}
     stage.requests.update(stage.books.requests())
     for lab in labs:
@@ -317,11 +303,3 @@ def has_enqueued(lab: Lab) -> bool:
     shown = lab.show(ENQUEUE, "ActiveState", "Result", "ExecMainExitTimestampMonotonic")
     assert shown["ActiveState"] != "failed", lab.journal(ENQUEUE)
     return shown["ActiveState"] == "inactive" and shown["ExecMainExitTimestampMonotonic"] != "0"
-
-
-def enqueue_seconds(lab: Lab) -> str:
-    """Return how long the enqueue took."""
-    stamps = ("ExecMainStartTimestampMonotonic", "ExecMainExitTimestampMonotonic")
-    shown = lab.show(ENQUEUE, *stamps)
-    began, ended = (int(shown[stamp]) / 1e6 for stamp in stamps)
-    return f"{ended - began:.1f}"

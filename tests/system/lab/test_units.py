@@ -31,6 +31,28 @@ ExecStart=sleep infinity
 ExecReload=true
 """
 
+METADATA = "169.254.169.254"
+"""Where a cloud's metadata service is; here it is one more address of the lab's loopback."""
+REACH = "/usr/local/lib/reach.py"
+REACH_TEXT = f"""\
+import socket
+
+for host in ("127.0.0.1", "{METADATA}"):
+    with socket.socket(type=socket.SOCK_DGRAM) as line:
+        try:
+            line.sendto(b"", (host, 80))
+        except PermissionError:
+            print("may not reach", host)
+        else:
+            print("reaches", host)
+"""
+REACHES = f"""\
+[Service]
+Type=oneshot
+ExecStart=
+ExecStart=/opt/reportd/bin/python3 {REACH}
+"""
+
 
 @pytest.fixture(scope="module")
 def lab(
@@ -39,7 +61,8 @@ def lab(
     """Give a lab with both packages, configured for nothing."""
     folder = tmp_path_factory.mktemp("parts")
     enqueue = repacked(packages.enqueue, "0", folder, without=BULK)
-    lab = make_common_lab("units", folders={"/parts": folder, **java_folders()})
+    parts = {"/parts": folder, **java_folders()}
+    lab = make_common_lab("units", folders=parts, private_network=True)
     # PySpark is not looked at here; the version is not the daemon's
     lab.install(packages.reportd, java_package(folder))
     lab.install(enqueue, more=("--force-depends",))
@@ -65,6 +88,23 @@ def test_systemd_understands_every_line(lab: Lab) -> None:
     )
 
     assert said == ""
+
+
+@pytest.mark.parametrize("unit", ["reportd.service", "reportd-enqueue@daily.service"])
+def test_keys_of_the_cloud_are_out_of_reach(lab: Lab, unit: str) -> None:
+    """A metadata service is denied, until a drop-in allows it as docs/operations.rst says."""
+    lab.run("ip", "address", "replace", f"{METADATA}/32", "dev", "lo")
+    lab.write(REACH, REACH_TEXT)
+    lab.drop_in(unit, REACHES, "60-reaches")
+    lab.systemctl("start", unit)
+    lab.says("reaches 127.0.0.1", unit)
+    lab.says(f"may not reach {METADATA}", unit)
+
+    lab.drop_in(unit, f"[Service]\nIPAddressAllow={METADATA}\n", "70-allowed")
+    lab.systemctl("start", unit)
+    lab.shell(f"rm /etc/systemd/system/{unit}.d/[67]0-*.conf; systemctl daemon-reload")
+
+    lab.says(f"reaches {METADATA}", unit)
 
 
 def test_timer_wants_a_calendar(lab: Lab) -> None:

@@ -83,6 +83,23 @@ def test_the_list_is_a_jmespath() -> None:
     assert rows(of('unfold = "breakdown.ads[?x == `1`]"'), {"stats": [{"stat": stat}]}) == [(1,)]
 
 
+def test_lines_have_lists_too() -> None:
+    """Each line is a row, or holds one where ``rows`` says."""
+    lines = [{"id": f"a-{n}", "days": [{"date": "2025-11-16", "clicks": n}] * n} for n in range(3)]
+    line = b"\n".join(orjson.dumps({"stats": one}) for one in lines)
+    of_lines = partner(
+        "",
+        base=STATS.format(
+            more='unfold = "days"\nformat = "jsonl"',
+            columns='ad = { from = "above.id", type = "string" }',
+        ).replace("stats[].stat", "stats"),
+    )
+
+    table = to_table(of_lines, request(), [line], NOW)
+
+    assert table.column("ad").to_pylist() == ["a-1", "a-2", "a-2"]
+
+
 @pytest.mark.parametrize(
     ("stat", "why"),
     [

@@ -1,9 +1,13 @@
 """The spool: answers of many-call requests, durable until their files stand."""
 
+import errno
 import os
 import random
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -65,30 +69,95 @@ def test_answers_lie_beside_the_data_under_no_data_suffix(spool: Spool, tmp_path
     """Nothing that reads the root as a table meets a spool file."""
     spool.write(ID, 2, 1, 3, b"x")
 
-    assert files(tmp_path) == [f"{ID}-2.1.3.zst"]
+    (name,) = files(tmp_path)
+    assert re.fullmatch(rf"{ID}-2\.[0-9a-f]{{8}}\.1\.3\.zst", name)
     assert [path.name for path in tmp_path.iterdir()] == ["_reportd"]
 
 
-def test_a_step_written_again_replaces_the_first(spool: Spool, tmp_path: Path) -> None:
-    """A crash before the step record: the page is stored again, and counts once."""
-    spool.write(ID, 0, 0, 1, b"old")
-    stored = spool.write(ID, 0, 0, 1, b"new")
+def test_a_step_written_again_leaves_the_first_alone(spool: Spool, tmp_path: Path) -> None:
+    """A crash before the step record: the page is stored again; both go with their request."""
+    first = spool.write(ID, 0, 0, 1, b"old")
+    second = spool.write(ID, 0, 0, 1, b"new")
 
-    assert spool.read(stored.file, stored.checksum) == b"new"
-    assert len(files(tmp_path)) == 1
+    assert spool.read(first.file, first.checksum) == b"old"
+    assert spool.read(second.file, second.checksum) == b"new"
+    spool.remove(ID, 0)
+    assert files(tmp_path) == []
 
 
-def test_a_half_written_answer_of_a_killed_process_is_in_nobodys_way(
+def stopped_before_its_rename(
+    monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]
+) -> None:
+    """Let something happen before the next file gets its name."""
+    rename = os.rename
+
+    def woken(temp: str, name: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        meanwhile()
+        rename(temp, name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", woken)
+
+
+def test_a_process_that_was_stopped_and_wakes_replaces_nothing(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its successor has stored the same page meanwhile: that answer's record stands."""
+    successor = Spool(LocalStore(tmp_path))
+    stored: list[Spooled] = []
+    stopped_before_its_rename(
+        monkeypatch, lambda: stored.append(successor.write(ID, 0, 0, 1, b"the successor's"))
+    )
+    spool.write(ID, 0, 0, 1, b"the zombie's")
+
+    (one,) = stored
+    assert successor.fits(one.file, one.size_bytes, one.checksum)
+    assert successor.read(one.file, one.checksum) == b"the successor's"
+
+
+def test_half_an_answer_of_a_successor_never_gets_a_name(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both keep what nobody understood, under one name: each a temp file of its own."""
+    successor = Spool(LocalStore(tmp_path))
+    kept: list[str] = []
+    stopped_before_its_rename(monkeypatch, lambda: kept.append(successor.keep(ID, 0, b"b")))
+    kept.append(spool.keep(ID, 0, b"a"))
+
+    assert len(set(kept)) == 1
+    found = pa.decompress((tmp_path / kept[0]).read_bytes(), 1, "zstd", asbytes=True)
+    assert found == b"a"
+
+
+def test_a_half_written_answer_of_a_killed_process_goes_by_age(
     spool: Spool, tmp_path: Path
 ) -> None:
-    """The temp file of a crash is written over."""
+    """It has a name of its own, so nothing writes over it; while its request is open it stays."""
     stored = spool.write(ID, 0, 0, 1, b"x")
-    temp = path_of(tmp_path, stored).with_name(f"{ID}.0.1.zst.tmp")
+    temp = path_of(tmp_path, stored).with_name(f"{ID}.0123abcd.tmp")
     temp.write_bytes(b"half")
-    again = spool.write(ID, 0, 0, 1, b"whole")
+    later = temp.stat().st_mtime + 60.0
 
-    assert spool.read(again.file, again.checksum) == b"whole"
-    assert not temp.exists()
+    assert spool.sweep(30.0, later, ID.__eq__) == 0
+    assert spool.sweep(30.0, later, "another".__eq__) == 2
+    assert files(tmp_path) == []
+
+
+def test_an_answer_that_cannot_be_stored_leaves_nothing(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again until the disk has room: half a file a try would fill it."""
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        spool.write(ID, 0, 0, 1, b"x")  # the folders are there
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match="No space left"):
+            spool.write(ID, 0, 0, 2, b"x")
+
+    assert len(files(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
@@ -132,7 +201,8 @@ def test_removing_takes_one_life_of_one_request(spool: Spool, tmp_path: Path) ->
     spool.remove(ID, 0)
     spool.remove(ID, 0)
 
-    assert files(tmp_path) == [f"{ID}-1.0.1.zst", f"{'ab' * 15}ac.0.1.zst"]
+    left = [name.partition(".")[0] for name in files(tmp_path)]
+    assert left == [f"{ID}-1", f"{'ab' * 15}ac"]
 
 
 def test_removing_what_was_never_there_is_fine(spool: Spool) -> None:

@@ -9,6 +9,7 @@ import pytest
 from reportd.errors import ConfigError, CredentialRefusedError, NotYetError, OutputError
 from reportd.transport.exchange import Answer, Failure, FailureKind
 from reportd.transport.token_files import TokenFolder, TokenMemory
+from reportd.transport.tokens import READ_AGAIN_SECONDS
 from tests.unit.transport.token_server import (
     HOUR,
     NOW,
@@ -238,6 +239,19 @@ def test_what_must_not_be_seen(clock: HandClock, server: TokenServer) -> None:
     assert set(given.known(PLAN)) == {"app", "s3cret", "refresh-0", "access-1"}
     shown = repr(vars(given))
     assert not [word for word in ("s3cret", "refresh-0", "access-1") if word in shown]
+
+
+def test_a_secret_whose_file_is_gone_is_hidden_all_the_same(
+    clock: HandClock, server: TokenServer
+) -> None:
+    """It is being replaced while an answer is on its way: what the call carried is known."""
+    secrets = dict(SECRETS)
+    given = tokens(server, clock, secrets=secrets)
+    given.token(PLAN)
+    clock.now += READ_AGAIN_SECONDS
+    secrets.clear()
+
+    assert set(given.known(PLAN)) == {"app", "s3cret", "refresh-0", "access-1"}
 
 
 def test_each_rotated_token_is_used_once(clock: HandClock) -> None:

@@ -192,7 +192,7 @@ class Hands:
                 engine.published(entry, (FILE,), "", now)
             case WriteEnd() | WriteStep() | WriteGrant() | WriteDead():
                 self.confirm(action)
-            case Forward(of, _):
+            case Forward(of):
                 engine.forwarded(of)
             case Commit(offsets):
                 if self.commit_error is None:

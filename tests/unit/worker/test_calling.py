@@ -287,8 +287,19 @@ def test_what_must_not_be_seen_of_a_call_asks_nobody() -> None:
         {"acme": partner(OAUTH2)}, Sent([]), Credentials(Secret, given), lambda: WALL
     )
 
-    assert list(caller.secrets_of(request())) == ["app-secret"]
+    assert caller.secrets_of(request()) == ("app-secret",)
     assert given.refused == []
+
+
+def test_secrets_that_are_not_there_any_more_are_said_to_be_unknown() -> None:
+    """It is no trouble of the thread that wants to hide them."""
+
+    def read(name: str) -> Secret:
+        raise ConfigError(f"secret {name}: not there")
+
+    caller = PartnerCaller({"acme": partner(AUTH)}, Sent([]), Credentials(read), lambda: WALL)
+
+    assert caller.secrets_of(request()) is None
 
 
 def test_limits_of_before_a_reload_are_kept_beside_the_new_ones() -> None:

@@ -467,3 +467,16 @@ def test_what_lies_far_behind_a_bulk_is_read_without_the_bulk() -> None:
 
     assert hands.seconds < 60.0
     assert delivered < 2 * len(topic)
+
+
+def test_of_accounts_that_are_done_nothing_is_left() -> None:
+    """They may come without end."""
+    hands = Hands()
+    part = hands.own()
+    hands.put(*(request(str(number)) for number in range(50)))
+    while hands.calls:
+        hands.answer(hands.calls[0])
+        hands.go()
+
+    assert len(hands.ends) == 50
+    assert (len(part.looking), len(part.scheduler.lengths())) == (0, 0)

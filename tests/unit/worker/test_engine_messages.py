@@ -206,12 +206,13 @@ def test_a_message_that_is_too_large_to_be_forwarded_is_a_dead_letter() -> None:
     assert hands.offset() == 1
 
 
-def test_a_message_that_was_forwarded_too_often_stays() -> None:
+@pytest.mark.parametrize("times", ["3", "1000000", "-1", "x", ""])
+def test_a_message_that_was_forwarded_too_often_stays(times: str) -> None:
     """Two workers that disagree about the partition count do not play ball for ever."""
     hands = Hands()
     account = next(name for name in "abcdefgh" if partition_of(name.encode(), 2) == 1)
     hands.own(partitions=2)
-    hands.put(message(request(account), 0, forwards="3"))
+    hands.put(message(request(account), 0, forwards=times))
 
     assert (hands.done(Forward), hands.asked()) == ([], [account])
 

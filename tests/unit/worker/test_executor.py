@@ -6,6 +6,7 @@ from typing import Protocol
 
 import pytest
 
+from reportd.errors import ThreadError
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.exchange import Answer, Failure, FailureKind
 from reportd.worker.entry import Entry, State
@@ -160,6 +161,23 @@ def test_a_bug_in_a_call_costs_neither_thread_nor_worker(make: Callable[..., Ben
     bench.hands.put(request("a"))
     bench.start()
     bench.wait(lambda: bench.hands.states() == [("a", "result")])
+
+
+def test_a_thread_that_a_bug_ends_ends_the_worker(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it lost, its call would be in flight for ever."""
+
+    def called(_partner: str, _outcome: Outcome, _answer: Answer | Failure) -> None:
+        raise ZeroDivisionError
+
+    bench = make()
+    monkeypatch.setattr(bench, "called", called)
+    bench.hands.put(request())
+    bench.start()
+
+    with pytest.raises(ThreadError, match="ZeroDivisionError in the thread call-0"):
+        bench.wait(lambda: bool(bench.hands.ends))
 
 
 def test_calls_run_side_by_side(make: Callable[..., Bench]) -> None:

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from reportd.errors import FencedError, OutputError, UnexpectedAnswerError
+from reportd.errors import FencedError, OutputError, ThreadError, UnexpectedAnswerError
 from reportd.model.content import Content, whole
 from reportd.sinks.publish import Prepared
 from reportd.worker.actions import Finish, LookAt, Spool, StartCall, Sweep
@@ -271,6 +271,29 @@ def test_a_bug_while_storing_is_the_requests_own(
     bench.storing.errors.clear()
     bench.finishing.add(bench.answered("b"))
     bench.wait(lambda: bench.hands.states() == [("b", "result")])
+
+
+def test_an_answer_that_cannot_even_be_shown_is_tried_again(bench: Bench) -> None:
+    """Nothing of it is kept, and the thread goes on."""
+    bench.storing.errors["prepare"] = UnexpectedAnswerError("what a partner sent")
+    bench.storing.errors["misfit"] = ZeroDivisionError("what a partner sent")
+    finish = bench.answered()
+    bench.finishing.add(finish)
+    bench.wait(lambda: finish.entry.state is State.BACKOFF)
+    assert finish.entry.sample == b""
+
+    bench.storing.errors.clear()
+    bench.finishing.add(bench.answered("b"))
+    bench.wait(lambda: bench.hands.states() == [("b", "result")])
+
+
+def test_a_thread_that_a_bug_ends_ends_the_worker(bench: Bench) -> None:
+    """Were it lost, the answers behind it would wait for ever."""
+    bench.storing.errors["sweep"] = ZeroDivisionError()
+    bench.finishing.add(Sweep("ab", 0))
+
+    with pytest.raises(ThreadError, match="ZeroDivisionError in the thread publishing"):
+        bench.wait(lambda: False)
 
 
 def test_a_look_that_fails_is_asked_again(bench: Bench) -> None:

@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 
+from reportd.broker.keys import partition_of
+from reportd.limits.limiter import LimitRule
+from reportd.model.question import Question
 from reportd.partners.verdict import Outcome, Verdict
-from reportd.worker.actions import Read
+from reportd.worker.actions import Forward, Read
+from reportd.worker.inquiry import answer
 from tests.unit.worker.hands import OK, Hands
-from tests.unit.worker.making import BACKFILL, CONTROL, REQUESTS, message, record, request
+from tests.unit.worker.making import BACKFILL, CONTROL, REQUESTS, WALL, message, record, request
 
 FAILED = Verdict(outcome=Outcome.TRANSIENT, reason="HTTP 500")
 
@@ -22,6 +26,7 @@ class Topics:
         self.fails_as = FAILED
         self.fields: list[tuple[str, str, Any]] = []
         """Accounts' beginnings, and what their requests have."""
+        self.headers: dict[str, str] = {}
         self.part = hands.own()
         self.accounts: dict[str, list[str]] = {REQUESTS: [], BACKFILL: []}
         self._positions = dict.fromkeys(self.accounts, 0)
@@ -49,7 +54,7 @@ class Topics:
                 return
             self._positions[topic] = offset + 1
             of = request(accounts[offset], params={"n": str(offset)}, **self.more(accounts[offset]))
-            self.hands.put(message(of, offset, topic))
+            self.hands.put(message(of, offset, topic, 0, **self.headers))
 
     def more(self, account: str) -> dict[str, Any]:
         """Return what else the requests of an account have."""
@@ -125,6 +130,43 @@ def test_a_refused_credential_does_not_stop_the_others() -> None:
     assert topics.hands.offset() == 440
 
 
+@pytest.mark.parametrize("accounts", [3, 60, 400])
+def test_a_refused_credential_that_filled_the_window_leaves_it(accounts: int) -> None:
+    """However many accounts it has: others are read, and all is as before when it works again."""
+    refused = [f"refused-{n % accounts}" for n in range(400)]
+    topics = Topics(Hands(window_requests=50, threads=4), frozenset(refused))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.fields = [("refused", "credential", "old")]
+    topics.accounts[REQUESTS] += [*refused, *["well-1", "well-2"] * 20]
+    topics.go(120)
+
+    assert sorted(topics.hands.states()) == [(f"well-{n // 20 + 1}", "result") for n in range(40)]
+    assert topics.hands.shown() == {"held": 400}
+    said = answer(topics.hands.engine, Question(account="well-1"), topics.hands.now)["partitions"]
+    assert [one["held"] >= 350 for one in said] == [True, False]
+    reads = len(topics.hands.done(Read))
+    topics.go(600)
+    assert len(topics.hands.done(Read)) - reads < 10
+    topics.failing = frozenset()
+    topics.go(900)
+    assert len(topics.hands.ends) == 440
+    assert topics.hands.offset() == 440
+
+
+def test_a_cancelled_runs_refused_requests_end_at_once() -> None:
+    """Nobody waits for their credential."""
+    hands = Hands(window_requests=50, threads=4)
+    topics = Topics(hands, frozenset({"refused"}))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.accounts[REQUESTS] += ["refused"] * 200
+    topics.go(60)
+    said = record(f"run:{request().run}", "cancel")
+    hands.engine.controlled(CONTROL, [said], said.offset + 1, hands.now)
+    topics.go(60)
+
+    assert [state for _, state in hands.states()] == ["cancelled"] * 200
+
+
 def test_a_refused_credentials_requests_are_shown_as_held() -> None:
     """They wait in line: as held, not as if a limit kept them."""
     topics = Topics(Hands(window_requests=50, threads=4), frozenset({"refused"}))
@@ -181,3 +223,81 @@ def test_a_replay_of_a_cancelled_run_is_not_read_again_and_again(is_paused: bool
 
     assert [one.offset for one in hands.done(Read) if one.at[0] == REQUESTS] == [0]
     assert hands.shown().total() == 20
+
+
+@pytest.mark.parametrize("accounts", [12, 30, 60])
+def test_many_blocked_accounts_do_not_stop_the_others(accounts: int) -> None:
+    """However much each of them has to do: few of each are in memory, the longer the fewer."""
+    limits = [LimitRule(per="account", calls=1, seconds=1e6)]
+    topics = Topics(Hands(window_requests=50, threads=4, limits=limits), frozenset())
+    topics.accounts[REQUESTS] += [f"blocked-{n % accounts}" for n in range(800)] + ["well"]
+    topics.go(20)
+
+    book = topics.part.books[REQUESTS]
+    assert book.position == 801
+    assert len(topics.part.entries) < 2 * 50
+
+
+def test_an_account_moved_to_another_credential_is_asked_at_once() -> None:
+    """Its old requests wait for the refused one, with those of all others: its new ones do not."""
+    refused = [f"refused-{n % 20}" for n in range(60)]
+    topics = Topics(Hands(threads=4), frozenset(refused))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.fields = [("refused", "credential", "old")]
+    topics.accounts[REQUESTS] += refused
+    topics.go(120)
+    topics.hands.put(message(request("refused-7", credential="new"), 60))
+
+    assert [one.request.credential for one in topics.hands.calls] == ["new"]
+
+
+def test_a_parked_message_of_another_partition_is_forwarded_once() -> None:
+    """Where a topic has grown meanwhile: it is closed here, and not read again."""
+    hands = Hands(window_requests=4, threads=2)
+    part = hands.own()
+    account = next(f"a{n}" for n in range(50) if partition_of(f"a{n}".encode(), 2) == 1)
+    early = {"not_before": hands.now.wall + 200.0}
+    messages = [message(request(account, params={"n": str(n)}, **early), n) for n in range(6)]
+    hands.put(*messages)
+    assert part.books[REQUESTS].parked_count == 4
+    hands.own(index=1, partitions=2)
+    hands.put(*messages[2:])
+
+    assert (len(hands.done(Forward)), part.books[REQUESTS].parked_count) == (4, 0)
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_a_replay_that_waits_is_cancelled_with_its_run(is_paused: bool) -> None:
+    """It was asked for before: whatever it waits for, it ends at once."""
+    hands = Hands(window_requests=10, threads=4)
+    topics = Topics(hands, frozenset())
+    topics.headers = {"replay": "1"}
+    topics.fields = [("early", "not_before", hands.now.wall + 86_400.0)]
+    said = [record("acme", "pause"), record(f"run:{request().run}", "cancel", at=WALL + 60.0)]
+    hands.engine.controlled(CONTROL, said[:is_paused], said[0].offset + 1, hands.now)
+    topics.accounts[REQUESTS] += ["early"] * 20
+    topics.go(5)
+    hands.put(dataclasses.replace(said[1], timestamp=WALL + 60.0))
+    topics.go(30)
+
+    assert [state for _, state in hands.states()] == ["cancelled"] * 20
+
+
+def test_a_refused_credential_is_probed_by_whoever_is_left() -> None:
+    """All of it that was in memory is cancelled: what waits in Kafka is read, and tries it."""
+    topics = Topics(Hands(window_requests=20, threads=4), frozenset({"a", "b", "c"}))
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.fields = [("b", "run", "other/2026-11-22T04:00Z#1")]
+    topics.accounts[REQUESTS] += ["a", "c"] * 15
+    topics.hands.engine.controlled(CONTROL, [], record("acme").offset + 1, topics.hands.now)
+    topics.go(60)
+    topics.accounts[REQUESTS] += ["b"] * 30
+    topics.go(10)
+    topics.hands.put(record(f"run:{request().run}", "cancel"))
+    topics.go(10)
+    assert (len(topics.hands.ends), topics.hands.shown()) == (30, {"held": 30})
+    assert not topics.part.entries
+    topics.failing = frozenset()
+    topics.go(900)
+
+    assert topics.hands.offset() == 60

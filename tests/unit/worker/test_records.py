@@ -136,7 +136,7 @@ def test_message_that_is_too_large_is_not_forwarded(is_client: bool) -> None:
     """The engine is told, whoever refuses it."""
     told = Told()
     message = replace(entry().message, value=b"x" * 1_000_000)
-    write_to(Narrow(100_000, is_client), told, Forward(message, "key"))
+    write_to(Narrow(100_000, is_client), told, Forward(message, "key", 1))
 
     assert told.kept == [message]
 

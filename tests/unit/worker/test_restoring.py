@@ -9,12 +9,17 @@ import pytest
 from reportd.broker.message import Message, Part
 from reportd.broker.reader import Committed, PartitionReader
 from reportd.broker.topics import Topics
-from reportd.errors import EXIT_CONFIG, Halt
-from reportd.worker.restoring import ControlsRead, Restored, read_partition
+from reportd.errors import EXIT_CONFIG, BrokerError, Halt
+from reportd.limits.limiter import Now
+from reportd.worker.actions import Restore
+from reportd.worker.events import Events
+from reportd.worker.restoring import ControlsRead, Restored, Restorer, read_partition
+from tests.unit.worker.hands import Hands
 from tests.unit.worker.making import end, step
 
 REQUESTS, BACKFILL, LEDGER = (f"reportd.{name}.acme" for name in ("requests", "backfill", "ledger"))
 CONTROL = "reportd.control"
+DEADLINE_SECONDS = 10.0
 
 
 class Reader:
@@ -132,3 +137,25 @@ def test_all_that_people_asked_for_is_read_to_its_end() -> None:
     found = reader.restore().controls
 
     assert found == ControlsRead((CONTROL, 0), tuple(reader.controls), 2)
+
+
+def test_a_reader_that_cannot_be_made_ends_the_worker() -> None:
+    """Were its thread lost, no partition would be restored any more."""
+
+    def make_reader() -> PartitionReader:
+        raise BrokerError("a setting that librdkafka refuses")
+
+    events = Events()
+    restorer = Restorer(
+        make_reader=make_reader,
+        topics=Topics("reportd"),
+        store_id="ab12",
+        engine=Hands().engine,
+        events=events,
+        is_wanted=lambda _partner, _index: True,
+    )
+    restorer.add(Restore("acme", 3))
+    (event,) = events.take(DEADLINE_SECONDS)
+
+    with pytest.raises(BrokerError, match="refuses"):
+        event(Now(0.0, 0.0, 0.0))

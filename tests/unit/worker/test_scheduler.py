@@ -79,6 +79,20 @@ def test_no_class_starves() -> None:
     assert "backfill" in accounts(take(one, 17))
 
 
+def test_what_is_put_back_costs_its_class_no_turn() -> None:
+    """Nobody called: the others have not had more of their share for it."""
+    one, _ = scheduler()
+    for _ in range(40):
+        one.add(entry("a", strikes=0, **{"class": "daily"}))
+        one.add(entry("b", strikes=0, **{"class": "backfill"}))
+    take(one, 1)
+    for _ in range(20):
+        found = one.next(at(0.0), MANY)
+        assert found is not None
+        assert found.request.class_ == "backfill", "its turn, until it has had it"
+        one.put_back(found)
+
+
 def test_what_one_class_leaves_the_others_use() -> None:
     """Backfill alone gets every turn, and has no debt to pay when daily work comes."""
     one, _ = scheduler()

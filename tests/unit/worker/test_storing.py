@@ -35,6 +35,7 @@ class Desk:
     def __init__(self, root: Path, publish_seconds: float = 0.0, report: str = "") -> None:
         self.root = root
         self.clock = StoppedClock()
+        self.secrets: tuple[str, ...] | None = (SECRET,)
         self.fence = Fence(45.0, 3.0)
         self.fence.commit_accepted(0.0)
         store = LocalStore(root)
@@ -44,7 +45,7 @@ class Desk:
             spool=Spool(store),
             fence=self.fence,
             clock=self.clock,
-            secrets_of=lambda _request: (SECRET,),
+            secrets_of=lambda _request: self.secrets,
             publish_seconds=publish_seconds,
         )
 
@@ -343,3 +344,14 @@ def test_a_full_disk_keeps_no_answer_but_the_reason(desk: Desk) -> None:
     found = desk.output.misfit(open_request(), "not JSON", b"<html>")
 
     assert (found.reason, found.sample, found.answer) == ("not JSON", b"<html>", "")
+
+
+def test_without_its_secrets_nothing_of_an_answer_is_shown(desk: Desk) -> None:
+    """They cannot be hidden: neither what is complained of nor a sample is kept."""
+    desk.secrets = None
+    found = desk.output.misfit(open_request(), f"'{SECRET}' is not date", SECRET.encode())
+
+    assert SECRET not in found.reason
+    assert "does not fit" in found.reason
+    assert (found.sample, found.answer) == (b"", "")
+    assert not [*(desk.root / "_reportd/spool").rglob("*.zst")]
