@@ -7,6 +7,7 @@ folder. It dies with its parent, even if that is killed.
 """
 
 import argparse
+import os
 import random
 import signal
 import socket
@@ -64,6 +65,8 @@ _SETTINGS = {
     "num.io.threads": "4",
 }
 _POLL_SECONDS = 0.05
+# While it lives it is waited for: on a busy machine it takes minutes
+_START_SECONDS = 300.0
 
 
 class EmbeddedKafka:
@@ -96,7 +99,7 @@ class EmbeddedKafka:
         """The broker's process, while there is one."""
         return None if self._process is None else self._process.pid
 
-    def start(self, timeout_seconds: float = 60.0) -> None:
+    def start(self, timeout_seconds: float = _START_SECONDS) -> None:
         """Start the broker and return when it answers requests.
 
         Fetches its jars first if they are not cached. Raises `UnavailableError`, with the end
@@ -123,7 +126,7 @@ class EmbeddedKafka:
                 start_new_session=True,
             ).result()
         try:
-            self._await_ready(self._process, time.monotonic() + timeout_seconds)
+            self._await_ready(self._process, timeout_seconds)
         except BaseException:
             self.kill()
             raise
@@ -148,7 +151,7 @@ class EmbeddedKafka:
         self._process.wait()
         self._process = None
 
-    def restart(self, timeout_seconds: float = 60.0) -> None:
+    def restart(self, timeout_seconds: float = _START_SECONDS) -> None:
         """Stop it if it runs, and start it again: the same data at the same address."""
         self.stop()
         self.start(timeout_seconds)
@@ -200,8 +203,9 @@ class EmbeddedKafka:
         if done.returncode:
             raise UnavailableError(f"Kafka could not format its storage:\n{done.stdout}")
 
-    def _await_ready(self, process: "subprocess.Popen[bytes]", deadline: float) -> None:
+    def _await_ready(self, process: "subprocess.Popen[bytes]", timeout_seconds: float) -> None:
         """Wait until the broker answers; its own end or the deadline is an error."""
+        deadline = time.monotonic() + timeout_seconds
         while not _answers(self.port):
             try:
                 # Paces the loop, and wakes it when the broker dies
@@ -209,13 +213,19 @@ class EmbeddedKafka:
             except subprocess.TimeoutExpired:
                 if time.monotonic() < deadline:
                     continue
-                raise UnavailableError(f"Kafka was not ready in time:\n{self._said()}") from None
-            raise UnavailableError(f"Kafka ended with status {status}:\n{self._said()}")
+                raise UnavailableError(
+                    f"Kafka runs, but did not answer at {self.servers} in {timeout_seconds:g} s;"
+                    f" this machine's load is {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs;"
+                    f" {self._said()}"
+                ) from None
+            raise UnavailableError(f"Kafka ended with status {status}; {self._said()}")
 
     def _said(self, lines: int = 20) -> str:
-        """Return the end of the broker's log."""
+        """Name the broker's log, and return its end."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+        if not text:
+            return f"its log, {self.log}, is empty"
+        return "\n".join([f"the end of its log, {self.log}:", *text.splitlines()[-lines:]])
 
 
 def _free_port(beside: int = 0) -> int:

@@ -137,3 +137,15 @@ def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
         broker.start()
 
     assert broker.pid is None
+
+
+def test_a_broker_that_is_too_slow_is_named_with_its_log_and_the_load(tmp_path: Path) -> None:
+    """Whoever waited in vain learns where to look, even if the broker has said nothing yet."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "meta.properties").touch()  # formatted already, as it seems
+    broker = EmbeddedKafka(tmp_path)
+
+    with pytest.raises(UnavailableError, match=rf"in 0 s.* load is .*its log, {tmp_path}/kafka"):
+        broker.start(timeout_seconds=0)
+
+    assert broker.pid is None

@@ -11,6 +11,7 @@ from reportd.cli.options import add_config_option
 from reportd.config.calendar import days_without_slot, next_slot
 from reportd.config.load import Config, folders, load
 from reportd.config.schedule import Schedule, ask_problems, load_schedules
+from reportd.enqueue.accounts import check_present
 from reportd.errors import ConfigError
 from reportd.observer.web import tls_context
 from reportd.partners.extending import catalogue_files
@@ -158,6 +159,10 @@ def summary(
                 )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)
+    yield (
+        "not looked at: the rows of accounts tables ('reportd-enqueue SCHEDULE --dry-run'); output,"
+        " Kafka and secrets ('reportctl doctor')"
+    )
 
 
 def _fitting(partner: Partner) -> Iterator[str]:
@@ -209,3 +214,7 @@ def _schedule(schedule: Schedule, now: datetime) -> Iterator[str]:
     if skipped:
         days = ", ".join(str(day) for day in skipped)
         yield f"schedule {schedule.name}: the clock jumps over the slot of {days}"
+    try:
+        check_present(schedule.settings.accounts)
+    except ConfigError as error:
+        yield f"schedule {schedule.name}: {error}"

@@ -57,6 +57,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Show them; raises `BrokerError`, and `ConfigError` for a run that there is not."""
     config = load(args.config)
+    wanted = None if args.name is None else RunName.parse(args.name)
     kafka = config.settings.kafka
     settings, topics = client_settings(kafka), Topics(kafka.prefix)
     reader, admin = PartitionReader(settings, group=kafka.prefix), Admin(settings)
@@ -64,12 +65,12 @@ def run(args: argparse.Namespace) -> int:
         known = KnownRuns()
         known.see(reader.read_all(topics.runs))
         over, states = known.finished(), known.states()
-        if args.name is None:
+        if wanted is None:
             offsets = look(admin, topics, kafka.prefix)
             chosen = list(states.items())[0 if args.all else -SHOWN :]
             _list([_row(state, over.get(name), offsets) for name, state in chosen], args)
             return 0
-        found = known.named(RunName.parse(args.name))
+        found = known.named(wanted)
         if found is None:
             raise ConfigError(f"{args.name}: there is no such run; 'reportctl runs' lists them")
         finished = over.get(found)

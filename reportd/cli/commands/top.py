@@ -30,7 +30,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "top",
         help="the status, live",
-        description="Show what `reportctl status` shows, again and again, until Enter or Ctrl-C.",
+        description="Show what 'reportctl status' shows, again and again, until Enter or Ctrl-C.",
         epilog="example: reportctl top --every 5",
     )
     add_config_option(parser)

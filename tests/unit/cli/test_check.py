@@ -78,6 +78,28 @@ def test_right_is_0_and_shows_the_key(place: Place, capsys: pytest.CaptureFixtur
     assert "schedule daily: *-*-* 02:30:00 Europe/Zurich; next " in said
 
 
+def test_what_nobody_looked_at_is_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Right is what is written down: rows, secrets, output and broker are looked at elsewhere."""
+    assert place.check() == 0
+
+    said = capsys.readouterr().out
+    assert "not looked at: the rows of accounts tables" in said
+    assert "('reportctl doctor')" in said
+
+
+def test_accounts_that_are_not_there_are_told_of(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A schedule may be written before its table; whoever has misspelled its path sees it here."""
+    missing = "accounts.csv: there is no such accounts table"
+    assert place.check() == 0
+    assert missing in capsys.readouterr().out
+    (place.folder / "schedules" / "accounts.csv").write_text("partner,account\n")
+
+    assert place.check() == 0
+    assert missing not in capsys.readouterr().out
+
+
 def test_a_limit_over_a_day_is_told_of(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """It is right, but whoever writes it expects calls right after a restart."""
     limit = 'per = "account", calls = 5, seconds = 86400'
@@ -265,8 +287,8 @@ def test_days_without_a_slot_are_told(place: Place) -> None:
         )
     )
 
-    assert lines[-2].endswith("*-*-* 02:30:00 Europe/Zurich; next 2026-11-23 01:30 UTC; asks 1")
-    assert lines[-1] == "schedule daily: the clock jumps over the slot of 2027-03-28"
+    assert lines[-4].endswith("*-*-* 02:30:00 Europe/Zurich; next 2026-11-23 01:30 UTC; asks 1")
+    assert lines[-3] == "schedule daily: the clock jumps over the slot of 2027-03-28"
 
 
 def failing(error: BaseException) -> Callable[[], int]:
