@@ -92,7 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         "older-run-replaces-newer",
-        "sinks/publish.py",
+        "sinks/standing.py",
         "if there is not None and there.order > receipt.order:",
         "if there is not None and there.order > receipt.order and False:",
     ),
@@ -210,12 +210,6 @@ MUTANTS = (
         "worker/reading.py",
         "            elif key.at <= now.wall:\n",
         "            elif key.at <= 0.0:\n",
-    ),
-    Mutant(
-        "refused-credential-stays-in-the-window",
-        "worker/engine.py",
-        "        if partition.circuits.is_refused(name) and not self._reading",
-        "        if False and not self._reading",
     ),
     Mutant(
         "refused-credential-stays-in-kafka",

@@ -301,3 +301,21 @@ def test_a_refused_credential_is_probed_by_whoever_is_left() -> None:
     topics.go(900)
 
     assert topics.hands.offset() == 60
+
+
+def test_a_credential_refused_when_the_window_is_full_makes_room() -> None:
+    """A hundred accounts of it wait for their limits when it is refused: others are read."""
+    limits = [LimitRule(per="account", calls=1, seconds=2_000.0)]
+    topics = Topics(Hands(window_requests=50, threads=4, limits=limits), frozenset())
+    topics.fails_as = Verdict(outcome=Outcome.AUTH, reason="HTTP 401")
+    topics.fields = [("old", "credential", "old")]
+    many = [f"old-{n}" for n in range(120)]
+    topics.accounts[REQUESTS] += many * 2 + ["well"]
+    topics.go(1_900)
+    assert len(topics.part.entries) == 100
+    assert topics.part.reading == set()
+    topics.failing = frozenset(many)
+    topics.go(500)
+
+    assert topics.part.circuits.is_refused("old")
+    assert "well" in {end.account for end in topics.hands.ends} | set(topics.hands.asked())
