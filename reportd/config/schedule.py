@@ -83,7 +83,8 @@ class Ask(Section):
     """Complete days in the account's zone, counted back (``"1..7"``, ``"3"``), or fixed ones
     (``"2026-11-01..2026-11-07"``). One request asks for all of them."""
     class_: RequestClass = Field("daily", alias="class", json_schema_extra=_SHOWN)
-    """What gives way to what: daily, restatement, backfill."""
+    """What gives way to what: daily, restatement, backfill. While all have work, 21 turns are 16 of
+    daily, 4 of restatement and 1 of backfill; what one leaves the others use."""
     formats: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
         ("parquet",), examples=[["parquet", "csv.gz"]], json_schema_extra=_SHOWN
     )
