@@ -161,8 +161,8 @@ class Credentials:
         found = set(known.auth.secrets if known is not None else ())
         if plan.token is not None and self._tokens is not None:
             found.update(self._tokens.known(plan.token))
-        elif known is None:
-            found.update(self.auth(plan).secrets)
+        if known is None:  # forgotten since, or never made here
+            found.update(_Maker(self._read, "", set()).made(plan).secrets)
         return _longest_first(found)
 
     def _token(self, plan: AuthPlan, refused: str = "") -> str:

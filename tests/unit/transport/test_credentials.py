@@ -1,10 +1,14 @@
 """From names of secrets to headers."""
 
+from typing import cast
+
 import pytest
 
 from reportd.config.secrets import Secret
 from reportd.errors import ConfigError
 from reportd.transport.credentials import READ_AGAIN_SECONDS, AuthPlan, Credentials
+from reportd.transport.token_request import TokenPlan
+from reportd.transport.tokens import Tokens
 from tests.unit.transport.token_server import HandClock
 
 
@@ -63,6 +67,22 @@ def test_read_once_until_refreshed() -> None:
     credentials.forget()
     credentials.auth(plan)
     assert folder.reads == 3
+
+
+class Known:
+    """Tokens that were fetched, and no way to fetch another."""
+
+    def known(self, _plan: TokenPlan) -> set[str]:
+        return {"access"}
+
+
+def test_what_is_forgotten_is_hidden_all_the_same() -> None:
+    """Beside a token there are other secrets, whose plan a reload has made it forget."""
+    token = cast("TokenPlan", "of a plan")
+    plan = AuthPlan(headers=(("X-Key", "a"),), token=token, token_header="Authorization")
+    credentials = Credentials(Folder(a="5678"), cast("Tokens", Known()))
+
+    assert set(credentials.secrets_of(plan)) == {"access", "5678"}
 
 
 def test_a_changed_file_is_seen_soon() -> None:
