@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from reportd.broker.admin import Admin
 from reportd.broker.producer import Producer
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.known_accounts import known_accounts
 from reportd.cli.options import add_config_option
+from reportd.cli.reaching import reach
 from reportd.cli.showing import harmless, show_json, show_table, watched
 from reportd.clock import SystemClock
 from reportd.config.days import FixedDays
@@ -92,7 +92,7 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Write it; raises `ConfigError`, `UnavailableError`."""
     config = load(args.config)
-    settings = client_settings(config.settings.kafka)
+    settings = reach(config.settings.kafka)
     topics = Topics(config.settings.kafka.prefix)
     wanted = _wanted(args, config)
     plan = plan_of(wanted, _run_id(args.run_name), topics)
@@ -194,7 +194,7 @@ def _names(asked: str) -> list[str]:
 def _write(
     config: Config, wanted: Wanted, plan: RunPlan, accounts: Sequence[Account], count: int
 ) -> None:
-    settings = client_settings(config.settings.kafka)
+    settings = reach(config.settings.kafka)
     topics = Topics(config.settings.kafka.prefix)
     partitions = Admin(settings).topics().get(topics.backfill(wanted.partner.name), 0)
     if not partitions:

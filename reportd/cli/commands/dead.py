@@ -21,11 +21,12 @@ from reportd.broker.letters import (
 from reportd.broker.message import Part
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
-from reportd.broker.settings import ClientSettings, client_settings
+from reportd.broker.settings import ClientSettings
 from reportd.broker.topics import Topics
 from reportd.cli.letters import RECENT_RECORDS, LetterBox, Letters
 from reportd.cli.mending import Mendings
 from reportd.cli.options import add_config_option
+from reportd.cli.reaching import reach
 from reportd.cli.showing import (
     harmless,
     instant,
@@ -142,7 +143,7 @@ class _Place:
 @contextmanager
 def _place(args: argparse.Namespace) -> Iterator[_Place]:
     kafka = load(args.config).settings.kafka
-    settings, topics = client_settings(kafka), Topics(kafka.prefix)
+    settings, topics = reach(kafka), Topics(kafka.prefix)
     reader, admin = PartitionReader(settings, group=kafka.prefix), Admin(settings)
     try:
         yield _Place(settings, topics, LetterBox(topics, reader, admin), admin)

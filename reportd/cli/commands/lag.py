@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from reportd.broker.admin import Admin
 from reportd.broker.message import Part
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.observing import ask_observer
 from reportd.cli.options import add_config_option
+from reportd.cli.reaching import reach
 from reportd.cli.showing import show_json, show_table
 from reportd.config.load import Config, load
 from reportd.config.problems import did_you_mean
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Show it; raises `BrokerError`."""
     config = load(args.config)
     topics = Topics(config.settings.kafka.prefix)
-    admin = Admin(client_settings(config.settings.kafka))
+    admin = Admin(reach(config.settings.kafka))
     try:
         found = list(_places(admin, topics, args.partner, _open(config)))
     finally:

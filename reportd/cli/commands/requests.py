@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 from reportd.broker.admin import Admin
 from reportd.broker.reader import PartitionReader
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.finding import end_document, find_ended, partitions_of
 from reportd.cli.observing import ask_observer
 from reportd.cli.options import add_config_option
+from reportd.cli.reaching import reach
 from reportd.cli.showing import days, duration, harmless, instant, show_json, show_table, watched
 from reportd.clock import SystemClock
 from reportd.config.load import Config, load
@@ -119,7 +119,7 @@ def _ended(
     *,
     everything: bool,
 ) -> Iterator[dict[str, Any]]:
-    settings = client_settings(config.settings.kafka)
+    settings = reach(config.settings.kafka)
     topics = Topics(config.settings.kafka.prefix)
     admin = Admin(settings)
     reader = PartitionReader(settings, group=topics.prefix)

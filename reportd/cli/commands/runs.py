@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from reportd.broker.admin import Admin
 from reportd.broker.reader import PartitionReader
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.missing import died_of, missing_in
 from reportd.cli.options import add_config_option
+from reportd.cli.reaching import reach
 from reportd.cli.run_names import KnownRuns, RunName
 from reportd.cli.showing import days, duration, harmless, instant, show_json, show_table
 from reportd.config.load import Config, load
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config)
     wanted = None if args.name is None else RunName.parse(args.name)
     kafka = config.settings.kafka
-    settings, topics = client_settings(kafka), Topics(kafka.prefix)
+    settings, topics = reach(kafka), Topics(kafka.prefix)
     reader, admin = PartitionReader(settings, group=kafka.prefix), Admin(settings)
     try:
         known = KnownRuns()

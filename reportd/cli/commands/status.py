@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from reportd.broker.admin import Admin
 from reportd.broker.growth import offset_lag
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.observing import ask_observer
 from reportd.cli.options import add_config_option
+from reportd.cli.reaching import reach
 from reportd.cli.showing import harmless, show_json, show_screen, show_table
 from reportd.config.load import Config, load
 from reportd.observer.screen import screen
@@ -50,9 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def _without_observer(config: Config, why: str, *, as_json: bool) -> int:
     topics = Topics(config.settings.kafka.prefix)
     partners = sorted(load_partners(config.settings.partners_folder))
-    lags = offset_lag(
-        Admin(client_settings(config.settings.kafka)), topics, topics.prefix, partners
-    )
+    lags = offset_lag(Admin(reach(config.settings.kafka)), topics, topics.prefix, partners)
     by_partner = dict.fromkeys(partners, 0)
     for (topic, _), lag in lags.items():
         parsed = topics.parse(topic)
