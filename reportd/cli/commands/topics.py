@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from reportd.broker.access import rights
 from reportd.broker.admin import Admin, TopicChange
 from reportd.broker.growth import grow, offset_lag
+from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics, topic_plans
 from reportd.cli.options import add_config_option
-from reportd.cli.reaching import reach
 from reportd.cli.showing import duration, show_json, show_table
 from reportd.config.load import Config, load
 from reportd.errors import ConfigError, UnavailableError
@@ -151,7 +151,7 @@ def _wait_until_done(admin: Admin, topics: Topics, partner: str, timeout_seconds
 
 
 def _admin(config: Config) -> Admin:
-    return Admin(reach(config.settings.kafka))
+    return Admin(client_settings(config.settings.kafka))
 
 
 def _json(change: TopicChange) -> dict[str, object]:
