@@ -161,8 +161,10 @@ class Credentials:
         found = set(known.auth.secrets if known is not None else ())
         if plan.token is not None and self._tokens is not None:
             found.update(self._tokens.known(plan.token))
-        if known is None:  # forgotten since, or never made here
-            found.update(_Maker(self._read, "", set()).made(plan).secrets)
+        if known is None:  # forgotten since, or never made here; no token is fetched for it
+            no_token = _Maker(self._read, "", set())
+            auth = self.auth(plan) if plan.token is None else no_token.made(plan)
+            found.update(auth.secrets)
         return _longest_first(found)
 
     def _token(self, plan: AuthPlan, refused: str = "") -> str:
