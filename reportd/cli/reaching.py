@@ -1,4 +1,4 @@
-"""Whether anything listens where Kafka is said to be. Used by the commands that only ask it.
+"""Whether anything listens where Kafka is said to be. Used by the commands that a person waits for.
 
 Kafka's client tries for half a minute and more, and says it in its own words: a person who waits
 for an answer is told at once where nobody can answer.

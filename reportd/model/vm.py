@@ -6,7 +6,7 @@ from reportd.model.base import Record
 
 
 class LimitUse(Record):
-    """How much of one limit a VM's workers use."""
+    """How much of one limit a worker uses, or all of a VM."""
 
     partner: str
     per: str
@@ -18,11 +18,11 @@ class LimitUse(Record):
     waiting: int = 0
     """Requests that wait for scopes of this kind."""
     workers: tuple[str, ...] = ()
-    """Who holds it."""
+    """Who holds it, of a VM."""
 
 
 class QuotaLeft(Record):
-    """The scope of a partner's quotas of which the least is left on a VM."""
+    """The scope of a partner's quotas with the least left, of a worker or a VM."""
 
     partner: str
     per: str = ""

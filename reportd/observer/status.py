@@ -19,9 +19,7 @@ from reportd.observer.runs import open_at_most, progress_by_partner
 from reportd.observer.views import (
     CircuitView,
     DaemonView,
-    LimitView,
     PartitionView,
-    QuotaView,
     WorkerView,
 )
 
@@ -175,7 +173,7 @@ def _allowed(held: list[dict[str, Any]], partner: str, rates: Mapping[str, float
 
 def limits(sight: Sight) -> list[dict[str, Any]]:
     """Return each limit: the busiest scope and its share, what waits, and who holds it."""
-    found: dict[tuple[str, str], list[tuple[str, LimitView]]] = {}
+    found: dict[tuple[str, str], list[tuple[str, LimitUse]]] = {}
     for name, worker in sight.workers.items():
         for limit in worker.limits:
             found.setdefault((limit.partner, limit.per), []).append((name, limit))
@@ -195,7 +193,7 @@ def limits(sight: Sight) -> list[dict[str, Any]]:
 
 def quotas(sight: Sight) -> list[dict[str, Any]]:
     """Return of each partner the scope whose quota has the least left."""
-    found: dict[str, QuotaView] = {}
+    found: dict[str, QuotaLeft] = {}
     for worker in sight.workers.values():
         for quota in worker.quotas:
             known = found.setdefault(quota.partner, quota)

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from reportd.model.vm import LimitUse, QuotaLeft
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,30 +35,6 @@ class PartitionView(_View):
     """The most requests that wait for their turn of one account, of all topics' partitions."""
     states: dict[str, int] = {}
     oldest_open: float | None = None
-    """Epoch seconds."""
-
-
-class LimitView(_View):
-    """How much of a limit a worker uses."""
-
-    partner: str
-    per: str
-    scopes: int = 0
-    share: float = 0.0
-    """Of the busiest scope."""
-    busiest: str = ""
-    waiting: int = 0
-    """Requests that wait for scopes of this kind."""
-
-
-class QuotaView(_View):
-    """The scope of a partner's quotas with the least left."""
-
-    partner: str
-    per: str = ""
-    value: str = ""
-    calls: float = 0.0
-    resets_at: float = 0.0
     """Epoch seconds."""
 
 
@@ -102,8 +80,8 @@ class WorkerView(_View):
     """Why the output cannot be written; None or empty: it can."""
     in_flight: int = 0
     partitions: tuple[PartitionView, ...] = ()
-    limits: tuple[LimitView, ...] = ()
-    quotas: tuple[QuotaView, ...] = ()
+    limits: tuple[LimitUse, ...] = ()
+    quotas: tuple[QuotaLeft, ...] = ()
     circuits: tuple[CircuitView, ...] = ()
     held: tuple[HeldView, ...] = ()
     controls: tuple[ControlView, ...] = ()

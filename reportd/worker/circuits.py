@@ -161,8 +161,7 @@ class Circuits:
 
     def keeps_away(self, credential: str, now: float) -> bool:
         """Say whether requests of a refused credential may stay in Kafka: others probe it."""
-        circuit = self.credentials.get(credential)
-        return circuit is not None and circuit.is_open and not circuit.lacks_probe(now)
+        return self.is_refused(credential) and not self.credentials[credential].lacks_probe(now)
 
     def opens_at(self, request: Request) -> float:
         """Return when the next probe may start."""

@@ -94,14 +94,11 @@ class Intake:
                 twin.copies.append(replace(message, key=None, value=b"", headers=()))
             return
         is_cancelled = self._controls.cancels(request, replay, message.timestamp) is not None
-        paused = None if is_cancelled else self._controls.pauses(request)
-        if paused is not None:
-            book.park(message.offset, paused)
-            return
-        waits = None if is_cancelled else self._reading.waits(partition, request, now)
-        if waits is not None:
-            book.park(message.offset, waits)
-            return
+        if not is_cancelled:
+            why = self._controls.pauses(request) or self._reading.waits(partition, request, now)
+            if why is not None:
+                book.park(message.offset, why)
+                return
         if not self._reading.admits(partition, request.account):
             book.park(message.offset, request.account)
             return
