@@ -45,6 +45,7 @@ FILTERS = ("partner", "account", "report", "run", "error", "id")
 CONFIRM_SECONDS = 60.0
 NO_PARTNERS = "names no topic of a partner"
 GONE = "its topic is gone"
+CUT = "too large to be copied: its letter has its beginning alone"
 READS = "Without --run the whole topic is read, whatever the filters."
 
 
@@ -81,8 +82,9 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "replay",
         help="send the original requests again",
         description="Send requests to their topics again, as they were. Those that were replayed "
-        "or dropped before are left out, and so are those whose topic is gone: how many is said, "
-        f"and --json has them with 'left_out', why. {READS}",
+        "or dropped before are left out, and so are those whose topic is gone, or whose letter has "
+        "the beginning of a message alone: how many is said, and --json has them with 'left_out', "
+        f"why. {READS}",
         epilog="example: reportctl dead replay --partner google_ads --error auth --dry-run",
     )
     _add_filters(replaying)
@@ -193,7 +195,10 @@ def _show(args: argparse.Namespace) -> int:
     print(f"died:      {instant(letter.died_at)}")
     if len(found) > 1:
         print(f"before:    {', '.join(harmless(each.reason) for each in found[:-1])}")
-    print("\nthe request's bytes:")
+    bytes_are = "the request's bytes"
+    if letter.cut_from:
+        bytes_are = f"the beginning of its {letter.cut_from:,} bytes, all of which lie in its topic"
+    print(f"\n{bytes_are}:")
     print(_pretty(letter.value))
     if letter.sample:
         print("\nthe beginning of the partner's answer:")
@@ -288,14 +293,16 @@ def _divided(chosen: Letters, place: _Place, counts: Mapping[str, int]) -> _Divi
     def of(why: str) -> Letters:
         return replace(chosen, places=[one for one in chosen.places if whys.get(one.offset) == why])
 
-    left_out = [(letters, why) for why in (GONE, NO_PARTNERS) if (letters := of(why))]
+    left_out = [(letters, why) for why in (GONE, NO_PARTNERS, CUT) if (letters := of(why))]
     return _Divided(of(""), parts, left_out)
 
 
 def _why_not(letter: DeadLetter, place: _Place, counts: Mapping[str, int]) -> str:
     if not place.partner_of(letter):
         return NO_PARTNERS
-    return "" if letter.topic in counts else GONE
+    if letter.topic not in counts:
+        return GONE
+    return CUT if letter.cut_from else ""
 
 
 def _send(divided: _Divided, place: _Place, counts: Mapping[str, int]) -> None:
@@ -394,6 +401,7 @@ def _bytes_json(letter: DeadLetter) -> dict[str, object]:
     return {
         "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),
         "value": letter.value.decode(errors="backslashreplace"),
+        "cut_from": letter.cut_from or None,
         "sample": letter.sample.decode(errors="backslashreplace"),
     }
 

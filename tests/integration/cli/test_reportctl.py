@@ -296,6 +296,22 @@ class TestDead:
         assert made.run("dead", "list", "--json") == 0
         assert [each["id"] for each in document(capsys)] == ["aa"]
 
+    def test_a_letter_that_was_cut_is_shown_and_not_replayed(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Its beginning is no request: whoever looks is told where the whole of it lies."""
+        made.bury("aa", value=b"the beginning", cut="9437184")
+
+        assert made.run("dead", "show", "aa") == 0
+        said = "the beginning of its 9,437,184 bytes, all of which lie in its topic:"
+        assert said in capsys.readouterr().out
+        assert made.run("dead", "show", "aa", "--json") == 0
+        assert document(capsys)["cut_from"] == 9_437_184
+        assert made.run("dead", "replay", "--all") == 0
+        why = "too large to be copied: its letter has its beginning alone"
+        assert capsys.readouterr().out.endswith(f"0 replayed\n1 left out: {why}\n")
+        assert made.read(made.topics.requests("acme")) == []
+
     def test_replay_asks_what(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
         """Nobody replays everything by leaving something out."""
         assert made.run("dead", "replay") == EXIT_CONFIG

@@ -87,28 +87,25 @@ def test_probes_go_to_one_account_after_the_other() -> None:
     assert [("good", "result")] == [one for one in topics.hands.states() if one[1] == "result"]
 
 
-def test_an_outage_fills_no_more_than_twice_the_window() -> None:
-    """However many accounts there are: reading ends."""
-    accounts = [f"bad-{n}" for n in range(400)]
-    topics = Topics(Hands(window_requests=50, threads=4), frozenset(accounts))
-    topics.accounts[REQUESTS] += accounts
-    topics.go(120)
+@pytest.mark.parametrize(
+    ("accounts", "window", "seconds", "kept"),
+    [
+        pytest.param(400, 50, 120, 100, id="fills-no-more-than-twice-the-window"),
+        pytest.param(1_000, 600, 60, 300, id="of-many-accounts-is-not-read-on"),
+    ],
+)
+def test_an_outage_is_not_read_for_ever(
+    accounts: int, window: int, seconds: int, kept: int
+) -> None:
+    """Reading ends, however many accounts there are; soon, where enough of them could start."""
+    names = [f"bad-{n}" for n in range(accounts)]
+    topics = Topics(Hands(window_requests=window, threads=4), frozenset(names))
+    topics.accounts[REQUESTS] += names
+    topics.go(seconds)
 
     assert topics.part.circuits.outage.is_open
     assert topics.part.reading == set()
-    assert len(topics.part.entries) == 100
-
-
-def test_an_outage_of_many_accounts_is_not_read_on() -> None:
-    """Nobody is looked for behind so many that fail: what could start is enough."""
-    accounts = [f"bad-{n}" for n in range(1_000)]
-    topics = Topics(Hands(window_requests=600, threads=4), frozenset(accounts))
-    topics.accounts[REQUESTS] += accounts
-    topics.go(60)
-
-    assert topics.part.circuits.outage.is_open
-    assert topics.part.reading == set()
-    assert len(topics.part.entries) == 300
+    assert len(topics.part.entries) == kept
 
 
 def test_a_refused_credential_does_not_stop_the_others() -> None:
