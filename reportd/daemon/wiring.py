@@ -59,6 +59,8 @@ class Loaded:
 
     config: Config
     partners: Mapping[str, Partner]
+    store: str = ""
+    """The output's id, once it was looked at."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class DaemonSource:
 
     def plan(self, report: Report) -> Plan:
         """See `reportd.supervisor.plan.Source`."""
-        loaded = self._load()
+        loaded = dataclasses.replace(self._load(), store=str(report["store"]))
         self._first = None
         config, settings = loaded.config, loaded.config.settings
         if config.config_hash != report["config"]:
@@ -119,7 +121,7 @@ class DaemonSource:
         me = self._me.model_copy(
             update={
                 "slots": workers,
-                "store": report["store"],
+                "store": loaded.store,
                 "shared": settings.output.shared,
                 "config": config.config_hash,
             }
@@ -152,6 +154,8 @@ class DaemonSource:
         """Begin a reload; None at the start."""
         if self._told().reload.ok:
             self._running = self._planned
+        if self._running is not None:
+            _refuse_another_store(self._running, loaded)
         self._planned = loaded
         if self._running is None:
             return None
@@ -216,6 +220,21 @@ class DaemonSource:
 
         return ChildSpec(
             name="observer", title="observer", slot_index=OBSERVER_SLOT, run=run, last=True
+        )
+
+
+def _refuse_another_store(running: Loaded, wanted: Loaded) -> None:
+    """Raise `ConfigError` for a reload whose workers would find commits of another store.
+
+    Each would end with 78 when it reads them, and the daemon with it.
+    """
+    before, after = running.config.settings, wanted.config.settings
+    here = (after.kafka.servers, after.kafka.prefix) == (before.kafka.servers, before.kafka.prefix)
+    if here and wanted.store != running.store:
+        raise ConfigError(
+            f"{wanted.config.path}: output.root: {after.output.root} is another store than"
+            f" {before.output.root}, and what is finished lies there: to begin anew, give"
+            " kafka.prefix another name, too"
         )
 
 
