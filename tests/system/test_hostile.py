@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -279,6 +280,23 @@ def test_lying_partner(stage: Stage, partner: HostilePartner) -> None:
     assert shown(seen_outside(stage, vm)) == []
     assert len(files(stage.place.output)) == len(good)
     stopped(vm)
+
+
+def test_inner_addresses(make_a_stage: MakeStage) -> None:
+    """A name that leads into the own network is not called, unless the file allows it."""
+    with socket.create_server(("127.0.0.1", 0)) as inner:
+        host = f"localhost:{inner.getsockname()[1]}"
+        text = PARTNER.replace("allow_private = true\n", "").replace("http:", "https:")
+        stage = stage_with(make_a_stage, text.replace("127.0.0.1:PORT", host))
+        ask(stage, ("good-1",))
+        vm = stage.start(stage.vms["vm-a"])
+
+        until(lambda: "localhost has a private address" in seen_outside(stage, vm), "the refusal")
+
+        inner.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            inner.accept()
+        stopped(vm)
 
 
 def test_wrong_partition(stage: Stage, partner: HostilePartner) -> None:
