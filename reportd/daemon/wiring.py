@@ -86,9 +86,8 @@ class DaemonSource:
         """Start with what was loaded already; every later plan is read from disk anew."""
         self._path = first.config.path
         self._first: Loaded | None = first
-        self._planned: Loaded | None = None
         self._running: Loaded | None = None
-        """What the workers have that a plan replaces: the last one that was not refused."""
+        """What the workers have that a plan replaces: the last one that was accepted."""
         self._me = me
         self._board = board
         self._metrics_folder = metrics_folder
@@ -126,7 +125,6 @@ class DaemonSource:
                 "config": config.config_hash,
             }
         )
-        self._listens = settings.metrics.listen
         log.setup(settings.log.level)
         # Read here once: in each worker the system's authorities would take 1.5 MB
         tls = tls_context()
@@ -136,7 +134,12 @@ class DaemonSource:
             children=[*children, self._observer(loaded, me)],
             drain_seconds=settings.workers.drain_seconds,
             heartbeat_limit_seconds=settings.workers.heartbeat_limit_seconds,
+            accepted=lambda: self._accepted(loaded),
         )
+
+    def _accepted(self, loaded: Loaded) -> None:
+        self._running = loaded
+        self._listens = loaded.config.settings.metrics.listen
 
     def _load(self) -> Loaded:
         if self._first is not None:
@@ -151,14 +154,10 @@ class DaemonSource:
         return loaded
 
     def _rollout(self, loaded: Loaded) -> Rollout | None:
-        """Begin a reload; None at the start."""
-        if self._told().reload.ok:
-            self._running = self._planned
-        if self._running is not None:
-            _refuse_another_store(self._running, loaded)
-        self._planned = loaded
+        """Begin a reload; None at the start. Raises `ConfigError`."""
         if self._running is None:
             return None
+        _refuse_another_store(self._running, loaded)
         return Rollout(self._running.partners, self._clock.wall())
 
     def _is_over(self, rollout: Rollout | None) -> bool:
