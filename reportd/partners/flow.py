@@ -26,7 +26,7 @@ from reportd.partners.templates import Values
 from reportd.partners.usage import cost_of, paces
 from reportd.partners.verdict import Cursor, Outcome, Verdict
 from reportd.partners.waits import seconds_from
-from reportd.partners.way import Way
+from reportd.partners.way import StaleCursorError, Way
 from reportd.transport.credentials import Auth
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.transport.guard import refusal
@@ -76,7 +76,8 @@ class Flow:
         self._auth = auth
         self._report: Report = partner.reports[request.report]
         split = self._report.spec.split
-        self._way = Way(self._report.steps, request, len(split.values) if split else 0)
+        values = len(split.values) if split else 0
+        self._way = Way(self._report.steps, request, values, self._report.mark)
         self._values = partner.values(request)
         self._picked = picked or {}
         self._volatile = volatile or {}
@@ -90,6 +91,8 @@ class Flow:
         `StaleCursorError` when it starts over.
         """
         step = self.step(cursor)
+        if not step.needs <= self._picked.keys():
+            raise StaleCursorError("the partner file picks something else now")
         values = self._values_at(cursor, step)
         call = self._addressed(cursor, step, values)
         if self._volatile:

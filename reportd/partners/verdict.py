@@ -61,7 +61,8 @@ Cursor = dict[str, str]
 
 ``step``; ``page``, ``cursor`` or ``url`` of its pager, and ``calls``; ``item``, the index in the
 list; ``parts``, what of a split request is to be done; ``kept``, how many answers of the part give
-rows; ``since`` (epoch seconds) and ``polls``: when what is polled was made, how often it was.
+rows; ``since`` (epoch seconds) and ``polls``: when what is polled was made, how often it was;
+``mark``, of what the file asked for when its pages, or the parts of a day, began.
 """
 
 
