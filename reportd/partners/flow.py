@@ -376,9 +376,10 @@ class Flow:
         if step.is_data and self._report.may_split:
             at = {**cursor, "kept": str(int(cursor.get("kept", "0")) + 1)}
         following: Cursor | None
+        is_fresh = step is not self._way.step(cursor)  # it was asked for a fresh URL
         if page is not None:
             following = self._way.page(at, page)
-        elif step is not self._way.step(cursor):  # it was asked for a fresh URL
+        elif is_fresh:
             following = {key: value for key, value in cursor.items() if key != "polls"}
         else:
             everything = {**self._all_picked(), **picked} if picked else self._all_picked()
@@ -386,6 +387,8 @@ class Flow:
         ok = self._ok(following, empty=not step.is_data)
         if not picked:
             return ok
+        if is_fresh:  # what stands beside it is recorded already, and proves nothing
+            return replace(ok, volatile=picked)
         volatile = {name: picked.pop(name) for name in step.volatile}
         return replace(ok, picked=picked, volatile=volatile)
 
@@ -541,7 +544,7 @@ def _secret_texts(volatile: Mapping[str, Any]) -> list[str]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-        elif isinstance(value, str):
+        elif isinstance(value, str) and len(value) >= _SECRET_CHARS:
             query = parse_qsl(value.partition("?")[2])
             found += [value, *(text for _, text in query if len(text) >= _SECRET_CHARS)]
     return found

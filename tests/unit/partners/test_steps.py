@@ -193,6 +193,19 @@ def test_without_its_url_a_download_polls_anew() -> None:
     assert (done.volatile, done.is_recorded) == ({"url": URL}, False)
 
 
+def test_what_stands_beside_a_fresh_url_is_not_recorded_again() -> None:
+    """A record would count as success: a URL that never works would be asked for without end."""
+    walk = at_poll(ADS.replace('pick = { url = "url" }', 'pick = { url = "url", key = "key" }'))
+    done = {"status": "COMPLETED", "url": URL, "key": "k-1"}
+    assert walk.take(answer(done)).picked == {"key": "k-1"}
+    walk.volatile = {}
+
+    again = walk.take(answer({**done, "key": "k-2"}))
+
+    assert (again.picked, again.is_recorded) == ({}, False)
+    assert again.volatile == {"url": URL, "key": "k-2"}
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_url_that_has_expired(status: int) -> None:
     """Not the credential's trouble, nor the request's end."""
