@@ -184,7 +184,7 @@ class Flow:
             verdict = Verdict(outcome=kind, reason=reason[:500])
             return self._in_parts(cursor, verdict) if is_large else verdict
         step = self.step(cursor)
-        body = Body(outcome.body, step.answers)
+        body = _body(step, outcome)
         try:
             verdict = self._judged(cursor, step, outcome, body, now_wall)
         except NoRoomError as error:
@@ -245,7 +245,7 @@ class Flow:
     def fitting(self, cursor: Cursor, answer: Answer) -> list[str]:
         """Return the labels of all rules that fit an answer: the first one decides. For people."""
         step = self.step(cursor)
-        body = Body(answer.body, step.answers)
+        body = _body(step, answer)
         adopted = [one.rule for one in step.adopt if one.rule.may_match(answer.status)]
         labels = [f"{step.name}.{rule.label}" for rule in adopted if rule.matches(answer, body)]
         return labels + [rule.label for rule in self._fitting(step, answer, body)]
@@ -507,6 +507,10 @@ class Flow:
         if step.volatile:
             text = _ANY_URL.sub("[url]", text)
         return redacted(text, self._secrets)
+
+
+def _body(step: Step, answer: Answer) -> Body:
+    return Body(answer.body, step.answers if answer.status < 400 else step.refusals)
 
 
 def _for_others(call: Call, step: Step, values: Values) -> Call:

@@ -94,6 +94,8 @@ class Step:
     """Whether its answers have to be whole JSON."""
     answers: ReportSpec
     """How its answers are read."""
+    refusals: ReportSpec
+    """How those with 400 and above are read: as JSON, whatever the rows come as."""
     picks: Mapping[str, PickSource]
     volatile: frozenset[str]
     """Which of them are URLs of the next step: kept in memory alone."""
@@ -150,7 +152,7 @@ def _compiled(
 ) -> Step:
     step = call if isinstance(call, StepSpec) else None
     is_data = step is None or step.data or index == len(report.steps) - 1
-    answers = report if is_data else _other_answers(report)
+    others = _other_answers(report)
     return Step(
         name=step.name if step else "",
         index=index,
@@ -165,7 +167,8 @@ def _compiled(
         pager=compile_pager(call.next_, rows) if call.next_ else None,
         is_data=is_data,
         is_json=bool(call.next_ or (step and (step.poll or needs_json(step.pick)))),
-        answers=answers,
+        answers=report if is_data else others,
+        refusals=others,
         picks=compile_picks(step.pick) if step else {},
         volatile=volatile,
         lists=lists,
