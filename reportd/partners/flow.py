@@ -255,8 +255,11 @@ class Flow:
     ) -> Verdict:
         why = rule.spec.reason or rule.label
         match rule.outcome:
-            case Outcome.OK:
+            case Outcome.OK if step.is_data:
                 return replace(self._nothing(cursor, step, now_wall), reason=rule.spec.reason)
+            case Outcome.OK:
+                over = self._ok(self._way.after_part(cursor), empty=True)
+                return replace(over, reason=rule.spec.reason)
             case Outcome.TOO_BIG:
                 return self._too_big(cursor, step, answer, body, why)
             case Outcome.AUTH if self._is_bare(cursor):
@@ -373,7 +376,7 @@ class Flow:
         except UnexpectedAnswerError as error:
             return self._refused(Outcome.UNEXPECTED, step, answer, body, str(error))
         at = cursor
-        if step.is_data and self._report.may_split:
+        if step.is_data and answer.body and self._report.may_split:
             at = {**cursor, "kept": str(int(cursor.get("kept", "0")) + 1)}
         following: Cursor | None
         is_fresh = step is not self._way.step(cursor)  # it was asked for a fresh URL

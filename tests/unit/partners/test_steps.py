@@ -368,6 +368,18 @@ def test_no_data_for_one_item() -> None:
     assert walk.take(answer(b"", 204)).next_cursor is None
 
 
+def test_a_rule_says_that_there_is_nothing() -> None:
+    """Of a report that is made, whatever step says so: nothing is left to be asked."""
+    picked = ADS.replace('pick = { url = "url" }', "").replace("{{ picked.url }}", OWN_FILE)
+    top = "empty = [{ body = \"status == 'NO_DATA'\" }]\n"
+
+    for text in (ADS, picked):
+        nothing = at_poll(text, top).take(answer({"status": "NO_DATA"}))
+        assert (nothing.outcome, nothing.empty) == (Outcome.OK, True)
+        assert nothing.next_cursor is None
+
+
+OWN_FILE = "https://api.acme.com/v3/reports/{{ picked.report }}/file"
 TOO_BIG = "too_big = [{ status = 400, body = \"code == 'TOO_BIG'\" }]\n"
 BIG = answer({"code": "TOO_BIG"}, 400)
 
@@ -446,6 +458,16 @@ def test_pages_of_what_turned_out_too_big_are_dropped() -> None:
     assert halved.dropped == 2
     assert walk.take(answer({"rows": []})).next_cursor == {"parts": "2025-11-19..2025-11-21/4"}
     assert walk.calls[-1].url == "https://api.acme.com/2025-11-15/2025-11-18"
+
+
+def test_an_answer_without_a_byte_is_no_file_that_could_be_dropped() -> None:
+    """Nothing of it is spooled: else the rows of the part before would go in its place."""
+    walk = ads(LIST.replace("columns", 'format = "jsonl"\ncolumns'), TOO_BIG)
+    walk.take(answer({"data": [{"id": "1"}, {"id": "2"}, {"id": "3"}]}))
+    walk.take(answer({"date": "2025-11-15"}))
+    walk.take(answer(b""))
+
+    assert walk.take(BIG).dropped == 1
 
 
 def test_a_rule_of_one_step() -> None:
