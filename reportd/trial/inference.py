@@ -161,7 +161,7 @@ def _written_numbers(name: str, texts: Sequence[str]) -> Kind | None:
     if every(_WHOLE.fullmatch):
         return _whole(name, [int(text) for text in texts])
     if every(_DOTTED.fullmatch):
-        return "float64", _DOTS, {"type": "int64", "thousands": "."}
+        return "float64", _DOTS, {"type": "int64", "thousands": ".", "decimal_point": ","}
     if every(_REAL.fullmatch):
         return _real(name)
     if every(_PERCENT.fullmatch):

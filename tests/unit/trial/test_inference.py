@@ -1,5 +1,6 @@
 """What values look like, and what is suggested to whoever writes a partner file."""
 
+import tomllib
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ from reportd.trial.inference import compare, fields_of, look, undeclared
         ("ctr", [0.5, 1], "float64", 'ctr = "float64"'),
         ("ctr", ["1.5%", "--"], "float64", 'ctr = { type = "float64", percent = true }'),
         ("views", ["1,234", "5"], "int64", 'views = { type = "int64", thousands = "," }'),
-        ("views", ["1.234", "5"], "float64", 'views = { type = "int64", thousands = "." }'),
+        ("views", ["1.234", "5"], "float64",
+         'views = { type = "int64", thousands = ".", decimal_point = "," }'),
         ("ctr", ["0.123"], "float64", 'ctr = "float64"'),
         ("ctr", ["1,2 %"], "float64",
          'ctr = { type = "float64", percent = true, decimal_point = "," }'),
@@ -48,6 +50,8 @@ def test_values(name: str, values: list[Any], kind: str, declaration: str) -> No
     seen = look(name, values)
 
     assert (kind, declaration) == (seen.kind, seen.declaration(name, name))
+    (declared,) = tomllib.loads(declaration).values()
+    ColumnSpec.model_validate(declared)
 
 
 def spec(**options: Any) -> ColumnSpec:
@@ -74,7 +78,7 @@ def spec(**options: Any) -> ColumnSpec:
          'thousands separators: cost = { type = "decimal(9,2)", thousands = "," }'),
         (spec(type="int64"), [{"cost": "1.234"}],
          "dots: decimals, or thousands? where 1.234 is 1234:"
-         ' cost = { type = "int64", thousands = "." }'),
+         ' cost = { type = "int64", thousands = ".", decimal_point = "," }'),
         (spec(type="string"), [{"cost": True}], "all are bool"),
         (spec(type="date"), [{"cost": "2026/9/10"}],
          'days like %Y/%m/%d: cost = { type = "date", format = "%Y/%m/%d" }'),
