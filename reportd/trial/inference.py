@@ -275,7 +275,9 @@ def _type_suggestion(name: str, spec: ColumnSpec, seen: Seen) -> str:
         return f"an instant; its day, as it is written: {day.declaration(name, spec.from_ or name)}"
     if kind in ("date", "timestamp") and seen.kind == "string" and not spec.format:
         return 'not ISO 8601; say how it is written, as format = "%d %b %Y"'
-    if seen.note == _DOTS and kind in NUMBERS and not spec.thousands:
+    if seen.note == _DOTS and spec.thousands:
+        return ""
+    if seen.note == _DOTS and kind in NUMBERS:
         return f"{_DOTS} where 1.234 is 1234: {seen.declaration(name, spec.from_ or name)}"
     if seen.kind in wrong.get(kind, ()) and seen.note != "an id" and not spec.format:
         return f"looks like {seen.kind}: {seen.declaration(name, spec.from_ or name)}"

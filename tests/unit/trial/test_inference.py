@@ -79,6 +79,7 @@ def spec(**options: Any) -> ColumnSpec:
         (spec(type="int64"), [{"cost": "1.234"}],
          "dots: decimals, or thousands? where 1.234 is 1234:"
          ' cost = { type = "int64", thousands = ".", decimal_point = "," }'),
+        (spec(type="int64", thousands=".", decimal_point=","), [{"cost": "1.234"}], ""),
         (spec(type="string"), [{"cost": True}], "all are bool"),
         (spec(type="date"), [{"cost": "2026/9/10"}],
          'days like %Y/%m/%d: cost = { type = "date", format = "%Y/%m/%d" }'),
