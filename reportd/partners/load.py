@@ -11,13 +11,25 @@ from typing import Any
 from pydantic import ValidationError
 
 from reportd.config.load import CATALOGUE
-from reportd.config.problems import Location, problems_of
+from reportd.config.problems import Location, every_problem
 from reportd.errors import ConfigError
 from reportd.partners.extending import read_source
 from reportd.partners.partner import Partner, division_problems
 from reportd.partners.spec import RULE_KINDS, PartnerSpec
 
 _RULE_TABLE = re.compile(r"^[ \t]*\[\[[ \t]*([a-z_]+)[ \t]*\]\]", re.MULTILINE)
+_CALLED = ("get", "post", "query", "headers", "json", "form")
+_UNUSED = "no template uses"
+_LEANING = {
+    "columns": ("columns", "day_column"),
+    "steps": ("steps", "get", "accounts", _UNUSED),
+    "pick": ("pick", "no earlier step picks it"),
+    "format": ("not a JMESPath", "rows", "unfold", "lists"),
+    "lists": ("not a JMESPath", "rows", "unfold"),
+    "allow_private": ("https", "host"),
+    **dict.fromkeys(_CALLED, (_UNUSED,)),
+}
+"""What may be said only because a key is not right, without its name in it: `every_problem`."""
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 
 
@@ -66,8 +78,9 @@ def parse_spec(data: Mapping[str, Any], where: str) -> PartnerSpec:
 def _checked(data: Mapping[str, Any], where: Callable[[Location], str]) -> PartnerSpec:
     try:
         return PartnerSpec.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(*problems_of(error, PartnerSpec, where)) from None
+    except ValidationError:
+        problems = every_problem(data, PartnerSpec, where, _LEANING)
+        raise ConfigError(*problems) from None
 
 
 def partner_problems(folder: Path) -> tuple[str, ...]:
