@@ -36,7 +36,7 @@ from tests.unit.partners.making import NOW, answer, flow, partner
         ("Sat, 22 Nov 2025 03:00:00 GMT", "seconds", 0),
         ("2025-11-22T04:02:00Z", "seconds", 120),
         ("2025-11-22T05:02:00+01:00", "seconds", 120),
-        ([7, 8], "seconds", 7),
+        ([7, [0, "9", "soon"], 8], "seconds", 9),
         (-5, "seconds", 0),
         (10**300, "seconds", MAX_WAIT_SECONDS),
         (None, "seconds", None),
