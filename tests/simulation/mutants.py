@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CAUGHT = Path(__file__).with_name("caught.json")
-SEEDS = 200
+SEEDS = 100
 """A mutant that lives longer than this is a hole in the simulation."""
 
 
