@@ -157,7 +157,7 @@ class Judge:
         if scope is not None:
             times = partition.throttled_times.get(scope, 0)
             partition.throttled_times[scope] = min(times + 1, IN_A_ROW_MOST)
-        wait = verdict.wait_seconds
+        wait = verdict.told_seconds
         if wait is None:
             wait = (verdict.growing or usual).after(times)
             if scope is not None and times < MOVES_MOST and partition.limiter.moves(scope):
@@ -261,9 +261,10 @@ class Judge:
 
 
 def _told(verdict: Verdict, times: int) -> float | None:
-    if verdict.wait_seconds is None and verdict.growing is not None:
+    told = verdict.told_seconds
+    if told is None and verdict.growing is not None:
         return verdict.growing.after(times)
-    return verdict.wait_seconds
+    return told
 
 
 def scope_of(entry: Entry, per: str) -> Scope:

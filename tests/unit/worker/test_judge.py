@@ -62,6 +62,18 @@ def test_throttled_without_a_time_doubles_up_to_a_minute() -> None:
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
+@pytest.mark.parametrize("told", [0.0, 0.001])
+def test_a_wait_of_nothing_is_none(told: float) -> None:
+    """``Retry-After: 0``, or a reset that is past: who obeys calls as fast as it is refused."""
+    case, other = Case(), Case()
+    waits = [case.refuse(replace(THROTTLED, wait_seconds=told)) for _ in range(4)]
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+
+    away = replace(TRANSIENT, wait_seconds=told)
+    assert other.refuse(away) > 0.1
+    assert other.refuse(replace(away, growing=Growing(5, 2, 60))) == 10.0
+
+
 def test_throttled_for_ever_is_never_dead() -> None:
     """However often a partner says so, the request stays open."""
     case = Case()
