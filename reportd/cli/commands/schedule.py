@@ -1,6 +1,7 @@
 """``reportctl schedule``: the schedules, and their timers made as they say."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -153,7 +154,12 @@ def _say(planned: Changes, *, dry_run: bool) -> None:
 
 def _schedules(config: Path) -> Mapping[str, Schedule]:
     loaded = load(config)
-    return load_schedules(loaded.settings.schedules_folder, loaded.secrets)
+    folder = loaded.settings.schedules_folder
+    try:
+        os.scandir(folder).close()
+    except OSError as error:  # not mounted, or a typing error: no word on what is in it
+        raise ConfigError(f"{config}: schedules_folder: {folder}: {error.strerror}") from None
+    return load_schedules(folder, loaded.secrets)
 
 
 def _add_folder_option(parser: argparse.ArgumentParser) -> None:
