@@ -188,6 +188,7 @@ class Observer:
             vms=broker.vms,
             agree=broker.agree,
             unowned=broker.unowned,
+            forsaken=broker.forsaken,
             sunsets=self._watched.sunsets,
             allowed=self._watched.allowed,
             slots=self._slots.passed(now, self._clock.wall()),
