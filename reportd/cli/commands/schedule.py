@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
 SLOTS_SHOWN = 3
-COLUMNS = ("schedule", "calendar", "next slots", "timer", "timer's next elapse")
+COLUMNS = ("schedule", "calendar", "next slots", "deadline", "timer", "timer's next elapse")
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
@@ -110,13 +110,14 @@ class _Row:
     calendar: str
     slots: tuple[str, ...]
     """The next ones."""
+    deadline: str
     timer: str
     elapses: str
     """When the timer does next, as systemd says: later than the slot by its random delay."""
 
     def cells(self) -> tuple[str, ...]:
         slots = ", ".join(self.slots) or "never again"
-        return self.schedule, self.calendar, slots, self.timer, self.elapses
+        return self.schedule, self.calendar, slots, self.deadline, self.timer, self.elapses
 
 
 def _rows(
@@ -128,7 +129,8 @@ def _rows(
         calendar = schedule.settings.calendar
         active, elapses = timers.state(name)
         state = active or "unknown" if name in written else "to be applied"
-        rows.append(_Row(name, str(calendar), _slots(calendar, now), state, elapses))
+        deadline = str(schedule.settings.deadline or "")
+        rows.append(_Row(name, str(calendar), _slots(calendar, now), deadline, state, elapses))
     return rows
 
 
