@@ -13,7 +13,7 @@ from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
-from reportd.cli.options import add_config_option
+from reportd.cli.options import add_config_option, asked_record
 from reportd.cli.showing import instant
 from reportd.clock import Clock, SystemClock
 from reportd.config.load import Config
@@ -136,7 +136,8 @@ def asked_for(
 ) -> str:
     """Write what is asked for ``args.scope``; return how long it holds, in words."""
     clock = SystemClock()
-    control = Control(
+    control = asked_record(
+        Control,
         scope=args.scope,
         action=action,
         rate=rate,

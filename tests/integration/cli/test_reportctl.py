@@ -488,6 +488,8 @@ class TestControls:
             (("pause", "acme", "--until", "2001-01-01"), "has passed"),
             (("pause", "acme", "--until", "tomorrow"), "like 2026-11-28T06:00"),
             (("pause", "acme", "--for", "soon"), "write 90s, 30min, 2h or 3d"),
+            (("pause", "acme", "--reason", "one line\nand another"), "reason: "),
+            (("pause", "acme/a\tb"), "scope: "),
             (("slow", "acme", "--to", "0"), "write a part of the limits"),
             (("slow", "acme", "--to", "150%"), "write a part of the limits"),
             (("pause", "run:daily/2026-11-22T04:00Z#1"), "see 'reportctl cancel'"),
