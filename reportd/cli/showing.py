@@ -28,23 +28,35 @@ PIPE_COLUMNS = 200
 """A pipe has no width: wide enough for a line a row."""
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; numbers stand right, texts from outside are made harmless."""
-    console().print(_drawn(Table(tuple(columns), tuple(tuple(row) for row in rows))))
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = ""
+) -> None:
+    """Print a table; numbers stand right, texts from outside are made harmless.
+
+    Without rows say ``empty``, if given: why there are none.
+    """
+    found = Table(tuple(columns), tuple(tuple(row) for row in rows))
+    if empty and not found.rows:
+        print(harmless(empty))
+    else:
+        console().print(_drawn(found))
 
 
-def show_long_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def show_long_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str
+) -> None:
     """Print a table that may be too long to be held: so many rows at a time."""
     left = iter(rows)
     first = list(islice(left, ROWS_AT_ONCE))
-    show_table(columns, first)
+    show_table(columns, first, empty=empty)
     while more := list(islice(left, ROWS_AT_ONCE)):
         show_table(columns, more)
 
 
 def show_controls(controls: Iterable[Mapping[str, Any]]) -> None:
     """Print what people have asked for: records of the topic ``control``."""
-    console().print(_drawn(controls_table(controls)))
+    found = controls_table(controls)
+    show_table(found.columns, found.rows, empty="nothing is paused, slowed down or cancelled")
 
 
 def show_screen(found: Screen) -> None:

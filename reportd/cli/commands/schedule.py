@@ -67,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Show every schedule; 1 if a timer is not as its schedule says."""
-    schedules = _schedules(args.config)
+    folder, schedules = _schedules(args.config)
     planned = changes(schedules, args.systemd_dir)
     rows = _rows(schedules, planned, Timers(), datetime.now(UTC))
     if args.json:
         show_json([asdict(row) for row in rows])
     else:
-        show_table(COLUMNS, (row.cells() for row in rows))
+        show_table(COLUMNS, (row.cells() for row in rows), empty=f"no schedule in {folder} yet")
         for one in planned.remove:
             print(f"{one.timer}: its schedule is gone")
         if planned.write or planned.remove:
@@ -83,7 +83,7 @@ def show(args: argparse.Namespace) -> int:
 
 def apply(args: argparse.Namespace) -> int:
     """Make the timers as the schedules say."""
-    schedules = _schedules(args.config)
+    _, schedules = _schedules(args.config)
     if strange := [name for name in args.names if name not in schedules]:
         raise ConfigError(
             *(f"there is no schedule {n!r}; {did_you_mean(n, schedules)}" for n in strange)
@@ -153,9 +153,11 @@ def _say(planned: Changes, *, dry_run: bool) -> None:
         print(f"{one.timer}: {would}stopped, disabled, {one.file} removed: no such schedule")
 
 
-def _schedules(config: Path) -> Mapping[str, Schedule]:
+def _schedules(config: Path) -> tuple[Path, Mapping[str, Schedule]]:
+    """Return where they are, and all of them."""
     loaded = load(config)
-    return load_schedules(loaded.settings.schedules_folder, loaded.secrets)
+    folder = loaded.settings.schedules_folder
+    return folder, load_schedules(folder, loaded.secrets)
 
 
 def _add_folder_option(parser: argparse.ArgumentParser) -> None:

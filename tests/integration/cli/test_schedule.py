@@ -62,6 +62,14 @@ def test_apply_then_list(place: Place, capsys: pytest.CaptureFixture[str]) -> No
     assert found["deadline"] == "07:00 UTC"
 
 
+def test_none_is_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """And where one is looked for: not a table of nothing."""
+    place.schedule.unlink()
+
+    assert place.run("list") == 0
+    assert capsys.readouterr().out == f"no schedule in {place.schedule.parent} yet\n"
+
+
 def test_dry_run_touches_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """It says what would be done, asks systemd nothing and writes nothing."""
     assert place.run("apply", "--dry-run") == 0
