@@ -245,7 +245,7 @@ def _show(opened: list[dict[str, Any]], ended: list[dict[str, Any]], notes: Iter
                     instant(one["ended_at"]),
                     one["rows"],
                     one["calls"],
-                    "\n".join(one["files"]),
+                    " ".join(one["files"]),
                     one["id"],
                 )
                 for one in ended
