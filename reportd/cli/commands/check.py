@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from reportd.broker.settings import client_settings, library_problems
+from reportd.cli.looking import Tables, look_into
 from reportd.cli.options import add_config_option
 from reportd.config.calendar import days_without_slot, next_slot
 from reportd.config.load import Config, folders, load
@@ -39,7 +40,9 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "check",
         epilog="example: reportctl check --config /etc/reportd/reportd.toml",
         help="check configuration, partners and schedules",
-        description="Check configuration, partners and schedules; 78 if anything is wrong.",
+        description="Check configuration, partners and schedules, accounts tables that are local "
+        "CSV files, and whether the secrets are there that their accounts need; 78 if anything is "
+        "wrong. What it did not look at is said.",
     )
     add_config_option(parser)
     return parser
@@ -64,11 +67,14 @@ def run(args: argparse.Namespace) -> int:
         lambda: load_schedules(config.settings.schedules_folder, config.secrets)
     )
     problems += found
+    tables = Tables()
     if partners is not None:
         problems += reference_problems(config, partners, schedules or {})
+        tables = look_into(config.secrets, partners, schedules or {})
+        problems += tables.problems
     if problems:
         raise ConfigError(*problems)
-    for line in summary(config, partners or {}, schedules or {}, datetime.now(UTC)):
+    for line in summary(config, partners or {}, schedules or {}, tables, datetime.now(UTC)):
         print(line)
     return 0
 
@@ -137,6 +143,7 @@ def summary(
     config: Config,
     partners: Mapping[str, Partner],
     schedules: Mapping[str, Schedule],
+    tables: Tables,
     now: datetime,
 ) -> Iterator[str]:
     """Yield what was found, for people."""
@@ -159,10 +166,10 @@ def summary(
                 )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)
-    yield (
-        "not looked at: the rows of accounts tables ('reportd-enqueue SCHEDULE --dry-run'); output,"
-        " Kafka and secrets ('reportctl doctor')"
-    )
+    yield from tables.found
+    for what in tables.not_looked_at:
+        yield f"not looked at: {what}"
+    yield "not looked at: output and Kafka ('reportctl doctor')"
 
 
 def _fitting(partner: Partner) -> Iterator[str]:
