@@ -1,7 +1,7 @@
 """``reportctl check``: is everything that is written down right? Says every problem at once."""
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -10,6 +10,7 @@ from reportd.broker.settings import client_settings, library_problems
 from reportd.cli.looking import Tables, look_into
 from reportd.cli.options import add_config_option
 from reportd.config.calendar import days_without_slot, next_slot
+from reportd.config.days import FixedDays, RelativeDays
 from reportd.config.load import Config, folders, load
 from reportd.config.schedule import Schedule, ask_problems, load_schedules
 from reportd.enqueue.accounts import check_present
@@ -166,6 +167,7 @@ def summary(
                 )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)
+    yield from _stale_files(schedules.values())
     yield from tables.found
     for what in tables.not_looked_at:
         yield f"not looked at: {what}"
@@ -212,11 +214,42 @@ def _counted_within(limit: LimitSpec) -> str:
     return within if within in ("account", "credential") else "partner"
 
 
+def _stale_files(schedules: Iterable[Schedule]) -> Iterator[str]:
+    """Yield which asks bring days again without formats that were written of them before."""
+    asks = [(schedule, ask) for schedule in schedules for ask in schedule.settings.ask]
+    for schedule, ask in asks:
+        lacking = {
+            name
+            for _, earlier in asks
+            if (earlier.report, earlier.params) == (ask.report, ask.params)
+            and _comes_before(earlier.days, ask.days)
+            for name in earlier.formats
+            if name not in ask.formats
+        }
+        if lacking:
+            yield (
+                f"schedule {schedule.name}: asks {ask.report} again without "
+                f"{', '.join(sorted(lacking))}: those files keep what came first"
+            )
+
+
+def _comes_before(first: RelativeDays | FixedDays, second: RelativeDays | FixedDays) -> bool:
+    """Say whether days are asked for by the first of two, and then by the second."""
+    return (
+        isinstance(first, RelativeDays)
+        and isinstance(second, RelativeDays)
+        and first.nearest < second.farthest
+    )
+
+
 def _schedule(schedule: Schedule, now: datetime) -> Iterator[str]:
     calendar = schedule.settings.calendar
     following = next_slot(calendar, now)
     when = f"next {following:%Y-%m-%d %H:%M} UTC" if following else "never again"
-    yield f"schedule {schedule.name}: {calendar}; {when}; asks {len(schedule.settings.ask)}"
+    until = schedule.settings.deadline
+    deadline = f"; deadline {until}" if until else ""
+    asks = len(schedule.settings.ask)
+    yield f"schedule {schedule.name}: {calendar}; {when}{deadline}; asks {asks}"
     skipped = days_without_slot(calendar, now.date(), now.date() + timedelta(days=366))
     if skipped:
         days = ", ".join(str(day) for day in skipped)

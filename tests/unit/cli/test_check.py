@@ -189,6 +189,38 @@ def test_accounts_that_are_not_there_are_told_of(
     assert missing not in capsys.readouterr().out
 
 
+def test_files_that_a_restatement_leaves_behind_are_told_of(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who restates seven days in one format keeps the first state of the others, for ever."""
+    daily = SCHEDULE.replace("1..7", "1") + 'formats = ["parquet", "csv"]\n'
+    place.write("schedules/daily.toml", daily)
+    place.write("schedules/other.toml", SCHEDULE + 'params = { level = "campaign" }\n')
+    again = SCHEDULE + 'formats = ["parquet", "jsonl"]\n'
+    place.write("schedules/weekly.toml", again)
+
+    assert place.check() == 0
+    told = (
+        "schedule weekly: asks acme.campaigns again without csv: those files keep what came first"
+    )
+    said = [line for line in capsys.readouterr().out.splitlines() if "again without" in line]
+    assert said == [told]
+    place.write("schedules/weekly.toml", again.replace("jsonl", "csv"))
+
+    assert place.check() == 0
+    assert "again without" not in capsys.readouterr().out
+
+
+def test_a_deadline_is_shown_with_its_zone(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who wrote none sees which one is meant."""
+    place.write("schedules/daily.toml", 'deadline = "07:00"' + SCHEDULE)
+
+    assert place.check() == 0
+    assert "UTC; deadline 07:00 UTC; asks 1\n" in capsys.readouterr().out
+
+
 def test_a_limit_over_a_day_is_told_of(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """It is right, but whoever writes it expects calls right after a restart."""
     limit = 'per = "account", calls = 5, seconds = 86400'
