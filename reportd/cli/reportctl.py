@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
+from reportd import __version__
 from reportd.cli.parsers import children
 from reportd.errors import (
     EXIT_CONFIG,
@@ -103,6 +104,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         epilog="exit status: "
         + "; ".join(f"{status} {meaning.replace(';', ',')}" for status, meaning in STATUSES),
     )
+    root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     root.set_defaults(root=root)
     subparsers = root.add_subparsers(metavar="COMMAND", required=True)
     for name in names:

@@ -92,6 +92,8 @@ class Checkup:
     tokens: GivesTokens | None = None
     """Who asks for access tokens, to try credentials; None: they are not tried."""
     may_read: Callable[[Path], bool] = may_list
+    reached: Callable[[], object] = lambda: None
+    """Raises `BrokerError` where no broker listens; the client would take longer to say so."""
 
     @property
     def topics(self) -> Topics:
@@ -102,6 +104,7 @@ class Checkup:
         """Yield what each check finds; the broker's only if there is one."""
         yield from self._tried("output", self._output)
         try:
+            self.reached()
             count = self.cluster.brokers()
         except ReportdError as error:
             servers = self.config.settings.kafka.servers

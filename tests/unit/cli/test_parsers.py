@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import reportd
+from reportd import __version__
 from reportd.cli import reportctl
 from reportd.cli.parsers import EXAMPLE, children, completion, walk
 from reportd.cli.render import rendered
@@ -155,3 +156,11 @@ def test_a_command_brings_no_other() -> None:
     )
 
     assert done.stdout.strip() == ""
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """For tickets; it is the packages' too."""
+    with pytest.raises(SystemExit) as raised:
+        reportctl.main(["--version"])
+
+    assert (0, f"reportctl {__version__}\n") == (raised.value.code, capsys.readouterr().out)
