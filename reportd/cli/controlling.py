@@ -12,9 +12,9 @@ from typing import Literal, Self
 
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.options import add_config_option, asked_record
+from reportd.cli.reaching import reach
 from reportd.cli.showing import harmless, instant
 from reportd.clock import Clock, SystemClock
 from reportd.config.load import Config
@@ -32,9 +32,9 @@ class Desk:
     """Reads and writes controls."""
 
     def __init__(self, config: Config) -> None:
-        """Make the clients; they connect by themselves."""
+        """Make the clients; raises `BrokerError` where no Kafka can be reached."""
         kafka = config.settings.kafka
-        self._settings = client_settings(kafka)
+        self._settings = reach(kafka)
         self.topics = Topics(kafka.prefix)
         self.reader = PartitionReader(
             self._settings, group=kafka.prefix, timeout_seconds=CONFIRM_SECONDS
