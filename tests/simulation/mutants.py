@@ -172,7 +172,7 @@ MUTANTS = (
     Mutant(
         "next-part-forgotten",
         "partners/way.py",
-        '        return {"parts": str(following)} if following else None\n',
+        '        return {"parts": str(following), **mark}\n',
         "        return None\n",
     ),
     Mutant(
