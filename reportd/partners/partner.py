@@ -108,8 +108,11 @@ class Partner:
     def scopes(self, request: Request) -> dict[tuple[str, tuple[str, ...]], str]:
         """Return whom the limits of each call of a request count: the value by (per, reports).
 
-        Raises `InvalidMessageError` when the request lacks what a limit's template needs.
+        Raises `InvalidMessageError` when the request lacks what a limit's template needs, and for a
+        report that there is not.
         """
+        if request.report not in self.reports:
+            raise InvalidMessageError("report: this partner has no such report")
         values = self.values(request) if self._grouped else {}
         return {
             (limit.per, limit.reports): self._counted(limit.per, request, values)

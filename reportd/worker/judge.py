@@ -173,7 +173,9 @@ class Judge:
         outage.failed(entry.request.account, verdict.reason, now.mono)
         if outage.is_open:
             entry.attempts = 0
-            entry.first_failed_at = entry.failing_since = None
+            entry.first_failed_at = None
+            if len(outage.accounts) > 1:  # else it may be this account that fails, not all
+                entry.failing_since = None
             self._back_off(partition, entry, 1, now, _told(verdict, 0))
             return
         entry.attempts += 1

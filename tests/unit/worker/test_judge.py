@@ -162,6 +162,30 @@ def test_refusals_of_different_kinds_share_one_patience() -> None:
         case.refuse(PERMANENT, RETRY.give_up_seconds)
 
 
+def test_an_outage_of_one_account_keeps_none_of_it_for_ever() -> None:
+    """Only it fails, now with 500 and now with 404: it may be itself that is broken."""
+    case = Case()
+    for _ in range(20):
+        case.partition.circuits.outage.failed("a", "HTTP 500", 0.0)
+    for number, seconds in enumerate(range(0, int(RETRY.give_up_seconds), 100)):
+        case.refuse((PERMANENT, TRANSIENT)[number % 2], float(seconds))
+
+    assert case.partition.circuits.outage.is_open
+    with pytest.raises(DeadError):
+        case.refuse(PERMANENT, RETRY.give_up_seconds)
+
+
+def test_an_outage_of_several_accounts_gives_nobody_up() -> None:
+    """A partner that is down answers this and that, for as long as it likes."""
+    case = Case()
+    for account in "ab" * 10:
+        case.partition.circuits.outage.failed(account, "HTTP 500", 0.0)
+    for number, seconds in enumerate(range(0, 3 * int(RETRY.give_up_seconds), 100)):
+        case.refuse((PERMANENT, TRANSIENT)[number % 2], float(seconds))
+
+    assert not case.entry.ended
+
+
 def test_a_refused_credential_gives_no_request_up() -> None:
     """However long until somebody mends it: the circuit is open, and says so."""
     case = Case()
