@@ -147,7 +147,11 @@ def _scaled(number: float, suffix: str, unit: str, now_wall: float) -> float:
         return number * _UNITS[suffix]
     if unit in _EPOCH_UNITS:
         return number * _EPOCH_UNITS[unit] - now_wall
-    return number * _WAIT_UNITS[unit]
+    seconds = number * _WAIT_UNITS[unit]
+    if seconds > MAX_WAIT_SECONDS:  # nobody waits for years: an instant, of these weeks
+        until_then = [number * each - now_wall for each in _EPOCH_UNITS.values()]
+        return next((one for one in until_then if abs(one) <= MAX_WAIT_SECONDS), seconds)
+    return seconds
 
 
 def _bounded(seconds: float) -> float | None:
