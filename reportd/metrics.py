@@ -419,8 +419,9 @@ STUCK_RUNS = Declared(
 UNOWNED = Declared(
     "reportd_unowned_partitions",
     "gauge",
-    "Partitions of requests topics that no worker of the group has. 0 but for moments; a worker "
-    "leaves and joins anew if it stays so. Above 0 for minutes: no VM runs, or the group is stuck.",
+    "Partitions of requests topics that no worker of the group has; of a partner whose file was "
+    "removed those with requests of a run. 0 but for moments; a worker leaves and joins anew if it "
+    "stays so. Above 0 for minutes: no VM runs, or the group is stuck; `reportctl status` says it.",
     across="max",
 )
 LEFT_OUT = Declared(

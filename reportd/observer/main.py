@@ -188,9 +188,12 @@ class Observer:
             vms=broker.vms,
             agree=broker.agree,
             unowned=broker.unowned,
+            forsaken=broker.forsaken,
             sunsets=self._watched.sunsets,
             allowed=self._watched.allowed,
-            slots=self._slots.passed(now, self._clock.wall()),
+            slots=self._slots.passed(now, self._clock.wall(), broker.runs)
+            if broker.at is not None
+            else {},  # whether they were enqueued is not known yet
         )
 
     def _memory(self, daemon: DaemonView, now: float) -> dict[str, int]:

@@ -103,6 +103,16 @@ class Runs:
         """Return every run that is over and not forgotten, by its name."""
         return self._finished
 
+    def open_spans(self, offsets: Offsets) -> Iterator[Span]:
+        """Yield what is not committed of runs that are not over."""
+        for run, manifest in self._waiting.items():
+            before = self._finished.get(run)
+            if before is None or before.ids_hash != manifest.ids_hash:
+                for part, first, end in _spans_of(manifest):
+                    lag = offsets.lags.get(part)
+                    if (left := first if lag is None else max(first, lag.start)) < end:
+                        yield part, left, end
+
     def _forget(self, wall: float) -> None:
         """Let go of runs that are older than what can be told of them."""
         if wall - self._forgot_at < FORGET_SECONDS:

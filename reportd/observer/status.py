@@ -63,6 +63,8 @@ class Sight:
     agree: bool = True
     unowned: frozenset[Part] = frozenset()
     """Partitions that no worker of the group has."""
+    forsaken: Mapping[Part, int] = field(default_factory=dict)
+    """Those of partners that no VM has a file of, and how many requests of runs at most."""
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
     allowed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -334,6 +336,9 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "partners": partners(sight, parts, ended, progress),
         "partitions": parts,
         "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
+        "forsaken": {
+            f"{topic}[{number}]": count for (topic, number), count in sorted(sight.forsaken.items())
+        },
         "limits": limits(sight),
         "quotas": quotas(sight),
         "elsewhere": elsewhere(sight),

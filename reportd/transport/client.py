@@ -64,17 +64,26 @@ class Client:
         resolver, which keeps its own time).
         """
         started = time.monotonic()
+        heads: list[int] = []
         try:
-            status, headers, body = self._exchange(call, started + call.timeout_seconds)
+            status, headers, body = self._exchange(call, started + call.timeout_seconds, heads)
         except _Stop as stop:
-            return Failure(kind=stop.kind, detail=stop.detail, seconds=time.monotonic() - started)
+            return Failure(
+                kind=stop.kind,
+                detail=stop.detail,
+                seconds=time.monotonic() - started,
+                status=heads[0] if heads else None,
+            )
         return Answer(status=status, headers=headers, body=body, seconds=time.monotonic() - started)
 
     def close(self) -> None:
         """Close the idle connections."""
         self._idle.clear()
 
-    def _exchange(self, call: Call, deadline: float) -> tuple[int, dict[str, str], Content]:
+    def _exchange(
+        self, call: Call, deadline: float, heads: list[int]
+    ) -> tuple[int, dict[str, str], Content]:
+        """Return the answer; its status is in ``heads`` although the rest may not come."""
         allow_private = call.allow_private or self._allow_private
         refused = refusal(call.url, call.hosts, allow_private=allow_private)
         if refused:
@@ -86,6 +95,7 @@ class Client:
             response = _asked(connection, call, _target(parts, call.secret_query), deadline)
             if response.status < _LEAST_FINAL:
                 raise _Stop(FailureKind.RESET, f"answers {response.status}, which nobody asked for")
+            heads.append(response.status)
             headers = {name.lower(): _unfolded(value) for name, value in response.headers.items()}
             body = _read(response, call.max_answer_bytes)
         except (HTTPError, HTTPException, OSError, ValueError) as error:

@@ -198,6 +198,15 @@ class TestDead:
         assert "[red]404[/red]" in out
         assert "\x1b" not in out
 
+    def test_what_is_no_request_is_listed_with_its_place(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It has no account: whoever looks for its producer needs the offset."""
+        made.bury("poison-p.requests.acme-0-7", account="", report="", run="", error="poison")
+
+        assert made.run("dead", "list") == 0
+        assert "(offset 7)" in capsys.readouterr().out
+
     def test_show_has_the_original(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
         """Found by the beginning of its id; bytes that are no text too."""
         made.bury("abcdef", value=b'{"v":1}')
@@ -456,6 +465,24 @@ class TestLag:
         assert "amce has no topics; did you mean 'acme'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("dead", "list"), "no dead letter fits"),
+        (("dead", "replay", "--all", "--dry-run"), "no dead letter fits"),
+        (("controls",), "nothing is paused, slowed down or cancelled"),
+        (("runs",), "no run yet: the first comes with 'reportd-enqueue SCHEDULE'"),
+    ],
+)
+def test_where_there_is_nothing_it_is_said(
+    made: Place, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], said: str
+) -> None:
+    """Not a table of nothing: it looks like an error."""
+    assert made.run(*command[:-1], command[-1]) == 0
+
+    assert capsys.readouterr().out.startswith(said)
+
+
 class TestControls:
     def test_what_is_asked_for_is_listed_and_lifted(
         self, made: Place, capsys: pytest.CaptureFixture[str]
@@ -471,6 +498,16 @@ class TestControls:
         assert (found["acme/1"]["who"], found["acme/1"]["reason"]) == ("ada", "new login")
         assert found["acme.campaigns"]["rate"] == 0.5
         assert found["acme.campaigns"]["until"] is None
+
+        assert "acme has no account" not in capsys.readouterr().err
+        know(made, Account(partner="acme", account="123"))
+        assert made.run("pause", "acme/1-2-3") == 0
+        said = "acme has no account '1-2-3' in its last accounts table; did you mean acme/123?"
+        assert said in capsys.readouterr().err
+        assert made.run("resume", "acme/1-2-3") == 0
+        assert made.run("pause", "acme/123") == 0
+        assert capsys.readouterr().err == ""
+        assert made.run("resume", "acme/123") == 0
 
         assert made.run("resume", "acme/1") == 0
         assert made.run("resume", "acme/1") == EXIT_CONFIG
@@ -488,6 +525,8 @@ class TestControls:
             (("pause", "acme", "--until", "2001-01-01"), "has passed"),
             (("pause", "acme", "--until", "tomorrow"), "like 2026-11-28T06:00"),
             (("pause", "acme", "--for", "soon"), "write 90s, 30min, 2h or 3d"),
+            (("pause", "acme", "--reason", "one line\nand another"), "reason: "),
+            (("pause", "acme/a\tb"), "scope: "),
             (("slow", "acme", "--to", "0"), "write a part of the limits"),
             (("slow", "acme", "--to", "150%"), "write a part of the limits"),
             (("pause", "run:daily/2026-11-22T04:00Z#1"), "see 'reportctl cancel'"),
@@ -549,6 +588,25 @@ formats = ["csv"]
         assert made.run("plan", "dayly") == EXIT_CONFIG
         assert "did you mean 'daily'?" in capsys.readouterr().err
         assert made.read(made.topics.runs) == []
+
+    def test_before_the_first_enqueue_the_table_is_read(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A CSV is; of what only Spark reads it is said what reads it."""
+        (made.folder / "schedules").mkdir()
+        schedule = made.folder / "schedules" / "daily.toml"
+        schedule.write_text(self.SCHEDULE)
+        (schedule.parent / "accounts.csv").write_text(
+            "partner,account,active\nacme,1,\nacme,2,no\n"
+        )
+
+        made.run("plan", "daily", "--json")
+        (found,) = document(capsys)["partners"]
+        assert (found["accounts"], found["requests"]) == (1, 30)
+
+        schedule.write_text(self.SCHEDULE.replace('"accounts.csv"', '{ table = "accounts" }'))
+        assert made.run("plan", "daily") == EXIT_CONFIG
+        assert "'reportd-enqueue daily --plan' reads the table" in capsys.readouterr().err
 
     def test_what_is_open_of_a_run_is_played(
         self, made: Place, capsys: pytest.CaptureFixture[str]

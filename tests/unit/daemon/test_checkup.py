@@ -1,7 +1,7 @@
 """The doctor: each thing that is wrong is found, and is told from what is right."""
 
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ class Patient:
     tokens: GivesTokens | None = None
     may_read: bool = True
 
-    def found(self) -> list[Finding]:
+    def found(self, reached: Callable[[], object] = lambda: None) -> list[Finding]:
         """Look at it."""
         config = load(self.folder / "reportd.toml")
         partners = load_partners(config.settings.partners_folder)
@@ -125,6 +125,7 @@ class Patient:
             lambda: NOW,
             tokens=self.tokens,
             may_read=lambda _folder: self.may_read,
+            reached=reached,
         )
         return list(checkup.run())
 
@@ -168,6 +169,17 @@ def test_without_a_broker_the_rest_is_looked_at(patient: Patient) -> None:
         ("warning", "credentials"),
     ]
     assert "nobody:9092" in ill[0].mend
+
+
+def test_where_nobody_listens_the_client_is_not_asked(patient: Patient) -> None:
+    """It would try for ten seconds, and then say it in its own words."""
+
+    def refused() -> None:
+        raise BrokerError("no Kafka can be reached")
+
+    (broker,) = [one for one in patient.found(refused) if one.check == "broker"]
+
+    assert ("bad", "no Kafka can be reached") == (broker.level, broker.what)
 
 
 def _missing(patient: Patient) -> None:
