@@ -128,6 +128,19 @@ class TestTopics:
         assert kinds == [{"create"}, {"create"}, {"keep"}]
         assert Admin(place.settings).topics()[place.topics.requests("acme")] == 3
 
+    def test_copies_are_those_that_there_are(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Not those that are wished for: of topics that are there, they stay as they are."""
+        assert made.run("topics", "create", "--dry-run", "--replication", "1") == 0
+        assert "not 1" not in capsys.readouterr().out
+
+        asked = ("topics", "create", "--dry-run", "--replication", "3")
+        made.run(*asked)
+        assert "copies are 1, not 3" in capsys.readouterr().out
+        made.run(*asked, "--json")
+        assert {each["copies"] for each in document(capsys)["topics"]} == {1}
+
     def test_create_prints_what_it_did_and_the_rights(
         self, place: Place, capsys: pytest.CaptureFixture[str]
     ) -> None:
