@@ -12,15 +12,16 @@ from typing import Literal, Self
 
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.options import add_config_option, asked_record
+from reportd.cli.reaching import reach
 from reportd.cli.showing import harmless, instant
 from reportd.clock import Clock, SystemClock
 from reportd.config.load import Config
 from reportd.config.problems import did_you_mean
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError
 from reportd.model.control import Control, Target, folded, read_control
+from reportd.observer.screen import CONTROL_WORDS
 from reportd.partners.load import load_partners
 
 CONFIRM_SECONDS = 10.0
@@ -32,9 +33,9 @@ class Desk:
     """Reads and writes controls."""
 
     def __init__(self, config: Config) -> None:
-        """Make the clients; they connect by themselves."""
+        """Make the clients; raises `BrokerError` where nobody takes a connection."""
         kafka = config.settings.kafka
-        self._settings = client_settings(kafka)
+        self._settings = reach(kafka)
         self.topics = Topics(kafka.prefix)
         self.reader = PartitionReader(
             self._settings, group=kafka.prefix, timeout_seconds=CONFIRM_SECONDS
@@ -148,7 +149,16 @@ def asked_for(
         reason=args.reason,
     )
     with Desk.open(config) as desk:
+        before = desk.asked().get(args.scope)
         desk.write(args.scope, control)
+        if before is not None and before.holds(control.at) and before.action != action:
+            words = " ".join(
+                filter(None, (f"by {before.who}", before.reason and f"({before.reason})"))
+            )
+            print(
+                f"it was {CONTROL_WORDS[before.action]} {harmless(words)}: this takes its place",
+                file=sys.stderr,
+            )
         with suppress(BrokerError):  # it is asked for, whether there is such an account or not
             _note_stranger(control.target, desk)
     return f"until {instant(control.until)}" if control.until else "until 'reportctl resume'"

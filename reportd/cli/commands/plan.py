@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from reportd.broker.reader import PartitionReader
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.known_accounts import known_accounts
 from reportd.cli.open_requests import open_requests
@@ -22,6 +21,7 @@ from reportd.cli.outlook import (
     show_rows,
     verdict,
 )
+from reportd.cli.reaching import reach
 from reportd.cli.run_names import KnownRuns, RunName
 from reportd.cli.showing import show_json, watched
 from reportd.config.load import Config, load
@@ -89,7 +89,7 @@ def _of_schedule(name: str, config: Config, partners: Mapping[str, Partner], now
         raise ConfigError(f"no schedule {name!r}; {did_you_mean(name, schedules)}")
     schedule = schedules[name]
     topics = Topics(config.settings.kafka.prefix)
-    settings = client_settings(config.settings.kafka)
+    settings = reach(config.settings.kafka)
     plan = RunPlan(RunId(name, now, 1), in_turn(planned_asks(schedule, partners, topics)))
     outlooks = {}
     for partner in dict.fromkeys(ask.partner for ask in plan.asks):
@@ -105,7 +105,7 @@ def _of_run(name: str, config: Config, partners: Mapping[str, Partner], now: dat
     kafka = config.settings.kafka
     topics, known = Topics(kafka.prefix), KnownRuns()
     outlooks: dict[str, Outlook] = {}
-    with closing(PartitionReader(client_settings(kafka), group=kafka.prefix)) as reader:
+    with closing(PartitionReader(reach(kafka), group=kafka.prefix)) as reader:
         known.see(reader.read_all(topics.runs))
         found = known.named(RunName.parse(name))
         manifest = None if found is None else known.states()[found].manifest
