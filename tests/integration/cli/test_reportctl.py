@@ -128,6 +128,19 @@ class TestTopics:
         assert kinds == [{"create"}, {"create"}, {"keep"}]
         assert Admin(place.settings).topics()[place.topics.requests("acme")] == 3
 
+    def test_copies_are_those_that_there_are(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Not those that are wished for: of topics that are there, they stay as they are."""
+        assert made.run("topics", "create", "--dry-run", "--replication", "1") == 0
+        assert "not 1" not in capsys.readouterr().out
+
+        asked = ("topics", "create", "--dry-run", "--replication", "3")
+        made.run(*asked)
+        assert "copies are 1, not 3" in capsys.readouterr().out
+        made.run(*asked, "--json")
+        assert {each["copies"] for each in document(capsys)["topics"]} == {1}
+
     def test_create_prints_what_it_did_and_the_rights(
         self, place: Place, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -465,6 +478,40 @@ class TestLag:
         assert "amce has no topics; did you mean 'acme'?" in capsys.readouterr().err
 
 
+RUN = "daily/2026-11-22T04:00Z#1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("cancel", RUN),
+        ("controls",),
+        ("dead", "list"),
+        ("lag",),
+        ("pause", "acme"),
+        ("plan", RUN),
+        ("rerun", RUN),
+        ("resume", "acme"),
+        ("runs",),
+        ("slow", "acme", "--to", "50%"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_where_no_kafka_is_it_is_said_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    """In a line, and not by Kafka's own client half a minute later."""
+    (tmp_path / "partners").mkdir()
+    (tmp_path / "partners" / "acme.toml").write_text(PARTNER % 1)
+    config = tmp_path / "reportd.toml"
+    config.write_text('kafka = { servers = "127.0.0.1:9" }\noutput = { root = "out" }\n')
+
+    assert reportctl.main([*command, "--config", str(config)]) == EXIT_UNAVAILABLE
+
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("no Kafka can be reached (127.0.0.1:9: ")
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -490,8 +537,9 @@ class TestControls:
         """The newest counts for each scope; a resume takes it away, a second one says so."""
         assert made.run("pause", "acme/1", "--who", "ada", "--reason", "new login") == 0
         assert made.run("pause", "acme.campaigns", "--for", "2h") == 0
-        assert made.run("slow", "acme.campaigns", "--to", "50%") == 0
         capsys.readouterr()
+        assert made.run("slow", "acme.campaigns", "--to", "50%") == 0
+        assert "it was paused by " in capsys.readouterr().err
         assert made.run("controls", "--json") == 0
         found = {one["scope"]: one for one in document(capsys)}
         assert found["acme/1"]["action"] == "pause"
@@ -507,7 +555,16 @@ class TestControls:
         assert made.run("resume", "acme/1-2-3") == 0
         assert made.run("pause", "acme/123") == 0
         assert capsys.readouterr().err == ""
+        assert made.run("pause", "acme") == 0
+        assert made.run("pause", "class:daily") == 0
+        capsys.readouterr()
         assert made.run("resume", "acme/123") == 0
+        said = capsys.readouterr().out
+        assert said == "acme/123 goes on\nstill paused: acme, class:daily\n"
+        assert made.run("resume", "class:daily") == 0
+        assert "still paused: acme/1, acme\n" in capsys.readouterr().out
+        assert made.run("resume", "acme") == 0
+        assert "still paused: acme/1\n" in capsys.readouterr().out
 
         assert made.run("resume", "acme/1") == 0
         assert made.run("resume", "acme/1") == EXIT_CONFIG
@@ -633,9 +690,6 @@ formats = ["csv"]
         assert "its deadline was" in capsys.readouterr().out
         assert made.run("plan", "daily/2026-11-20T04:00Z") == EXIT_CONFIG
         assert "there is no such run" in capsys.readouterr().err
-
-
-RUN = "daily/2026-11-22T04:00Z#1"
 
 
 def write(place: Place, topic: str, value: bytes, partition: int) -> None:
