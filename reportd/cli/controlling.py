@@ -4,6 +4,7 @@ import argparse
 import getpass
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -12,9 +13,10 @@ from typing import Literal, Self
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.topics import Topics
+from reportd.cli.known_accounts import known_accounts
 from reportd.cli.options import add_config_option
 from reportd.cli.reaching import reach
-from reportd.cli.showing import instant
+from reportd.cli.showing import harmless, instant
 from reportd.clock import Clock, SystemClock
 from reportd.config.load import Config
 from reportd.config.problems import did_you_mean
@@ -23,6 +25,8 @@ from reportd.model.control import Control, Target, folded, read_control
 from reportd.partners.load import load_partners
 
 CONFIRM_SECONDS = 10.0
+NEAR_MOST = 10_000
+"""Of more accounts it is not looked for the one that may be meant."""
 SECONDS_OF = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 SCOPE_HELP = "PARTNER, PARTNER/ACCOUNT, PARTNER.REPORT or class:backfill"
 
@@ -57,6 +61,15 @@ class Desk:
             with suppress(InvalidMessageError):
                 found.append(read_control(message.key, message.value))
         return folded(found)
+
+    def doubts(self, target: Target) -> Iterator[str]:
+        """Say if an account is none that the last enqueue saw: a slip of the pen stops nobody."""
+        if target.kind == "account":
+            known = known_accounts(self._settings, self.topics, target.partner)
+            if known and target.value not in known:
+                near = did_you_mean(target.value, known) if len(known) <= NEAR_MOST else ""
+                hint = f"; {near}" if near.startswith("did") else ""
+                yield f"the last enqueue saw no account {target.value} of {target.partner}{hint}"
 
     def write(self, scope: str, control: Control | None) -> None:
         """Ask for something, or for nothing any more; raises `BrokerError` if it is not there."""
@@ -147,6 +160,9 @@ def asked_for(
     )
     with Desk.open(config) as desk:
         desk.write(args.scope, control)
+        with suppress(BrokerError):  # it is asked for, whatever can be said of it
+            for word in desk.doubts(Target.parse(args.scope)):
+                print(harmless(word), file=sys.stderr)
     return f"until {instant(control.until)}" if control.until else "until 'reportctl resume'"
 
 

@@ -506,6 +506,21 @@ class TestControls:
         assert made.run("controls", "--json") == 0
         assert document(capsys) == []
 
+    def test_an_account_that_nobody_knows_is_told_of(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It may come with the next enqueue, so it is paused; but a slip stops nobody else."""
+        assert made.run("pause", "acme/1001") == 0
+        assert "" == capsys.readouterr().err
+        know(made, Account(partner="acme", account="1001"), Account(partner="other", account="101"))
+
+        assert made.run("slow", "acme/101", "--to", "50%") == 0
+        said = capsys.readouterr()
+        assert "acme/101 is slowed down" in said.out
+        assert "the last enqueue saw no account 101 of acme; did you mean '1001'?\n" == said.err
+        assert made.run("pause", "acme/1001") == 0
+        assert "" == capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("command", "words"),
         [
