@@ -4,6 +4,7 @@ import argparse
 import getpass
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -11,15 +12,16 @@ from typing import Literal, Self
 
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
-from reportd.cli.options import add_config_option
-from reportd.cli.showing import instant
+from reportd.cli.options import add_config_option, asked_record
+from reportd.cli.reaching import reach
+from reportd.cli.showing import harmless, instant
 from reportd.clock import Clock, SystemClock
 from reportd.config.load import Config
 from reportd.config.problems import did_you_mean
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError
 from reportd.model.control import Control, Target, folded, read_control
+from reportd.observer.screen import CONTROL_WORDS
 from reportd.partners.load import load_partners
 
 CONFIRM_SECONDS = 10.0
@@ -31,9 +33,9 @@ class Desk:
     """Reads and writes controls."""
 
     def __init__(self, config: Config) -> None:
-        """Make the clients; they connect by themselves."""
+        """Make the clients; raises `BrokerError` where no Kafka can be reached."""
         kafka = config.settings.kafka
-        self._settings = client_settings(kafka)
+        self._settings = reach(kafka)
         self.topics = Topics(kafka.prefix)
         self.reader = PartitionReader(
             self._settings, group=kafka.prefix, timeout_seconds=CONFIRM_SECONDS
@@ -136,7 +138,8 @@ def asked_for(
 ) -> str:
     """Write what is asked for ``args.scope``; return how long it holds, in words."""
     clock = SystemClock()
-    control = Control(
+    control = asked_record(
+        Control,
         scope=args.scope,
         action=action,
         rate=rate,
@@ -146,8 +149,45 @@ def asked_for(
         reason=args.reason,
     )
     with Desk.open(config) as desk:
+        before = desk.asked().get(args.scope)
         desk.write(args.scope, control)
+        if before is not None and before.holds(control.at) and before.action != action:
+            words = " ".join(
+                filter(None, (f"by {before.who}", before.reason and f"({before.reason})"))
+            )
+            print(
+                f"it was {CONTROL_WORDS[before.action]} {harmless(words)}: this takes its place",
+                file=sys.stderr,
+            )
+        with suppress(BrokerError):  # it is asked for, whether there is such an account or not
+            _note_stranger(control.target, desk)
     return f"until {instant(control.until)}" if control.until else "until 'reportctl resume'"
+
+
+def _note_stranger(target: Target, desk: Desk) -> None:
+    """Say where nobody has an account: what is paused by another name is not paused."""
+    if target.kind != "account":
+        return
+    start, near, is_known = f"{target.partner}/", "", True
+    for message in desk.reader.read_all(desk.topics.accounts):
+        key = (message.key or b"").decode(errors="replace")
+        if key == f"{start}{target.value}":
+            return
+        if key.startswith(start):
+            is_known = False
+            if _bare(key.removeprefix(start)) == _bare(target.value):
+                near = key
+    if not is_known:
+        meant = f"; did you mean {harmless(near)}?" if near else ""
+        print(
+            f"{target.partner} has no account {target.value!r} in its last accounts table{meant}",
+            file=sys.stderr,
+        )
+
+
+def _bare(account: str) -> str:
+    """Return what is left of 123-456-7890 where another writes 1234567890."""
+    return "".join(filter(str.isalnum, account)).casefold()
 
 
 def who_asks(args: argparse.Namespace) -> str:

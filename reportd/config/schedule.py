@@ -57,6 +57,10 @@ class Deadline:
             raise ValueError("must be a time and its zone, like 07:00 Europe/Zurich")
         return cls(time(int(found[1]), int(found[2])), known_zone(found[3] or "UTC"))
 
+    def __str__(self) -> str:
+        """Return it in full, with its zone."""
+        return f"{self.at:%H:%M} {self.zone}"
+
     def after(self, slot: datetime) -> datetime:
         """Return the first such time after the slot, in UTC.
 
@@ -88,7 +92,8 @@ class Ask(Section):
     formats: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
         ("parquet",), examples=[["parquet", "csv.gz"]], json_schema_extra=_SHOWN
     )
-    """The files to write from one download."""
+    """The files to write from one download: ``parquet``, ``csv``, ``csv.gz``, ``csv.zst``,
+    ``jsonl``, ``jsonl.gz``, ``jsonl.zst``."""
     params: dict[Name, ParamValue] = {}
     """Values for the report's templates."""
     split_days: int | None = Field(None, ge=1, examples=[7])
@@ -144,7 +149,8 @@ class ScheduleSettings(Section):
     deadline: Annotated[Deadline, parsed_by(Deadline.parse)] | None = Field(
         None, examples=["07:00 Europe/Zurich"], json_schema_extra=_SHOWN
     )
-    """The time of day, after the slot, by which a run is to be complete."""
+    """The time of day, after the slot, by which a run is to be complete, with a zone (without:
+    UTC)."""
     catch_up_slots: int = Field(7, ge=1, le=10_000, json_schema_extra=_SHOWN)
     """How many missed slots are made up for, the newest ones."""
     accounts: AccountsSource = Field(examples=["../accounts.csv"])
@@ -179,7 +185,10 @@ class ScheduleSettings(Section):
                 key = (ask.report, span, tuple(sorted(ask.params.items())))
                 earlier = seen.setdefault(key, number)
                 if earlier != number:
-                    problems["ask", number] = f"asks the same as ask[{earlier + 1}]; remove one"
+                    problems["ask", number] = (
+                        f"asks the same as ask[{earlier + 1}]; remove one, and name the formats of"
+                        " both in the other"
+                    )
         if problems:
             raise FieldProblems(problems)
         return self

@@ -21,6 +21,9 @@ _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
 _GROUPS = r"^[+-]?(\d{1,3}(SEP\d{2,3})*SEP\d{3}|\d+)(POINT\d*)?$"
 _EPOCHS = {"epoch": "s", "epoch_ms": "ms"}
+_A_SECOND = {"s": 1, "ms": 1000}
+_YEARS = (-62_135_596_800, 253_402_300_799)
+"""The first and the last second that a calendar has, as the epoch's."""
 _DIGITS = 38
 _NO_TEXT = pa.scalar(None, pa.string())
 _US = timedelta(microseconds=1)
@@ -201,7 +204,11 @@ def _timestamp(texts: pa.ChunkedArray, spec: ColumnSpec, zone: str) -> pa.Chunke
     wanted = arrow_type(spec)
     unit = _EPOCHS.get(spec.format or "")
     if unit is not None:
-        return pc.cast(pc.cast(pc.cast(texts, pa.int64()), pa.timestamp(unit, "UTC")), wanted)
+        numbers = pc.cast(texts, pa.int64())
+        least, most = pc.min_max(numbers).as_py().values()
+        if least is not None and not all(_is_of_our_time(one, unit) for one in (least, most)):
+            raise ValueError("milliseconds taken for seconds, say")
+        return pc.cast(pc.cast(numbers, pa.timestamp(unit, "UTC")), wanted)
     local = zone if spec.zone == "account" else spec.zone
     if spec.format is not None:
         form, tz = spec.format, None if local is None else ZoneInfo(local)
@@ -225,6 +232,11 @@ def _timestamp(texts: pa.ChunkedArray, spec: ColumnSpec, zone: str) -> pa.Chunke
             pc.assume_timezone(naive, local, ambiguous="earliest", nonexistent="latest"), wanted
         )
     return pc.cast(texts, wanted)
+
+
+def _is_of_our_time(number: int, unit: str) -> bool:
+    """Say whether it is within the years that calendars have: 1 to 9999."""
+    return _YEARS[0] <= number // _A_SECOND[unit] <= _YEARS[1]
 
 
 def _by_value(

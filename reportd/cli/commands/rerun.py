@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.options import add_config_option
+from reportd.cli.reaching import reach
 from reportd.cli.run_names import RunName
 from reportd.cli.showing import show_json, watched
 from reportd.clock import SystemClock
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     name = RunName.parse(args.name)
     config = load(args.config)
     kafka = config.settings.kafka
-    settings, topics, clock = client_settings(kafka), Topics(kafka.prefix), SystemClock()
+    settings, topics, clock = reach(kafka), Topics(kafka.prefix), SystemClock()
     with BrokerCluster(settings, topics, kafka.prefix) as cluster:
         rerun = planned(cluster.states(), name.first if name.has_revision else None, name.first)
         if args.dry_run:

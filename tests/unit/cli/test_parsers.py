@@ -60,6 +60,24 @@ def test_what_is_missing_is_said_with_what_there_is(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--version"], 0, f"reportd {reportd.__version__}"),
+        (["requests", "--account", "a\udcff"], 2, "'a\\udcff' is no UTF-8"),
+    ],
+)
+def test_what_needs_no_configuration(
+    words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which version it is; and bytes that a shell may hand over and that no record may hold."""
+    with pytest.raises(SystemExit) as ended:
+        reportctl.main(words)
+
+    assert ended.value.code == status
+    assert said in "".join(capsys.readouterr())
+
+
 PAGES = [
     *sorted(page for page in ROOT.glob("docs/**/*.rst") if page.name != "reportctl.rst"),
     ROOT / "README.rst",

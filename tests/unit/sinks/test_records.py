@@ -315,6 +315,17 @@ def test_any_answer_is_a_table_or_an_unexpected_answer(spec: Any, records: list[
     assert table.schema == schema.arrow
 
 
+@pytest.mark.parametrize(
+    ("form", "number"), [("epoch", 1_763_784_000_000), ("epoch_ms", -(10**17))]
+)
+def test_no_calendar_has_the_year_57862(form: str, number: int) -> None:
+    """Milliseconds that were declared as seconds: said, instead of a date that nothing can read."""
+    schema = a_schema({"x": {"type": "timestamp", "format": form}})
+
+    with pytest.raises(UnexpectedAnswerError, match=r"column x, row 2: .* is not timestamp"):
+        from_records([{"x": 1_763_784_000}, {"x": number}, {"x": None}], schema, a_context())
+
+
 def test_a_number_that_json_cannot_hold_is_the_answers_fault() -> None:
     """JMESPath makes whole numbers of any size; in an answer they are floats."""
     schema = a_schema({"x": {"type": "json", "from": "to_number(x)"}})
