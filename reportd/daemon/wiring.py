@@ -157,7 +157,7 @@ class DaemonSource:
         """Begin a reload; None at the start. Raises `ConfigError`."""
         if self._running is None:
             return None
-        _refuse_another_store(self._running, loaded)
+        _refuse_what_is_another_daemons(self._running, loaded)
         return Rollout(self._running.partners, self._clock.wall())
 
     def _is_over(self, rollout: Rollout | None) -> bool:
@@ -222,18 +222,24 @@ class DaemonSource:
         )
 
 
-def _refuse_another_store(running: Loaded, wanted: Loaded) -> None:
-    """Raise `ConfigError` for a reload whose workers would find commits of another store.
+def _refuse_what_is_another_daemons(running: Loaded, wanted: Loaded) -> None:
+    """Raise `ConfigError` for a reload whose workers would be others' beside those of before.
 
-    Each would end with 78 when it reads them, and the daemon with it.
+    Of another prefix they would count the same accounts' limits apart. Of another store each would
+    find commits that are not its own, and end with 78, and the daemon with it.
     """
     before, after = running.config.settings, wanted.config.settings
-    here = (after.kafka.servers, after.kafka.prefix) == (before.kafka.servers, before.kafka.prefix)
-    if here and wanted.store != running.store:
+    path = wanted.config.path
+    if after.kafka.prefix != before.kafka.prefix:
         raise ConfigError(
-            f"{wanted.config.path}: output.root: {after.output.root} is another store than"
-            f" {before.output.root}, and what is finished lies there: to begin anew, give"
-            " kafka.prefix another name, too"
+            f"{path}: kafka.prefix: cannot change from {before.kafka.prefix} to"
+            f" {after.kafka.prefix} at a reload; restart reportd"
+        )
+    if wanted.store != running.store:
+        raise ConfigError(
+            f"{path}: output.root: {after.output.root} is another store than {before.output.root},"
+            " and what is finished lies there; to begin anew, restart reportd with another"
+            " kafka.prefix"
         )
 
 

@@ -82,24 +82,28 @@ def test_a_reload_to_another_store_is_refused(daemon: Daemon) -> None:
     assert daemon.plan("a" * 32).children
 
 
-def test_the_same_store_elsewhere_and_a_new_beginning(daemon: Daemon) -> None:
-    """A copy with its id is the same store; another prefix has no commits yet."""
+def test_the_same_store_elsewhere(daemon: Daemon) -> None:
+    """A copy with its id is the same store."""
     daemon.configure("second")
-    daemon.plan("a" * 32).accepted()
 
-    daemon.configure("third", prefix="anew")
-    assert daemon.plan("c" * 32).children
+    assert daemon.plan("a" * 32).children
+
+
+def test_another_prefix_needs_a_restart(daemon: Daemon) -> None:
+    """Its workers would call for the same accounts as those of before, by limits of their own."""
+    daemon.configure("second", prefix="anew")
+
+    with pytest.raises(ConfigError, match=r"kafka.prefix: .* from reportd to anew"):
+        daemon.plan("b" * 32)
 
 
 def test_a_plan_that_came_to_nothing_is_not_what_runs(daemon: Daemon) -> None:
     """Its workers did not start: the next reload is compared with what went on."""
-    daemon.configure("second", prefix="anew")
-    assert daemon.plan("b" * 32).children
-
-    daemon.configure("first")
-    assert daemon.plan("a" * 32).children
     daemon.configure("second")
-    with pytest.raises(ConfigError, match="another store"):
+    daemon.plan("a" * 32)
+    daemon.configure("third")
+
+    with pytest.raises(ConfigError, match=r"third is another store than .*first"):
         daemon.plan("b" * 32)
 
 
