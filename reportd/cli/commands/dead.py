@@ -372,9 +372,6 @@ def _say(letters: Letters, place: _Place, *, as_json: bool) -> None:
     if as_json:
         show_json_list(_json(letter, place) for letter in found)
         return
-    if not letters:
-        print("no dead letter")
-        return
     show_long_table(
         ("died", "partner", "account", "report", "run", "error", "reason", "calls", "id", ""),
         (

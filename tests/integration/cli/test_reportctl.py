@@ -219,13 +219,6 @@ class TestDead:
         assert made.run("dead", "replay", "--run", "daily") == EXIT_CONFIG
         assert "daily: is no run's name" in capsys.readouterr().err
 
-    def test_none_is_said(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
-        """An empty table would leave in doubt whether anything was looked at."""
-        assert made.run("dead", "list") == 0
-        assert "no dead letter\n" == capsys.readouterr().out
-        assert made.run("runs") == 0
-        assert "no run yet" in capsys.readouterr().out
-
     def test_list_is_a_table(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
         """Nothing in it is acted upon by a terminal."""
         made.bury("aa", reason="\x1b]0;owned\x07 [red]404[/red]")
