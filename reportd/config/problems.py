@@ -149,7 +149,10 @@ def _each(item: Any, model: type[BaseModel]) -> Iterator[tuple[Location, str]]:
     context = item.get("ctx", {})
     bundle = context.get("error")
     if not isinstance(bundle, FieldProblems):
-        yield location, _what(item["type"], context, item["msg"], location, model)
+        what = _what(item["type"], context, item["msg"], location, model)
+        if location and location[-1] == "[key]":
+            location, what = location[:-1], f"is no name: it {what}"
+        yield location, what
         return
     base = location[: len(location) - bundle.above]
     for key, what in bundle.problems.items():

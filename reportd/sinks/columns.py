@@ -16,6 +16,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from reportd.config.expressions import unparsed
+
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
 """A column's name in the files; no leading ``_``, no quoting needed in any query language."""
 
@@ -189,7 +191,7 @@ def column_problems(
             try:
                 jmespath.compile(spec.from_)
             except JMESPathError as error:
-                problems.append(f"columns.{name}.from: not a JMESPath: {str(error)[:200]}")
+                problems.append(f"columns.{name}.from: {unparsed(error)}")
     if day_column is not None:
         day = columns.get(day_column)
         if day is None:
