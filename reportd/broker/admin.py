@@ -81,6 +81,14 @@ class Admin:
             if topic.error is None
         }
 
+    def copies(self) -> dict[str, int]:
+        """Return of every topic how many copies of its records there are: the fewest it has."""
+        return {
+            name: min((len(part.replicas) for part in topic.partitions.values()), default=0)
+            for name, topic in self._metadata().topics.items()
+            if topic.error is None
+        }
+
     def brokers(self) -> int:
         """Return how many brokers there are now."""
         return len(self._metadata().brokers)

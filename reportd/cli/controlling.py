@@ -21,6 +21,7 @@ from reportd.config.load import Config
 from reportd.config.problems import did_you_mean
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError
 from reportd.model.control import Control, Target, folded, read_control
+from reportd.observer.screen import CONTROL_WORDS
 from reportd.partners.load import load_partners
 
 CONFIRM_SECONDS = 10.0
@@ -148,7 +149,16 @@ def asked_for(
         reason=args.reason,
     )
     with Desk.open(config) as desk:
+        before = desk.asked().get(args.scope)
         desk.write(args.scope, control)
+        if before is not None and before.holds(control.at) and before.action != action:
+            words = " ".join(
+                filter(None, (f"by {before.who}", before.reason and f"({before.reason})"))
+            )
+            print(
+                f"it was {CONTROL_WORDS[before.action]} {harmless(words)}: this takes its place",
+                file=sys.stderr,
+            )
         with suppress(BrokerError):  # it is asked for, whether there is such an account or not
             _note_stranger(control.target, desk)
     return f"until {instant(control.until)}" if control.until else "until 'reportctl resume'"

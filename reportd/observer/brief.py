@@ -102,7 +102,7 @@ def _why(circuit: Mapping[str, Any]) -> str:
 
 
 def _late_runs(found: Mapping[str, Any]) -> Iterator[str]:
-    for run in found["runs"]:
+    for run in (*found["runs"], *found["older"][:MOST_SAID]):
         late = run["deadline"] is not None and found["at"] > run["deadline"]
         if late and run["open_at_most"]:
             yield f"run {run['run']} is late: at most {run['open_at_most']:,} open"

@@ -78,6 +78,8 @@ class BrokerSight:
     error: str = ""
     runs: dict[str, Manifest] = field(default_factory=dict)
     """By schedule, the newest."""
+    older: tuple[Manifest, ...] = ()
+    """Those before the newest that are not over, the newest first."""
     finished: dict[str, Finished] = field(default_factory=dict)
     """By schedule, the newest that is over."""
     over: Mapping[str, Finished] = field(default_factory=dict)
@@ -188,6 +190,7 @@ class BrokerWatch:
             offsets=offsets,
             at=self._clock.monotonic(),
             runs=dict(self._runs.newest()),
+            older=self._runs.older(),
             finished=dict(self._runs.finished()),
             over=dict(self._runs.over()),
             due=due,

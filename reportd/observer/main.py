@@ -181,6 +181,7 @@ class Observer:
             broker_age_seconds=None if broker.at is None else now - broker.at,
             broker_error=broker.error,
             runs=broker.runs,
+            older=broker.older,
             finished=broker.finished,
             over=broker.over,
             lacks=self._runs.lacks(),

@@ -120,6 +120,9 @@ def _list(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
     if args.json:
         show_json(rows)
         return
+    if not rows:
+        print("no run yet: 'reportd-enqueue SCHEDULE' makes one")
+        return
     show_table(
         ("run", "state", "requests", "open at most", "days missing", "deadline", "over"),
         (

@@ -26,7 +26,7 @@ from reportd.enqueue.backfill import MOST_REQUESTS
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
 from reportd.model.account import Account
 from reportd.model.id_set import IdSet, number_of
-from reportd.model.ledger import End
+from reportd.model.ledger import End, PublishedFile
 from reportd.model.request import Request
 from reportd.model.run import Manifest, TopicSpan
 from reportd.sinks.local import LocalStore
@@ -128,6 +128,19 @@ class TestTopics:
         assert kinds == [{"create"}, {"create"}, {"keep"}]
         assert Admin(place.settings).topics()[place.topics.requests("acme")] == 3
 
+    def test_copies_are_those_that_there_are(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Not those that are wished for: of topics that are there, they stay as they are."""
+        assert made.run("topics", "create", "--dry-run", "--replication", "1") == 0
+        assert "not 1" not in capsys.readouterr().out
+
+        asked = ("topics", "create", "--dry-run", "--replication", "3")
+        made.run(*asked)
+        assert "copies are 1, not 3" in capsys.readouterr().out
+        made.run(*asked, "--json")
+        assert {each["copies"] for each in document(capsys)["topics"]} == {1}
+
     def test_create_prints_what_it_did_and_the_rights(
         self, place: Place, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -186,6 +199,32 @@ class TestDead:
         ):
             assert made.run("dead", "list", *options, "--json") == 0
             assert [each["id"] for each in document(capsys)] == ids
+
+    def test_a_run_is_named_as_elsewhere(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without its revision, or as Airflow writes instants: not in silence as nothing at all."""
+        for revision in (1, 2):
+            made.bury(f"r{revision}", run=f"daily/2026-11-22T04:00Z#{revision}")
+        made.bury("other", run="daily/2026-11-23T04:00Z#1")
+        made.bury("poison", run="")
+
+        for name, ids in (
+            ("daily/2026-11-22T04:00Z#2", ["r2"]),
+            ("daily/2026-11-22T04:00Z", ["r1", "r2"]),
+            ("daily/2026-11-22T05:00:00+01:00#1", ["r1"]),
+        ):
+            assert made.run("dead", "list", "--run", name, "--json") == 0
+            assert [each["id"] for each in document(capsys)] == ids
+        assert made.run("dead", "replay", "--run", "daily") == EXIT_CONFIG
+        assert "daily: is no run's name" in capsys.readouterr().err
+
+    def test_none_is_said(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
+        """An empty table would leave in doubt whether anything was looked at."""
+        assert made.run("dead", "list") == 0
+        assert "no dead letter\n" == capsys.readouterr().out
+        assert made.run("runs") == 0
+        assert "no run yet" in capsys.readouterr().out
 
     def test_list_is_a_table(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
         """Nothing in it is acted upon by a terminal."""
@@ -465,6 +504,40 @@ class TestLag:
         assert "amce has no topics; did you mean 'acme'?" in capsys.readouterr().err
 
 
+RUN = "daily/2026-11-22T04:00Z#1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("cancel", RUN),
+        ("controls",),
+        ("dead", "list"),
+        ("lag",),
+        ("pause", "acme"),
+        ("plan", RUN),
+        ("rerun", RUN),
+        ("resume", "acme"),
+        ("runs",),
+        ("slow", "acme", "--to", "50%"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_where_no_kafka_is_it_is_said_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    """In a line, and not by Kafka's own client half a minute later."""
+    (tmp_path / "partners").mkdir()
+    (tmp_path / "partners" / "acme.toml").write_text(PARTNER % 1)
+    config = tmp_path / "reportd.toml"
+    config.write_text('kafka = { servers = "127.0.0.1:9" }\noutput = { root = "out" }\n')
+
+    assert reportctl.main([*command, "--config", str(config)]) == EXIT_UNAVAILABLE
+
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("no Kafka can be reached (127.0.0.1:9: ")
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -490,8 +563,9 @@ class TestControls:
         """The newest counts for each scope; a resume takes it away, a second one says so."""
         assert made.run("pause", "acme/1", "--who", "ada", "--reason", "new login") == 0
         assert made.run("pause", "acme.campaigns", "--for", "2h") == 0
-        assert made.run("slow", "acme.campaigns", "--to", "50%") == 0
         capsys.readouterr()
+        assert made.run("slow", "acme.campaigns", "--to", "50%") == 0
+        assert "it was paused by " in capsys.readouterr().err
         assert made.run("controls", "--json") == 0
         found = {one["scope"]: one for one in document(capsys)}
         assert found["acme/1"]["action"] == "pause"
@@ -507,7 +581,16 @@ class TestControls:
         assert made.run("resume", "acme/1-2-3") == 0
         assert made.run("pause", "acme/123") == 0
         assert capsys.readouterr().err == ""
+        assert made.run("pause", "acme") == 0
+        assert made.run("pause", "class:daily") == 0
+        capsys.readouterr()
         assert made.run("resume", "acme/123") == 0
+        said = capsys.readouterr().out
+        assert said == "acme/123 goes on\nstill paused: acme, class:daily\n"
+        assert made.run("resume", "class:daily") == 0
+        assert "still paused: acme/1, acme\n" in capsys.readouterr().out
+        assert made.run("resume", "acme") == 0
+        assert "still paused: acme/1\n" in capsys.readouterr().out
 
         assert made.run("resume", "acme/1") == 0
         assert made.run("resume", "acme/1") == EXIT_CONFIG
@@ -635,9 +718,6 @@ formats = ["csv"]
         assert "there is no such run" in capsys.readouterr().err
 
 
-RUN = "daily/2026-11-22T04:00Z#1"
-
-
 def write(place: Place, topic: str, value: bytes, partition: int) -> None:
     producer = Producer(place.settings)
     producer.send(topic, value, key=b"", partition=partition)
@@ -686,6 +766,29 @@ def enqueue(place: Place, asked: list[tuple[str, str]], *, told: bool = True) ->
     if told:
         write(place, place.topics.runs, manifest.to_json(), 0)
     return manifest
+
+
+class TestRequests:
+    def test_files_of_many_days_are_counted(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The first is named; a month in three formats would be a hundred lines."""
+        enqueue(made, [("7", RUN)])
+        part = partition_of(b"7", 3)
+        (message,) = made.read(made.topics.requests("acme"))
+        names = [f"acme/campaigns/date=2026-01-{day:02}/7.csv" for day in (1, 2, 3)]
+        files = tuple(
+            PublishedFile(path=name, day=name[20:30], format="csv", rows=1, bytes=9, checksum="x")
+            for name in names
+        )
+        days = {"first_day": "2026-01-01", "last_day": "2026-01-03"}
+        end = end_of(message)[1].model_copy(update={"files": files, **days})
+        write(made, made.topics.ledger("acme"), end.to_json(), part)
+
+        assert made.run("requests", "--account", "7") == 0
+        said = "".join(capsys.readouterr().out.split())
+        assert "date=2026-01-01/7.csvand2more" in said
+        assert "date=2026-01-02" not in said
 
 
 ACCOUNTS = 100
