@@ -18,7 +18,7 @@ a progress bar on a terminal. Nothing reads a whole topic of requests: offsets, 
 records and what the VM's own observer knows are enough for an answer.
 
 ``source <(reportctl completion bash)`` completes commands and options; the Debian package installs
-it.
+it. ``reportctl --version`` says which one this is.
 
 Exit status
 -----------

@@ -92,7 +92,8 @@ class Ask(Section):
     formats: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
         ("parquet",), examples=[["parquet", "csv.gz"]], json_schema_extra=_SHOWN
     )
-    """The files to write from one download."""
+    """The files to write from one download: ``parquet``, ``csv``, ``csv.gz``, ``csv.zst``,
+    ``jsonl``, ``jsonl.gz``, ``jsonl.zst``."""
     params: dict[Name, ParamValue] = {}
     """Values for the report's templates."""
     split_days: int | None = Field(None, ge=1, examples=[7])
@@ -184,7 +185,10 @@ class ScheduleSettings(Section):
                 key = (ask.report, span, tuple(sorted(ask.params.items())))
                 earlier = seen.setdefault(key, number)
                 if earlier != number:
-                    problems["ask", number] = f"asks the same as ask[{earlier + 1}]; remove one"
+                    problems["ask", number] = (
+                        f"asks the same as ask[{earlier + 1}]; remove one, and name the formats of"
+                        " both in the other"
+                    )
         if problems:
             raise FieldProblems(problems)
         return self

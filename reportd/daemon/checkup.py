@@ -92,6 +92,8 @@ class Checkup:
     tokens: GivesTokens | None = None
     """Who asks for access tokens, to try credentials; None: they are not tried."""
     may_read: Callable[[Path], bool] = may_list
+    reached: Callable[[], object] = lambda: None
+    """Raises `BrokerError` where no broker listens; the client would take longer to say so."""
 
     @property
     def topics(self) -> Topics:
@@ -101,7 +103,11 @@ class Checkup:
     def run(self) -> Iterator[Finding]:
         """Yield what each check finds; the broker's only if there is one."""
         yield from self._tried("output", self._output)
+        for what in self.config.secrets.problems():
+            mend = "move it away: systemd hands no secret over (status 243) as long as it is there"
+            yield Finding("bad", "secrets", what, mend)
         try:
+            self.reached()
             count = self.cluster.brokers()
         except ReportdError as error:
             servers = self.config.settings.kafka.servers
@@ -183,7 +189,7 @@ class Checkup:
             yield Finding(
                 "bad",
                 "rights",
-                f"{', '.join(sorted(lacks))} on {_few(names)} is not allowed",
+                f"{', '.join(sorted(lacks))} on {few(names)} is not allowed",
                 f"kafka-acls.sh --add {right.command('User:reportd')}",
             )
         if not missing:
@@ -217,7 +223,7 @@ class Checkup:
         ]
         if lost:
             mend = "enqueue their runs again; who trims? retention.ms must be -1"
-            yield Finding("bad", "retention", f"deleted before it was read: {_few(lost)}", mend)
+            yield Finding("bad", "retention", f"deleted before it was read: {few(lost)}", mend)
         else:
             yield Finding("ok", "retention", f"nothing unread is deleted ({len(commits)} commits)")
 
@@ -229,23 +235,16 @@ class Checkup:
         return [account for account in found.values() if account.active]
 
     def _credentials(self, accounts: Sequence[Account]) -> Iterator[Finding]:
-        by_credential = {(one.partner, one.credential): one for one in accounts}
-        plans: dict[tuple[str, str], AuthPlan] = {}
-        for (name, credential), account in sorted(by_credential.items()):
-            if (partner := self.partners.get(name)) is None:
-                continue
-            try:
-                plans[name, credential] = partner.auth_plan(_sample(partner, account))
-            except InvalidMessageError as error:
-                what = f"{name}, credential {credential!r}: {error}"
-                yield Finding("bad", "credentials", what, "see [auth] of the partner's file")
+        plans, problems = auth_plans(self.partners, accounts)
+        for what in problems:
+            yield Finding("bad", "credentials", what, "see [auth] of the partner's file")
         names = sorted({name for plan in plans.values() for name in plan.names})
         if not accounts:
             yield Finding(
                 "warning", "credentials", "no account is known yet", "enqueue once, and look again"
             )
         elif names and not self.may_read(self.config.secrets.folder):
-            what = f"{_few(names)}: this user may not look into {self.config.secrets.folder}"
+            what = f"{few(names)}: this user may not look into {self.config.secrets.folder}"
             mend = "systemd hands them to the daemon; 'sudo reportctl doctor' looks at them"
             yield Finding("warning", "credentials", what, mend)
         else:
@@ -315,7 +314,7 @@ def _twins(history: Mapping[str, Sequence[tuple[Vm, float]]]) -> Iterator[Findin
             twins.append(machine)
     if twins:
         mend = "give each its own: workers.machine_id, or systemd-machine-id-setup on the clone"
-        yield Finding("bad", "VMs", f"two daemons have the id {_few(twins)}", mend)
+        yield Finding("bad", "VMs", f"two daemons have the id {few(twins)}", mend)
     else:
         yield Finding("ok", "VMs", f"{len(history)} ids, no two daemons with one")
 
@@ -357,6 +356,23 @@ def _missing(
             yield right, lacking, frozenset().union(*(wanted - allowed[name] for name in lacking))
 
 
+def auth_plans(
+    partners: Mapping[str, Partner], accounts: Iterable[Account]
+) -> tuple[dict[tuple[str, str], AuthPlan], list[str]]:
+    """Return what each partner's credentials need, and what is wrong where that cannot be told."""
+    by_credential = {(one.partner, one.credential): one for one in accounts}
+    plans: dict[tuple[str, str], AuthPlan] = {}
+    problems = []
+    for (name, credential), account in sorted(by_credential.items()):
+        if (partner := partners.get(name)) is None:
+            continue
+        try:
+            plans[name, credential] = partner.auth_plan(_sample(partner, account))
+        except InvalidMessageError as error:
+            problems.append(f"{name}, credential {credential!r}: {error}")
+    return plans, problems
+
+
 def _sample(partner: Partner, account: Account) -> Request:
     """Return a request of an account, for what its auth speaks of."""
     return Request.model_validate(
@@ -375,6 +391,7 @@ def _sample(partner: Partner, account: Account) -> Request:
     )
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Name some, and count the others."""
     more = len(names) - NAMED_MOST
     return ", ".join(names[:NAMED_MOST]) + (f" and {more} more" if more > 0 else "")

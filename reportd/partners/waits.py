@@ -40,10 +40,13 @@ class Waiting:
     sources: tuple[Source, ...]
 
     def told(self, answer: Answer, body: Body, now_wall: float) -> float | None:
-        """Return the seconds that the answer says, with the factor on top; None: none."""
+        """Return the seconds that the answer says, with the factor on top; None: none.
+
+        Zero, a negative number or a time that is past says nothing of how long.
+        """
         for source in self.sources:
             found = seconds_from(source(answer, body), now_wall, self.spec.wait_unit)
-            if found is not None:
+            if found:
                 return min(found * self.spec.wait_factor, MAX_WAIT_SECONDS)
         return None
 

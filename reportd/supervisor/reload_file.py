@@ -52,7 +52,8 @@ class ReloadRecord(BaseModel):
             return cls.model_validate(orjson.loads(file.read_bytes()))
         except FileNotFoundError:
             raise UnavailableError(
-                f"{file}: not there: reportd does not run, or not with this runtime folder"
+                f"{file}: not there: reportd does not run, or not as systemd's service; one that"
+                " was started by hand takes 'kill -HUP PID'"
             ) from None
         except OSError as error:
             raise UnavailableError(f"{file}: cannot be read: {error.strerror}") from error

@@ -29,7 +29,7 @@ from reportd.transport.idle import Connection, IdleConnections, Server
 _CHUNK_BYTES = 1024 * 1024
 _LEAST_FINAL = 200
 _BODILESS = frozenset({204, 205, 304})
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 _BODIED = frozenset({"POST", "PUT", "PATCH"})
 _AGENT = f"reportd/{__version__}"
 
@@ -202,7 +202,7 @@ def _translated(error: Exception, host: str, deadline: float) -> _Stop:
     if isinstance(error, (AnyTimeoutError, TimeoutError)):
         return _Stop(FailureKind.TIMEOUT, f"no complete answer of {host} in time")
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return _Stop(FailureKind.NO_ROOM, f"TMPDIR is full: the answer of {host} is lost")
+        return _Stop(FailureKind.NO_ROOM, f"TMPDIR has no room: the answer of {host} is lost")
     if isinstance(error, ssl.SSLError):
         return _Stop(FailureKind.CONNECT, f"TLS with {host}: {_tls(error)}")
     if time.monotonic() >= deadline:

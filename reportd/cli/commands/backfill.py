@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from reportd.broker.admin import Admin
 from reportd.broker.producer import Producer
-from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.known_accounts import known_accounts
 from reportd.cli.options import add_config_option
@@ -195,7 +194,7 @@ def _names(asked: str) -> list[str]:
 def _write(
     config: Config, wanted: Wanted, plan: RunPlan, accounts: Sequence[Account], count: int
 ) -> None:
-    settings = client_settings(config.settings.kafka)
+    settings = reach(config.settings.kafka)
     topics = Topics(config.settings.kafka.prefix)
     partitions = Admin(settings).topics().get(topics.backfill(wanted.partner.name), 0)
     if not partitions:

@@ -1,14 +1,16 @@
 """``reportctl check``: is everything that is written down right? Says every problem at once."""
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from reportd.broker.settings import client_settings, library_problems
+from reportd.cli.looking import Tables, look_into
 from reportd.cli.options import add_config_option
 from reportd.config.calendar import days_without_slot, next_slot
+from reportd.config.days import FixedDays, RelativeDays
 from reportd.config.load import Config, folders, load
 from reportd.config.schedule import Schedule, ask_problems, load_schedules
 from reportd.enqueue.accounts import check_present
@@ -39,7 +41,9 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "check",
         epilog="example: reportctl check --config /etc/reportd/reportd.toml",
         help="check configuration, partners and schedules",
-        description="Check configuration, partners and schedules; 78 if anything is wrong.",
+        description="Check configuration, partners and schedules, accounts tables that are local "
+        "CSV files, and whether the secrets are there that their accounts need; 78 if anything is "
+        "wrong. What it did not look at is said.",
     )
     add_config_option(parser)
     return parser
@@ -64,11 +68,14 @@ def run(args: argparse.Namespace) -> int:
         lambda: load_schedules(config.settings.schedules_folder, config.secrets)
     )
     problems += found
+    tables = Tables()
     if partners is not None:
         problems += reference_problems(config, partners, schedules or {})
+        tables = look_into(config.secrets, partners, schedules or {})
+        problems += tables.problems
     if problems:
         raise ConfigError(*problems)
-    for line in summary(config, partners or {}, schedules or {}, datetime.now(UTC)):
+    for line in summary(config, partners or {}, schedules or {}, tables, datetime.now(UTC)):
         print(line)
     return 0
 
@@ -137,6 +144,7 @@ def summary(
     config: Config,
     partners: Mapping[str, Partner],
     schedules: Mapping[str, Schedule],
+    tables: Tables,
     now: datetime,
 ) -> Iterator[str]:
     """Yield what was found, for people."""
@@ -159,10 +167,11 @@ def summary(
                 )
     for schedule in schedules.values():
         yield from _schedule(schedule, now)
-    yield (
-        "not looked at: the rows of accounts tables ('reportd-enqueue SCHEDULE --dry-run'); output,"
-        " Kafka and secrets ('reportctl doctor')"
-    )
+    yield from _stale_files(schedules.values())
+    yield from tables.found
+    for what in tables.not_looked_at:
+        yield f"not looked at: {what}"
+    yield "not looked at: output and Kafka ('reportctl doctor')"
 
 
 def _fitting(partner: Partner) -> Iterator[str]:
@@ -203,6 +212,34 @@ def _counted_within(limit: LimitSpec) -> str:
     """Return the key that one worker needs to have all of what a limit counts."""
     within = narrows(limit.per)
     return within if within in ("account", "credential") else "partner"
+
+
+def _stale_files(schedules: Iterable[Schedule]) -> Iterator[str]:
+    """Yield which asks bring days again without formats that were written of them before."""
+    asks = [(schedule, ask) for schedule in schedules for ask in schedule.settings.ask]
+    for schedule, ask in asks:
+        lacking = {
+            name
+            for _, earlier in asks
+            if (earlier.report, earlier.params) == (ask.report, ask.params)
+            and _comes_before(earlier.days, ask.days)
+            for name in earlier.formats
+            if name not in ask.formats
+        }
+        if lacking:
+            yield (
+                f"schedule {schedule.name}: asks {ask.report} again without "
+                f"{', '.join(sorted(lacking))}: those files keep what came first"
+            )
+
+
+def _comes_before(first: RelativeDays | FixedDays, second: RelativeDays | FixedDays) -> bool:
+    """Say whether days are asked for by the first of two, and then by the second."""
+    return (
+        isinstance(first, RelativeDays)
+        and isinstance(second, RelativeDays)
+        and first.nearest < second.farthest
+    )
 
 
 def _schedule(schedule: Schedule, now: datetime) -> Iterator[str]:

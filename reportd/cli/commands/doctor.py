@@ -8,6 +8,7 @@ from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics
 from reportd.cli.options import add_config_option
+from reportd.cli.reaching import reach
 from reportd.cli.showing import harmless, show_json, show_table
 from reportd.clock import SystemClock
 from reportd.config.load import load
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     """Try it; raises `ConfigError` for a configuration that is wrong: that comes first."""
     config = load(args.config)
     partners = load_partners(config.settings.partners_folder)
-    settings = client_settings(config.settings.kafka)
+    # what the library says of a broker that is away is said below, in words
+    settings = {**client_settings(config.settings.kafka), "log_level": 0}
     topics = Topics(config.settings.kafka.prefix)
     admin = Admin(settings, timeout_seconds=ANSWER_SECONDS)
     reader = PartitionReader(settings, group=topics.prefix, timeout_seconds=ANSWER_SECONDS)
@@ -76,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         machine,
         clock.wall,
         tokens=tokens if args.tries else None,
+        reached=lambda: reach(config.settings.kafka),
     )
     try:
         found = list(checkup.run())

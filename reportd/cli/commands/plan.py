@@ -26,10 +26,13 @@ from reportd.cli.run_names import KnownRuns, RunName
 from reportd.cli.showing import show_json, watched
 from reportd.config.load import Config, load
 from reportd.config.problems import did_you_mean
-from reportd.config.schedule import load_schedules
+from reportd.config.schedule import Schedule, load_schedules
+from reportd.enqueue.accounts import check_present, name_of
+from reportd.enqueue.csv_accounts import is_plain, read_csv
 from reportd.enqueue.job import planned_asks
 from reportd.enqueue.plan import RunPlan, in_turn
 from reportd.errors import ConfigError
+from reportd.model.account import Account
 from reportd.model.run import RunId
 from reportd.partners.load import load_partners
 from reportd.partners.partner import Partner
@@ -51,12 +54,12 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "plan",
         help="how long a schedule's run takes, or what is open of one; which limit binds",
-        description="Play a schedule's next run, for the accounts that the last enqueue saw, or "
-        "what is open of a run that was enqueued, on a "
-        "virtual clock: the scheduler and the limits are those of the workers. Nothing else is "
-        "open then, nothing fails, and a request takes as many calls as its report has steps (a "
-        "page or a poll more is a call more): so it is the least that it can take. 1 if it would "
-        "miss its deadline.",
+        description="Play a schedule's next run, for the accounts that the last enqueue saw "
+        "(before the first one: those of a local CSV), or what is open of a run that was "
+        "enqueued, on a virtual clock: the scheduler and the limits are those of the workers. "
+        "Nothing else is open then, nothing fails, and a request takes as many "
+        "calls as its report has steps (a page or a poll more is a call more): so it "
+        "is the least that it can take. 1 if it would miss its deadline.",
         epilog="example: reportctl plan daily --call-seconds 2",
     )
     parser.add_argument("name", metavar="SCHEDULE|RUN")
@@ -91,14 +94,41 @@ def _of_schedule(name: str, config: Config, partners: Mapping[str, Partner], now
     topics = Topics(config.settings.kafka.prefix)
     settings = reach(config.settings.kafka)
     plan = RunPlan(RunId(name, now, 1), in_turn(planned_asks(schedule, partners, topics)))
-    outlooks = {}
-    for partner in dict.fromkeys(ask.partner for ask in plan.asks):
-        known = known_accounts(settings, topics, partner).values()
-        active = [account for account in known if account.active]
-        threads = config.settings.workers.threads
-        outlooks[partner] = outlook_of(plan, partners[partner], active, now, threads)
+    asked = dict.fromkeys(ask.partner for ask in plan.asks)
+    known = [
+        account
+        for partner in asked
+        for account in known_accounts(settings, topics, partner).values()
+    ] or _of_table(schedule, partners)
+    threads = config.settings.workers.threads
+    outlooks = {
+        partner: outlook_of(
+            plan,
+            partners[partner],
+            [each for each in known if each.partner == partner and each.active],
+            now,
+            threads,
+        )
+        for partner in asked
+    }
     deadline = schedule.settings.deadline
     return Work(outlooks, None if deadline is None else deadline.after(now).timestamp())
+
+
+def _of_table(schedule: Schedule, partners: Mapping[str, Partner]) -> list[Account]:
+    """Return the accounts of a table that nobody has enqueued yet; raises `ConfigError`."""
+    source = schedule.settings.accounts
+    check_present(source)
+    try:
+        if is_plain(source):
+            return read_csv(source, partners)
+        why = "only Spark reads it"
+    except OSError as error:
+        why = str(error.strerror)
+    raise ConfigError(
+        f"no account is known before the first enqueue, and {name_of(source)}: {why};"
+        f" 'reportd-enqueue {schedule.name} --plan' reads the table"
+    )
 
 
 def _of_run(name: str, config: Config, partners: Mapping[str, Partner], now: datetime) -> Work:

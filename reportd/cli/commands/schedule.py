@@ -1,6 +1,7 @@
 """``reportctl schedule``: the schedules, and their timers made as they say."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -157,6 +158,10 @@ def _schedules(config: Path) -> tuple[Path, Mapping[str, Schedule]]:
     """Return where they are, and all of them."""
     loaded = load(config)
     folder = loaded.settings.schedules_folder
+    try:
+        os.scandir(folder).close()
+    except OSError as error:  # not mounted, or a typing error: no word on what is in it
+        raise ConfigError(f"{config}: schedules_folder: {folder}: {error.strerror}") from None
     return folder, load_schedules(folder, loaded.secrets)
 
 

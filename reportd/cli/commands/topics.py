@@ -12,9 +12,10 @@ from reportd.broker.growth import grow, offset_lag
 from reportd.broker.settings import client_settings
 from reportd.broker.topics import Topics, topic_plans
 from reportd.cli.options import add_config_option
+from reportd.cli.reaching import reach
 from reportd.cli.showing import duration, show_json, show_table
 from reportd.config.load import Config, load
-from reportd.errors import ConfigError, UnavailableError
+from reportd.errors import BrokerError, ConfigError, UnavailableError
 from reportd.partners.load import load_partners
 
 if TYPE_CHECKING:
@@ -82,7 +83,12 @@ def _create(args: argparse.Namespace) -> int:
     prefix = config.settings.kafka.prefix
     partners = load_partners(config.settings.partners_folder)
     admin = _admin(config)
-    replication = args.replication or min(MOST_REPLICAS, admin.brokers())
+    try:  # it may be starting: the client is patient, and then speaks its own language
+        brokers = admin.brokers()
+    except BrokerError:
+        reach(config.settings.kafka)
+        raise
+    replication = args.replication or min(MOST_REPLICAS, brokers)
     counts = {name: partner.partitions for name, partner in partners.items()}
     plans = topic_plans(prefix, counts, replication)
     changes = admin.create(plans, dry_run=args.dry_run, repair=args.repair)

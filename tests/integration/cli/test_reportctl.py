@@ -646,6 +646,25 @@ formats = ["csv"]
         assert "did you mean 'daily'?" in capsys.readouterr().err
         assert made.read(made.topics.runs) == []
 
+    def test_before_the_first_enqueue_the_table_is_read(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A CSV is; of what only Spark reads it is said what reads it."""
+        (made.folder / "schedules").mkdir()
+        schedule = made.folder / "schedules" / "daily.toml"
+        schedule.write_text(self.SCHEDULE)
+        (schedule.parent / "accounts.csv").write_text(
+            "partner,account,active\nacme,1,\nacme,2,no\n"
+        )
+
+        made.run("plan", "daily", "--json")
+        (found,) = document(capsys)["partners"]
+        assert (found["accounts"], found["requests"]) == (1, 30)
+
+        schedule.write_text(self.SCHEDULE.replace('"accounts.csv"', '{ table = "accounts" }'))
+        assert made.run("plan", "daily") == EXIT_CONFIG
+        assert "'reportd-enqueue daily --plan' reads the table" in capsys.readouterr().err
+
     def test_what_is_open_of_a_run_is_played(
         self, made: Place, capsys: pytest.CaptureFixture[str]
     ) -> None:

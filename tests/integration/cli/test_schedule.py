@@ -92,3 +92,17 @@ def test_wrong_schedule_changes_nothing(place: Place, capsys: pytest.CaptureFixt
     assert place.run("apply") == EXIT_CONFIG
     assert "daily.toml: calendar" in capsys.readouterr().err
     assert list(place.units.iterdir()) == []
+
+
+def test_folder_that_is_away_stops_no_timer(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mount that is missing says nothing of the schedules in it."""
+    assert place.run("apply") == 0
+    asked = (place.folder / "asked").read_text()
+    place.schedule.parent.rename(place.schedule.parent.with_name("away"))
+
+    for action in ("apply", "list"):
+        assert place.run(action) == EXIT_CONFIG
+        assert "schedules_folder" in capsys.readouterr().err
+    assert (place.folder / "asked").read_text() == asked

@@ -15,6 +15,7 @@ from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.cli.outlook import outlook_of
 from reportd.config.accounts import AccountsSource
+from reportd.enqueue.csv_accounts import read_csv
 from reportd.enqueue.job import Order, Outcome
 from reportd.enqueue.spark_accounts import read_accounts
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError
@@ -252,7 +253,16 @@ def test_wrong_rows_are_named_before_anything_is_written(stage: Stage) -> None:
         f"{name} 10: column 'partner': is empty; every row needs it",
         f"{name} 8: column 'team': 'bell\\x07' has a control character",
     } == set(raised.value.problems)
+    assert raised.value.problems == _without_spark(stage)
     assert not stage.messages() + stage.read(stage.topics.runs, stage.topics.accounts)
+
+
+def _without_spark(stage: Stage) -> tuple[str, ...]:
+    """Return what 'reportctl check' says of the table."""
+    source = AccountsSource(path=str(stage.folder / "accounts.csv"))
+    with pytest.raises(ConfigError) as raised:
+        read_csv(source, load_partners(stage.folder / "partners"))
+    return raised.value.problems
 
 
 @pytest.mark.parametrize(
@@ -267,8 +277,9 @@ def test_unusable_table_is_refused(stage: Stage, text: str, said: str) -> None:
     """An empty table, or one without its columns, is an error with the file's name."""
     stage.accounts(text)
 
-    with pytest.raises(ConfigError, match=f"{stage.folder / 'accounts.csv'}: {said}"):
+    with pytest.raises(ConfigError, match=f"{stage.folder / 'accounts.csv'}: {said}") as raised:
         stage.enqueue()
+    assert raised.value.problems == _without_spark(stage)
     assert not stage.messages() + stage.read(stage.topics.runs, stage.topics.accounts)
 
 

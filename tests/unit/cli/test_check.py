@@ -8,6 +8,7 @@ import pytest
 
 from reportd.cli import reportctl
 from reportd.cli.commands.check import summary
+from reportd.cli.looking import Tables
 from reportd.config.load import load
 from reportd.config.schedule import load_schedules
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, BrokerError, ReportdError
@@ -94,12 +95,100 @@ def test_the_zone_of_a_deadline_is_said(place: Place, capsys: pytest.CaptureFixt
 
 
 def test_what_nobody_looked_at_is_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """Right is what is written down: rows, secrets, output and broker are looked at elsewhere."""
-    assert place.check() == 0
+    """A table that only Spark reads, output and broker are looked at elsewhere."""
+    place.write("schedules/daily.toml", SCHEDULE.replace("accounts.csv", "s3a://b/accounts.csv"))
 
+    assert place.check() == 0
     said = capsys.readouterr().out
-    assert "not looked at: the rows of accounts tables" in said
-    assert "('reportctl doctor')" in said
+    assert (
+        "not looked at: the rows of s3a://b/accounts.csv ('reportd-enqueue daily --dry-run'), and"
+        " their accounts' secrets\nnot looked at: output and Kafka ('reportctl doctor')\n"
+    ) in said
+
+
+def test_rows_of_a_csv_are_looked_at(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the enqueuer would refuse at night is said by day, once for all that use the table."""
+    place.write("schedules/second.toml", SCHEDULE)
+    table = place.folder / "schedules" / "accounts.csv"
+    table.write_text("partner,account,timezone\nacme,1,Europe/Zurck\nacne,2,\n")
+
+    assert place.check() == EXIT_CONFIG
+    assert capsys.readouterr().err.splitlines() == [
+        f"{table}: row 1: column 'timezone': unknown time zone 'Europe/Zurck'; did you mean"
+        " 'Europe/Zurich'?",
+        f"{table}: row 2: column 'partner': unknown partner 'acne'; did you mean 'acme'?",
+    ]
+    table.write_text("partner,account,active\nacme,1,\nacme,2,no\n")
+
+    assert place.check() == 0
+    assert f"accounts {table}: 2, of which 1 active\n" in capsys.readouterr().out
+
+
+class WithSecrets:
+    """A place whose accounts have a credential each, and its folder of secrets."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.folder = place.folder / "secrets"
+        auth = 'auth = { bearer = { secret = "acme-{{ account.credential }}" } }\n'
+        place.write("partners/acme.toml", auth + PARTNER)
+        rows = "acme,1,emea,yes\nacme,2,us,yes\nacme,3,gone,no\n"
+        place.write("schedules/accounts.csv", f"partner,account,credential,active\n{rows}")
+
+    def put(self, *names: str) -> None:
+        self.folder.mkdir(exist_ok=True)
+        for name in names:
+            (self.folder / name).write_text("token\n")
+
+
+def test_a_secret_that_an_account_lacks_is_a_problem(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its name may depend on the account's credential; who is inactive needs none."""
+    secrets = WithSecrets(place)
+    secrets.put("acme-emea")
+
+    assert place.check() == EXIT_CONFIG
+    assert capsys.readouterr().err.splitlines() == [
+        f"secret 'acme-us': there is no file {secrets.folder}/acme-us; put it there"
+    ]
+    secrets.put("acme-us")
+
+    assert place.check() == 0
+    assert "secrets" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("why", ["is not there", "is empty"])
+def test_where_secrets_do_not_lie_is_no_problem(
+    place: Place, capsys: pytest.CaptureFixture[str], why: str
+) -> None:
+    """Who checks files in a repository, or encrypts secrets for systemd, has none there."""
+    secrets = WithSecrets(place)
+    if why == "is empty":
+        secrets.put()
+
+    assert place.check() == 0
+    said = capsys.readouterr().out
+    assert f"not looked at: secrets (acme-emea, acme-us): {secrets.folder} {why}\n" in said
+
+
+def test_what_this_user_may_not_read_is_no_problem(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Secrets are root's; whoever checks as somebody else is told that they were not looked at."""
+    secrets = WithSecrets(place)
+    secrets.put("acme-emea", "acme-us")
+    closed = {secrets.folder / "acme-us"}
+    monkeypatch.setattr("os.access", lambda path, _mode: path not in closed)
+
+    assert place.check() == 0
+    assert "not looked at: secrets that this user may not read: acme-us\n" in (
+        capsys.readouterr().out
+    )
+    closed.add(secrets.folder)
+
+    assert place.check() == 0
+    assert f"{secrets.folder} is closed to this user" in capsys.readouterr().out
 
 
 def test_accounts_that_are_not_there_are_told_of(
@@ -109,10 +198,42 @@ def test_accounts_that_are_not_there_are_told_of(
     missing = "accounts.csv: there is no such accounts table"
     assert place.check() == 0
     assert missing in capsys.readouterr().out
-    (place.folder / "schedules" / "accounts.csv").write_text("partner,account\n")
+    (place.folder / "schedules" / "accounts.csv").write_text("partner,account\nacme,1\n")
 
     assert place.check() == 0
     assert missing not in capsys.readouterr().out
+
+
+def test_files_that_a_restatement_leaves_behind_are_told_of(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who restates seven days in one format keeps the first state of the others, for ever."""
+    daily = SCHEDULE.replace("1..7", "1") + 'formats = ["parquet", "csv"]\n'
+    place.write("schedules/daily.toml", daily)
+    place.write("schedules/other.toml", SCHEDULE + 'params = { level = "campaign" }\n')
+    again = SCHEDULE + 'formats = ["parquet", "jsonl"]\n'
+    place.write("schedules/weekly.toml", again)
+
+    assert place.check() == 0
+    told = (
+        "schedule weekly: asks acme.campaigns again without csv: those files keep what came first"
+    )
+    said = [line for line in capsys.readouterr().out.splitlines() if "again without" in line]
+    assert said == [told]
+    place.write("schedules/weekly.toml", again.replace("jsonl", "csv"))
+
+    assert place.check() == 0
+    assert "again without" not in capsys.readouterr().out
+
+
+def test_a_deadline_is_shown_with_its_zone(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who wrote none sees which one is meant."""
+    place.write("schedules/daily.toml", 'deadline = "07:00"' + SCHEDULE)
+
+    assert place.check() == 0
+    assert "UTC; deadline 07:00 UTC; asks 1\n" in capsys.readouterr().out
 
 
 def test_a_limit_over_a_day_is_told_of(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,6 +419,7 @@ def test_days_without_a_slot_are_told(place: Place) -> None:
             config,
             load_partners(config.settings.partners_folder),
             load_schedules(config.settings.schedules_folder),
+            Tables(),
             datetime(2026, 11, 22, 12, tzinfo=UTC),
         )
     )

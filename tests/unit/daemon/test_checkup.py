@@ -1,7 +1,7 @@
 """The doctor: each thing that is wrong is found, and is told from what is right."""
 
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ class Patient:
     tokens: GivesTokens | None = None
     may_read: bool = True
 
-    def found(self) -> list[Finding]:
+    def found(self, reached: Callable[[], object] = lambda: None) -> list[Finding]:
         """Look at it."""
         config = load(self.folder / "reportd.toml")
         partners = load_partners(config.settings.partners_folder)
@@ -125,6 +125,7 @@ class Patient:
             lambda: NOW,
             tokens=self.tokens,
             may_read=lambda _folder: self.may_read,
+            reached=reached,
         )
         return list(checkup.run())
 
@@ -170,6 +171,17 @@ def test_without_a_broker_the_rest_is_looked_at(patient: Patient) -> None:
     assert "nobody:9092" in ill[0].mend
 
 
+def test_where_nobody_listens_the_client_is_not_asked(patient: Patient) -> None:
+    """It would try for ten seconds, and then say it in its own words."""
+
+    def refused() -> None:
+        raise BrokerError("no Kafka can be reached")
+
+    (broker,) = [one for one in patient.found(refused) if one.check == "broker"]
+
+    assert ("bad", "no Kafka can be reached") == (broker.level, broker.what)
+
+
 def _missing(patient: Patient) -> None:
     del patient.cluster.counts[TOPICS.control]
 
@@ -202,6 +214,10 @@ def _lost(patient: Patient) -> None:
 
 def _no_secret(patient: Patient) -> None:
     (patient.folder / "secrets" / "acme-main").unlink()
+
+
+def _unhandable(patient: Patient) -> None:
+    (patient.folder / "secrets" / "acme:emea").write_text("hush\n")
 
 
 def _hidden(patient: Patient) -> None:
@@ -257,6 +273,7 @@ def _no_output(patient: Patient) -> None:
         (_short, "warning", "offsets", "for 24 h"),
         (_lost, "bad", "retention", "reportd.requests.acme[1]: 7 messages"),
         (_no_secret, "bad", "credentials", "secret 'acme-main'"),
+        (_unhandable, "bad", "secrets", "acme:emea"),
         (_hidden, "warning", "credentials", "acme-main: this user may not look into"),
         (_no_account, "warning", "credentials", "no account is known yet"),
         (_twin, "bad", "VMs", "two daemons have the id vm-a"),

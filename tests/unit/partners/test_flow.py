@@ -247,6 +247,18 @@ def test_text_rules_for_what_is_no_json() -> None:
     assert (found.outcome, found.wait_seconds) == (Outcome.THROTTLED, 3)
 
 
+@pytest.mark.parametrize(
+    "form", ["format = 'jsonl'\n", "format = 'csv'\nencoding = 'utf-16'\n", ""]
+)
+def test_a_refusal_is_json_whatever_the_rows_come_as(form: str) -> None:
+    """Written over several lines, or in other characters than the report's: rules look into it."""
+    base = REPORT.replace('rows = "data[]"\n', form)
+    top = "too_big = [{ status = 400, body = \"error.code == 'TOO_BIG'\" }]\n"
+    refused = orjson.dumps({"error": {"code": "TOO_BIG"}}, option=orjson.OPT_INDENT_2)
+
+    assert judge(answer(refused, 400), top, base=base).outcome is Outcome.TOO_BIG
+
+
 def test_waits_in_order_then_the_rules_own() -> None:
     """The first place that says something counts."""
     top = (

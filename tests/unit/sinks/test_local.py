@@ -116,6 +116,29 @@ def test_a_probe_notices_another_mount(tmp_path: Path) -> None:
         store.probe()
 
 
+def test_another_stores_root_is_not_written(tmp_path: Path) -> None:
+    """Unmounted while it is used: what lies below may be a store of its own, of before the mount.
+
+    Nothing is looked for there, either: what is finished would be asked again.
+    """
+    root, mounted = tmp_path / "root", tmp_path / "mounted"
+    root.mkdir()
+    store = LocalStore(root)
+    path = publish(store)
+    root.rename(mounted)
+    root.mkdir()
+    LocalStore(root)
+
+    with pytest.raises(OutputError, match="its id has changed"):
+        publish(store, "2")
+    with pytest.raises(OutputError, match="its id has changed"):
+        store.stages(stage_key("a" * 32, 0))
+    assert sorted(each.name for each in root.iterdir()) == ["_reportd"]
+    shutil.rmtree(root)
+    root.symlink_to(mounted)
+    assert publish(store) == path
+
+
 def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     """Full or not."""
     store = LocalStore(tmp_path)
