@@ -391,8 +391,8 @@ RUN_PARTIAL = Declared(
 MISSING_ACCOUNT_DAYS = Declared(
     "reportd_missing_account_days",
     "gauge",
-    "Expected minus published account-days of the schedules' last runs that are over; `reportctl "
-    "runs RUN` says which file names them. Mend them, and replay.",
+    "Expected minus published account-days of the schedules' last runs that are over, for 30 days; "
+    "`reportctl runs RUN` says which file names them. Mend them, and replay.",
     ("partner", "report"),
     across="max",
     folded="sum",

@@ -110,7 +110,7 @@ def _late_runs(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _partial_runs(found: Mapping[str, Any]) -> Iterator[str]:
     for run in found["finished"]:
-        if run["state"] == "partial":
+        if run["state"] == "partial" and run["is_news"]:
             missing = sum(run["missing"].values())
             yield f"run {run['run']} is over but partial: {missing:,} account-days missing"
 

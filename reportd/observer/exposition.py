@@ -123,7 +123,8 @@ def _put_runs(found: Samples, document: Mapping[str, Any]) -> None:
     for run in document["finished"]:
         found[metrics.RUN_COMPLETE][run["schedule"],] = run["at"]
         found[metrics.RUN_PARTIAL][run["schedule"],] = run["state"] == "partial"
-        _add_missing(found[metrics.MISSING_ACCOUNT_DAYS], run["missing"])
+        if run["is_news"]:
+            _add_missing(found[metrics.MISSING_ACCOUNT_DAYS], run["missing"])
     for run in document["lacks"]:
         _add_missing(found[metrics.OLDER_MISSING], run["missing"])
     for run in document["stuck"]:

@@ -13,6 +13,7 @@ from reportd.model.control import RUN, is_past
 from reportd.model.run import Finished, Manifest, RunId, order_of
 from reportd.model.vm import LimitUse, QuotaLeft, Vm
 from reportd.observer.brief import WAITING_FOR_THE_WORLD, phase_trouble, warnings
+from reportd.observer.lacking import LACKING_SECONDS
 from reportd.observer.offsets import Offsets
 from reportd.observer.progress import Progress
 from reportd.observer.runs import open_at_most, progress_by_partner
@@ -272,6 +273,7 @@ def finished(sight: Sight) -> list[dict[str, Any]]:
             "at": record.finished_at,
             "file": record.file,
             "missing": {name: covered.missing for name, covered in record.reports.items()},
+            "is_news": sight.wall - record.finished_at < LACKING_SECONDS,
         }
         for schedule, record in sorted(sight.finished.items())
     ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -47,6 +48,7 @@ FILTERS = ("partner", "account", "report", "run", "error", "id")
 CONFIRM_SECONDS = 60.0
 NO_PARTNERS = "names no topic of a partner"
 GONE = "its topic is gone"
+NO_FILE = "its partner has no file: nobody would read it"
 CUT = "too large to be copied: its letter has its beginning alone"
 EVERY_REVISION = "; without #1: of every revision of its slot"
 READS = "Without --run the whole topic is read, whatever the filters."
@@ -85,7 +87,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         "replay",
         help="send the original requests again",
         description="Send requests to their topics again, as they were. Those that were replayed "
-        "or dropped before are left out, and so are those whose topic is gone, or whose letter has "
+        "or dropped before are left out, and so are those whose topic or partner is gone, or whose "
+        "letter has "
         "the beginning of a message alone: how many is said, and --json has them with 'left_out', "
         f"why. {READS}",
         epilog="example: reportctl dead replay --partner google_ads --error auth --dry-run",
@@ -141,6 +144,7 @@ class _Place:
     topics: Topics
     box: LetterBox
     admin: Admin
+    partners_folder: Path
 
     def partner_of(self, letter: DeadLetter) -> str:
         """Return the partner whose topic it comes from; empty if that is none."""
@@ -150,11 +154,12 @@ class _Place:
 
 @contextmanager
 def _place(args: argparse.Namespace) -> Iterator[_Place]:
-    kafka = load(args.config).settings.kafka
+    config = load(args.config).settings
+    kafka, folder = config.kafka, config.partners_folder
     settings, topics = reach(kafka), Topics(kafka.prefix)
     reader, admin = PartitionReader(settings, group=kafka.prefix), Admin(settings)
     try:
-        yield _Place(settings, topics, LetterBox(topics, reader, admin), admin)
+        yield _Place(settings, topics, LetterBox(topics, reader, admin), admin, folder)
     finally:
         reader.close()
         admin.close()
@@ -309,7 +314,7 @@ def _divided(chosen: Letters, place: _Place, counts: Mapping[str, int]) -> _Divi
     def of(why: str) -> Letters:
         return replace(chosen, places=[one for one in chosen.places if whys.get(one.offset) == why])
 
-    left_out = [(letters, why) for why in (GONE, NO_PARTNERS, CUT) if (letters := of(why))]
+    left_out = [(letters, why) for why in (GONE, NO_PARTNERS, NO_FILE, CUT) if (letters := of(why))]
     return _Divided(of(""), parts, left_out)
 
 
@@ -318,6 +323,8 @@ def _why_not(letter: DeadLetter, place: _Place, counts: Mapping[str, int]) -> st
         return NO_PARTNERS
     if letter.topic not in counts:
         return GONE
+    if not (place.partners_folder / f"{place.partner_of(letter)}.toml").exists():
+        return NO_FILE
     return CUT if letter.cut_from else ""
 
 

@@ -18,6 +18,7 @@ from reportd.enqueue.holder import is_gone, machine_name, process_name
 from reportd.enqueue.rerun import Rerunner, planned
 from reportd.enqueue.runs import Holder
 from reportd.enqueue.runs_topic import BrokerCluster
+from reportd.errors import ConfigError
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -53,6 +54,11 @@ def run(args: argparse.Namespace) -> int:
     settings, topics, clock = reach(kafka), Topics(kafka.prefix), SystemClock()
     with BrokerCluster(settings, topics, kafka.prefix) as cluster:
         rerun = planned(cluster.states(), name.first if name.has_revision else None, name.first)
+        for topic in rerun.source.topics:
+            parsed = topics.parse(topic.topic)
+            partner = parsed[1] if parsed is not None else topic.topic
+            if not (config.settings.partners_folder / f"{partner}.toml").exists():
+                raise ConfigError(f"{rerun.source.run} asks {partner}, which has no file any more")
         if args.dry_run:
             _say(str(rerun.target), rerun.source.requests, rerun.source.run, args)
             return 0

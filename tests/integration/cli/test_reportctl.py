@@ -337,6 +337,12 @@ class TestDead:
         assert made.run("dead", "list", "--json") == 0
         assert [each["id"] for each in document(capsys)] == ["aa"]
 
+        made.bury("cc")
+        (made.folder / "partners" / "acme.toml").unlink()
+        assert made.run("dead", "replay", "--id", "cc") == 0
+        left_out = "0 replayed\n1 left out: its partner has no file: nobody would read it\n"
+        assert capsys.readouterr().out.endswith(left_out)
+
     def test_a_letter_that_was_cut_is_shown_and_not_replayed(
         self, made: Place, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -224,6 +224,17 @@ class TestRerun:
         assert place.run("rerun", SLOT) == EXIT_CONFIG
         assert "there is no such run" in capsys.readouterr().err
 
+    def test_a_partner_that_was_removed_is_not_asked(
+        self, place: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """No worker reads its topics: the run would never be over."""
+        enqueue(place)
+        (place.folder / "partners" / "acme.toml").unlink()
+
+        assert place.run("rerun", SLOT) == EXIT_CONFIG
+        assert f"{RUN} asks acme, which has no file any more" in capsys.readouterr().err
+        assert asked(place.read(place.topics.requests("acme")), AGAIN) == {}
+
 
 def cancels(place: Place) -> dict[str, Control]:
     """Return what is cancelled, by run."""

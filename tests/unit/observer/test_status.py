@@ -253,6 +253,24 @@ def test_a_gauge_has_no_series_without_end(
     assert found | wanted == found
 
 
+def test_what_a_last_run_lacks_is_told_of_for_a_month() -> None:
+    """A backfill has no next one: what nobody mends would hide what is missing tomorrow."""
+    old = {
+        "backfill": finished("backfill", 3).model_copy(update={"finished_at": WALL - 31 * 86400})
+    }
+    found = made(sight(finished=old | over(daily=2)))
+    gauges = Gauges()
+    gauges.show(found)
+    registry = CollectorRegistry()
+    registry.register(gauges)
+
+    labels = {"partner": "acme", "report": "stats"}
+    assert registry.get_sample_value(metrics.MISSING_ACCOUNT_DAYS.name, labels) == 2
+    assert [one for one in found["warnings"] if "partial" in one] == [
+        "run daily/2026-11-21T04:00Z#1 is over but partial: 2 account-days missing"
+    ]
+
+
 def test_a_cancelled_run_is_listed_until_it_is_over() -> None:
     """Then nothing of it is open; a cancel that came later is about a replay."""
     run = "daily/2026-11-22T04:00Z#1"
