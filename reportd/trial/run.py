@@ -203,6 +203,8 @@ class _Loop:
     def _throttled(self, verdict: Verdict) -> None:
         retry = self.rules.retry
         wait, why = verdict.wait_seconds, "as the partner says"
+        if verdict.unsent:
+            why = "then the token server is asked again"
         if wait is None:
             usual = retry.quota if verdict.outcome is Outcome.QUOTA else retry.slow_down
             wait = (verdict.growing or usual).after(self.throttled)
