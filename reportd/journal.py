@@ -10,12 +10,15 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 SOCKET = Path("/run/systemd/journal/socket")
 TIMEOUT_SECONDS = 2.0
 """A journal that takes nothing for so long loses a record rather than stopping its sender."""
+STUCK_SECONDS = 30.0
+"""So long after that nobody waits for it: a wait for each record would make its sender silent."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _TOO_BIG = frozenset({errno.EMSGSIZE, errno.ENOBUFS})
@@ -24,9 +27,13 @@ _TOO_BIG = frozenset({errno.EMSGSIZE, errno.ENOBUFS})
 class Journal:
     """A line to the journal; each process opens its own after the fork."""
 
-    def __init__(self, path: Path = SOCKET) -> None:
+    def __init__(
+        self, path: Path = SOCKET, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """Open it; raises `OSError` if nobody listens there."""
         self._path = str(path)
+        self._monotonic = monotonic
+        self._waits_from = 0.0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(TIMEOUT_SECONDS)
         try:
@@ -38,6 +45,17 @@ class Journal:
     def send(self, fields: Mapping[str, str]) -> None:
         """Send one record; raises `OSError` if it is lost."""
         data = encoded(fields)
+        if self._waits_from and self._monotonic() >= self._waits_from:
+            self._waits_from = 0.0
+            self._socket.settimeout(TIMEOUT_SECONDS)
+        try:
+            self._send(data)
+        except TimeoutError:
+            self._waits_from = self._monotonic() + STUCK_SECONDS
+            self._socket.settimeout(0.0)
+            raise
+
+    def _send(self, data: bytes) -> None:
         try:
             self._socket.sendto(data, self._path)  # by name each time: the journal may restart
         except OSError as error:

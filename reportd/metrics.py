@@ -8,16 +8,22 @@ killed worker had counted stays counted. The observer reads all the files (`read
 Gauges hold no values here: the observer makes them anew every second from the board and the
 broker, so those of a dead worker vanish. Labels are bounded (a partner, an outcome, a slot; never
 an account or an id): beyond `MAX_SERIES` of one metric a counter counts everything as ``other``,
-and a gauge is told without its last label, by `Declared.folded`.
+and a gauge is told without its last label, by `Declared.folded`. Where the files have no room
+(``/run`` is full) what is new is not counted; nobody ends for it.
 """
 
+import logging
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess, values
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.registry import Collector
+
+logger = logging.getLogger(__name__)
 
 MAX_SERIES = 500
 OTHER = "other"
@@ -413,8 +419,9 @@ STUCK_RUNS = Declared(
 UNOWNED = Declared(
     "reportd_unowned_partitions",
     "gauge",
-    "Partitions of requests topics that no worker of the group has. 0 but for moments; a worker "
-    "leaves and joins anew if it stays so. Above 0 for minutes: no VM runs, or the group is stuck.",
+    "Partitions of requests topics that no worker of the group has; of a partner whose file was "
+    "removed those with requests of a run. 0 but for moments; a worker leaves and joins anew if it "
+    "stays so. Above 0 for minutes: no VM runs, or the group is stuck; `reportctl status` says it.",
     across="max",
 )
 LEFT_OUT = Declared(
@@ -451,6 +458,43 @@ OBSERVED: tuple[Declared, ...] = (
 ALL: tuple[Declared, ...] = COUNTED + OBSERVED
 
 
+class _File(MmapedDict):
+    """A slot's file that takes its room first: a mapped page without any is a SIGBUS."""
+
+    def __init__(self, filename: str, read_mode: bool = False) -> None:
+        with Path(filename).open("ab") as file:
+            file.truncate(max(file.tell(), mmap.PAGESIZE))  # an empty one could not be read
+            os.posix_fallocate(file.fileno(), 0, mmap.PAGESIZE)
+        super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]  # theirs
+
+    def _init_value(self, key: str) -> None:
+        # beside the key: its length, padding, two doubles
+        os.posix_fallocate(self._f.fileno(), 0, self._used + len(key.encode()) + 32)
+        super()._init_value(key)  # type: ignore[no-untyped-call]  # theirs
+
+
+class _Nowhere:
+    """What counts what there is no room for."""
+
+    _said = False
+
+    def inc(self, by: float = 1.0) -> None:
+        """Forget it."""
+
+    def observe(self, value: float) -> None:
+        """Forget it."""
+
+    def say(self, error: OSError) -> None:
+        """Say it once a process."""
+        if not self._said:
+            self._said = True
+            what = error.strerror
+            logger.warning("some is not counted: %s", what, extra={"action": "not_counted"})
+
+
+_NOWHERE = _Nowhere()
+
+
 class CounterOf:
     """A counter with its label sets kept at hand: an increment is about a microsecond."""
 
@@ -464,7 +508,7 @@ class CounterOf:
 
     def inc(self, *labels: str, by: float = 1.0) -> None:
         """Count; ``labels`` in the declared order."""
-        series = self._series.get(labels)
+        series: Counter | _Nowhere | None = self._series.get(labels)
         if series is None:
             series = self._add(labels)
         series.inc(by)
@@ -474,10 +518,14 @@ class CounterOf:
         if labels not in self._series:
             self._add(labels)
 
-    def _add(self, labels: tuple[str, ...]) -> Counter:
+    def _add(self, labels: tuple[str, ...]) -> Counter | _Nowhere:
         if len(self._series) >= MAX_SERIES:
             labels = (OTHER,) * self._width
-        series = self._family.labels(*labels) if labels else self._family
+        try:
+            series = self._family.labels(*labels) if labels else self._family
+        except OSError as error:  # tried again with the next one
+            _NOWHERE.say(error)
+            return _NOWHERE
         self._series[labels] = series
         return series
 
@@ -499,15 +547,19 @@ class HistogramOf:
 
     def observe(self, value: float, *labels: str) -> None:
         """Count one value; ``labels`` in the declared order."""
-        series = self._series.get(labels)
+        series: Histogram | _Nowhere | None = self._series.get(labels)
         if series is None:
             series = self._add(labels)
         series.observe(value)
 
-    def _add(self, labels: tuple[str, ...]) -> Histogram:
+    def _add(self, labels: tuple[str, ...]) -> Histogram | _Nowhere:
         if len(self._series) >= MAX_SERIES:
             labels = (OTHER,) * self._width
-        series = self._family.labels(*labels) if labels else self._family
+        try:
+            series = self._family.labels(*labels) if labels else self._family
+        except OSError as error:
+            _NOWHERE.say(error)
+            return _NOWHERE
         self._series[labels] = series
         return series
 
@@ -542,6 +594,7 @@ class Metrics:
         values.ValueClass = values.MultiProcessValue(  # type: ignore[no-untyped-call]  # theirs
             process_identifier=lambda: slot
         )
+        values.MmapedDict = _File  # type: ignore[attr-defined]  # theirs
         return cls()
 
     @classmethod

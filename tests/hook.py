@@ -17,13 +17,17 @@ class Hook:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 hook.heard.append(({k.lower(): v for k, v in self.headers.items()}, body))
                 self.send_response(hook.status)
-                self.send_header("Content-Length", "0")
+                if hook.body_bytes is not None:
+                    self.send_header("Content-Length", str(hook.body_bytes))
                 self.end_headers()
+                self.wfile.write(b"x" * (hook.body_bytes or 0))
 
             def log_message(self, *_: object) -> None:
                 pass
 
         self.status = 204
+        self.body_bytes: int | None = 0
+        """None: no word of how long the body is, and none."""
         self.heard: list[tuple[dict[str, str], bytes]] = []
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))

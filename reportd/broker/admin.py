@@ -30,9 +30,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # public, but 
     ResourceType,
 )
 
-from reportd.broker.errors import translate_exception
+from reportd.broker.errors import is_unanswered, translate, translate_exception
 from reportd.broker.group import Group
-from reportd.broker.library_log import LibraryLog
+from reportd.broker.library_log import LibraryLog, error_callback
 from reportd.broker.message import Part
 from reportd.broker.reader import COORDINATOR_MOVES, LOOK_AGAIN_SECONDS, Committed, PartitionReader
 from reportd.broker.settings import ClientSettings
@@ -68,7 +68,9 @@ class Admin:
         self._settings = settings
         self._timeout_seconds = timeout_seconds
         self._readers: dict[str, PartitionReader] = {}
-        self._client = AdminClient(dict(settings), logger=LibraryLog())
+        self._causes: list[KafkaError] = []
+        own: dict[str, Any] = {**settings, "error_cb": error_callback(self._note, self._note)}
+        self._client = AdminClient(own, logger=LibraryLog(loud=False))
 
     def topics(self) -> dict[str, int]:
         """Return every topic with its partition count."""
@@ -76,6 +78,14 @@ class Admin:
         return {
             name: len(topic.partitions)
             for name, topic in found.topics.items()
+            if topic.error is None
+        }
+
+    def copies(self) -> dict[str, int]:
+        """Return of every topic how many copies of its records there are: the fewest it has."""
+        return {
+            name: min((len(part.replicas) for part in topic.partitions.values()), default=0)
+            for name, topic in self._metadata().topics.items()
             if topic.error is None
         }
 
@@ -394,10 +404,25 @@ class Admin:
         )
 
     def _start(self, what: str, action: Callable[[], Any]) -> Any:
+        self._hear()  # what nobody hears stays in memory
         try:
             return action()
         except KafkaException as error:
+            causes = self._hear() if is_unanswered(error.args[0]) else []
+            if causes:
+                raise translate(causes[-1], what) from error
             raise translate_exception(error, what) from error
+
+    def _hear(self) -> list[KafkaError]:
+        """Return what the client has met since this was asked last."""
+        self._causes.clear()
+        self._client.poll(0)
+        return self._causes
+
+    def _note(self, error: KafkaError) -> None:
+        """Keep why nobody answers: the library tells it apart from the call that fails of it."""
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._causes.append(error)
 
     def _wait(self, future: Future[Any], what: str, fine: int | None = None) -> Any:
         try:

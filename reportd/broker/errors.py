@@ -19,6 +19,10 @@ _NOT_OWNER = frozenset(
 )
 _FENCED_TEXT = "same group.instance.id"
 """A fatal error met in `poll` has lost its code: the broker's text is all that is left."""
+_NO_ACCESS = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
+_NOBODY_ANSWERS = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN}
+)
 _OUT_OF_RANGE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
 
 
@@ -36,6 +40,10 @@ class FencedInstanceError(BrokerFatalError):
 
 class RecordTooLargeError(BrokerError):
     """The topic takes no record of this size: trying again would not mend it."""
+
+
+class NoAccessError(BrokerError):
+    """Broker and client do not let each other in: a credential, or a certificate."""
 
 
 class OffsetOutOfRangeError(BrokerError):
@@ -64,6 +72,8 @@ def translate(error: KafkaError, what: str = "") -> BrokerError:
         return NotOwnerError(text)
     if code == KafkaError.MSG_SIZE_TOO_LARGE:
         return RecordTooLargeError(text)
+    if code in _NO_ACCESS:
+        return NoAccessError(text)
     return BrokerError(text)
 
 
@@ -73,6 +83,11 @@ def translate_exception(error: KafkaException, what: str = "") -> BrokerError:
     if isinstance(first, KafkaError):
         return translate(first, what)
     return BrokerError(f"{what}: {error}" if what else str(error))
+
+
+def is_unanswered(error: object) -> bool:
+    """Tell whether an error says no more than that there was no answer; not why."""
+    return isinstance(error, KafkaError) and error.code() in _NOBODY_ANSWERS
 
 
 def is_out_of_range(error: KafkaError) -> bool:

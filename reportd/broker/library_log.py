@@ -21,9 +21,14 @@ class LibraryLog:
     """
 
     def __init__(
-        self, quiet_seconds: float = 30.0, monotonic: Callable[[], float] = time.monotonic
+        self,
+        quiet_seconds: float = 30.0,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        loud: bool = True,
     ) -> None:
-        """Start with nothing said."""
+        """Start with nothing said; not ``loud``: whoever asks is told why by the error it gets."""
+        self._loud = loud
         self._quiet_seconds = quiet_seconds
         self._monotonic = monotonic
         self._said: dict[object, float] = {}
@@ -34,14 +39,17 @@ class LibraryLog:
         if kind == _OF_ANOTHER_CLIENT:
             return
         now = self._monotonic()
-        if now - self._said.get(kind, -self._quiet_seconds) < self._quiet_seconds:
+        if not self._loud or now - self._said.get(kind, -self._quiet_seconds) < self._quiet_seconds:
             level = logging.DEBUG
         else:
             self._said[kind] = now
         logger.log(level, text, *args, extra={"action": "broker_library"})
 
 
-def error_callback(on_fatal: Callable[[KafkaError], None]) -> Callable[[KafkaError], None]:
+def error_callback(
+    on_fatal: Callable[[KafkaError], None],
+    on_other: Callable[[KafkaError], None] | None = None,
+) -> Callable[[KafkaError], None]:
     """Return the callback for errors of the whole client: fatal ones to ``on_fatal``.
 
     The rest is the library's to mend (a broker away, a connection lost), and in its log too.
@@ -51,6 +59,8 @@ def error_callback(on_fatal: Callable[[KafkaError], None]) -> Callable[[KafkaErr
         if error.fatal():
             on_fatal(error)
             return
+        if on_other is not None:
+            on_other(error)
         extra = {"action": "broker_error", "error": error.name()}
         logger.debug("broker: %s", error.str(), extra=extra)
 

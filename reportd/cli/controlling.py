@@ -13,8 +13,7 @@ from typing import Literal, Self
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.topics import Topics
-from reportd.cli.known_accounts import known_accounts
-from reportd.cli.options import add_config_option
+from reportd.cli.options import add_config_option, asked_record
 from reportd.cli.reaching import reach
 from reportd.cli.showing import harmless, instant
 from reportd.clock import Clock, SystemClock
@@ -22,11 +21,10 @@ from reportd.config.load import Config
 from reportd.config.problems import did_you_mean
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError
 from reportd.model.control import Control, Target, folded, read_control
+from reportd.observer.screen import CONTROL_WORDS
 from reportd.partners.load import load_partners
 
 CONFIRM_SECONDS = 10.0
-NEAR_MOST = 10_000
-"""Of more accounts it is not looked for the one that may be meant."""
 SECONDS_OF = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 SCOPE_HELP = "PARTNER, PARTNER/ACCOUNT, PARTNER.REPORT or class:backfill"
 
@@ -61,15 +59,6 @@ class Desk:
             with suppress(InvalidMessageError):
                 found.append(read_control(message.key, message.value))
         return folded(found)
-
-    def doubts(self, target: Target) -> Iterator[str]:
-        """Say if an account is none that the last enqueue saw: a slip of the pen stops nobody."""
-        if target.kind == "account":
-            known = known_accounts(self._settings, self.topics, target.partner)
-            if known and target.value not in known:
-                near = did_you_mean(target.value, known) if len(known) <= NEAR_MOST else ""
-                hint = f"; {near}" if near.startswith("did") else ""
-                yield f"the last enqueue saw no account {target.value} of {target.partner}{hint}"
 
     def write(self, scope: str, control: Control | None) -> None:
         """Ask for something, or for nothing any more; raises `BrokerError` if it is not there."""
@@ -149,7 +138,8 @@ def asked_for(
 ) -> str:
     """Write what is asked for ``args.scope``; return how long it holds, in words."""
     clock = SystemClock()
-    control = Control(
+    control = asked_record(
+        Control,
         scope=args.scope,
         action=action,
         rate=rate,
@@ -159,11 +149,45 @@ def asked_for(
         reason=args.reason,
     )
     with Desk.open(config) as desk:
+        before = desk.asked().get(args.scope)
         desk.write(args.scope, control)
-        with suppress(BrokerError):  # it is asked for, whatever can be said of it
-            for word in desk.doubts(Target.parse(args.scope)):
-                print(harmless(word), file=sys.stderr)
+        if before is not None and before.holds(control.at) and before.action != action:
+            words = " ".join(
+                filter(None, (f"by {before.who}", before.reason and f"({before.reason})"))
+            )
+            print(
+                f"it was {CONTROL_WORDS[before.action]} {harmless(words)}: this takes its place",
+                file=sys.stderr,
+            )
+        with suppress(BrokerError):  # it is asked for, whether there is such an account or not
+            _note_stranger(control.target, desk)
     return f"until {instant(control.until)}" if control.until else "until 'reportctl resume'"
+
+
+def _note_stranger(target: Target, desk: Desk) -> None:
+    """Say where nobody has an account: what is paused by another name is not paused."""
+    if target.kind != "account":
+        return
+    start, near, is_known = f"{target.partner}/", "", True
+    for message in desk.reader.read_all(desk.topics.accounts):
+        key = (message.key or b"").decode(errors="replace")
+        if key == f"{start}{target.value}":
+            return
+        if key.startswith(start):
+            is_known = False
+            if _bare(key.removeprefix(start)) == _bare(target.value):
+                near = key
+    if not is_known:
+        meant = f"; did you mean {harmless(near)}?" if near else ""
+        print(
+            f"{target.partner} has no account {target.value!r} in its last accounts table{meant}",
+            file=sys.stderr,
+        )
+
+
+def _bare(account: str) -> str:
+    """Return what is left of 123-456-7890 where another writes 1234567890."""
+    return "".join(filter(str.isalnum, account)).casefold()
 
 
 def who_asks(args: argparse.Namespace) -> str:

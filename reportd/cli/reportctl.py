@@ -104,7 +104,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
         epilog="exit status: "
         + "; ".join(f"{status} {meaning.replace(';', ',')}" for status, meaning in STATUSES),
     )
-    root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    root.add_argument("--version", action="version", version=f"reportd {__version__}")
     root.set_defaults(root=root)
     subparsers = root.add_subparsers(metavar="COMMAND", required=True)
     for name in names:
@@ -125,7 +125,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     is_plain = bool(words) and words[0] in COMMANDS and words[0] != WALKS_ALL
-    args = parser(words[:1] if is_plain else COMMANDS).parse_args(words)
+    known = parser(words[:1] if is_plain else COMMANDS)
+    for word in words:
+        if not word.isascii() and word != word.encode(errors="replace").decode():
+            known.error(f"{word!a} is no UTF-8")
+    args = known.parse_args(words)
     return guarded(lambda: args.run(args))
 
 

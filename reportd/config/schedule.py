@@ -57,6 +57,10 @@ class Deadline:
             raise ValueError("must be a time and its zone, like 07:00 Europe/Zurich")
         return cls(time(int(found[1]), int(found[2])), known_zone(found[3] or "UTC"))
 
+    def __str__(self) -> str:
+        """Return it in full, with its zone."""
+        return f"{self.at:%H:%M} {self.zone}"
+
     def after(self, slot: datetime) -> datetime:
         """Return the first such time after the slot, in UTC.
 
@@ -67,10 +71,6 @@ class Deadline:
         while (found := datetime.combine(day, self.at, zone).astimezone(UTC)) <= slot:
             day += _DAY
         return found
-
-    def __str__(self) -> str:
-        """Return it as it is written."""
-        return f"{self.at:%H:%M} {self.zone}"
 
 
 ReportName = Annotated[str, matching(_REPORT, "must be partner.report, like acme.campaigns")]
@@ -149,7 +149,8 @@ class ScheduleSettings(Section):
     deadline: Annotated[Deadline, parsed_by(Deadline.parse)] | None = Field(
         None, examples=["07:00 Europe/Zurich"], json_schema_extra=_SHOWN
     )
-    """The time of day, after the slot, by which a run is to be complete (without a zone: UTC)."""
+    """The time of day, after the slot, by which a run is to be complete, with a zone (without:
+    UTC)."""
     catch_up_slots: int = Field(7, ge=1, le=10_000, json_schema_extra=_SHOWN)
     """How many missed slots are made up for, the newest ones."""
     accounts: AccountsSource = Field(examples=["../accounts.csv"])

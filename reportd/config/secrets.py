@@ -8,7 +8,7 @@ it starts the service: a file that changes later counts only if this process may
 import hmac
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +19,10 @@ NAME = re.compile(r"^[A-Za-z0-9._-]{1,255}$")
 MAX_BYTES = 64 * 1024
 FOLDER_PREFIX = "secrets_"
 """``LoadCredential=secrets:/etc/reportd/secrets`` names each file of the folder so."""
+HANDED_MOST_BYTES = 1024 * 1024
+"""So much systemd hands over to a service, all together."""
+
+_HANDED_NAME = re.compile(r"[ -9;-~]+")
 
 
 class Secret:
@@ -104,6 +108,22 @@ class SecretsFolder:
         if len(content) > MAX_BYTES:
             raise ConfigError(f"secret {name!r}: {path} is larger than {MAX_BYTES} bytes")
         return Secret(self._text(name, path, content), name)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what systemd refuses to hand over: with it, nothing is, and the service ends (243).
+
+        It says neither which file nor why. Yields nothing where the folder cannot be looked into.
+        """
+        total = 0
+        for top, folders, names in os.walk(self.folder):
+            folders[:] = [name for name in folders if name[0] != "."]
+            files = [Path(top, name) for name in names if name[0] != "."]
+            for file in (file for file in files if file.is_file() and not file.is_symlink()):
+                total += file.stat().st_size
+                if not _HANDED_NAME.fullmatch(file.name):
+                    yield f"{str(file)!a}: the name has a letter that no credential may have"
+        if total > HANDED_MOST_BYTES:
+            yield f"{self.folder}: {total:,} bytes in all, {HANDED_MOST_BYTES:,} are allowed"
 
     def _path(self, name: str) -> Path:
         own = self.folder / name

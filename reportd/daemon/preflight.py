@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from reportd.broker.errors import NoAccessError
 from reportd.broker.settings import client_settings, library_problems
 from reportd.broker.topics import Topics, problems_of_topics
 from reportd.clock import Clock
@@ -144,5 +145,9 @@ def meet_neighbours(
 def _topics(clients: Clients, servers: str) -> Mapping[str, int]:
     try:
         return clients.cluster.topics()
+    except NoAccessError as error:
+        raise UnavailableError(
+            f"broker {servers}: lets nobody in like this (see kafka = {{ sasl.*, ssl.* }}): {error}"
+        ) from error
     except BrokerError as error:
         raise UnavailableError(f"broker {servers}: not reachable: {error}") from error

@@ -40,7 +40,6 @@ _SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
     "auto.create.topics.enable": "false",
     # One node has one replica of everything
     "default.replication.factor": "1",
@@ -76,13 +75,22 @@ class EmbeddedKafka:
     """
 
     def __init__(
-        self, folder: Path, port: int = 0, settings: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        port: int = 0,
+        settings: Mapping[str, str] | None = None,
+        secured_by: str = "",
     ) -> None:
-        """Choose free ports unless ``port`` says which; nothing is started or written yet."""
+        """Choose free ports unless ``port`` says which; nothing is started or written yet.
+
+        ``secured_by``: a security protocol (``SASL_SSL``), spoken at a port more, ``secured``.
+        """
         self.folder = folder
         self.port = port or _free_port()
         self.log = folder / "kafka.log"
-        self._controller_port = _free_port(beside=self.port)
+        self._controller_port = _free_port(self.port)
+        self._secured_by = secured_by
+        self._secured_port = _free_port(self.port, self._controller_port) if secured_by else 0
         self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         # The kernel's parent-death signal counts the starting *thread* as the parent, so
@@ -93,6 +101,11 @@ class EmbeddedKafka:
     def servers(self) -> str:
         """What clients call ``bootstrap.servers``."""
         return f"{_HOST}:{self.port}"
+
+    @property
+    def secured(self) -> str:
+        """The same, for clients that speak what it is ``secured_by``."""
+        return f"{_HOST}:{self._secured_port}"
 
     @property
     def pid(self) -> int | None:
@@ -175,10 +188,16 @@ class EmbeddedKafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         data = self.folder / "data"
         controller = f"{_HOST}:{self._controller_port}"
+        listeners = {"PLAINTEXT": self.servers}
+        if self._secured_by:
+            listeners[self._secured_by] = self.secured
+        protocols = ["CONTROLLER:PLAINTEXT", *(f"{name}:{name}" for name in listeners)]
+        offered = ",".join(f"{name}://{at}" for name, at in listeners.items())
         settings = {
             **_SETTINGS,
-            "listeners": f"PLAINTEXT://{self.servers},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.servers}",
+            "listener.security.protocol.map": ",".join(protocols),
+            "listeners": f"{offered},CONTROLLER://{controller}",
+            "advertised.listeners": offered,
             "controller.quorum.voters": f"1@{controller}",
             "log.dirs": str(data),
             **self._settings,
@@ -228,8 +247,8 @@ class EmbeddedKafka:
         return "\n".join([f"the end of its log, {self.log}:", *text.splitlines()[-lines:]])
 
 
-def _free_port(beside: int = 0) -> int:
-    """Return a port nobody listens at now, other than ``beside``."""
+def _free_port(*beside: int) -> int:
+    """Return a port nobody listens at now, other than those ``beside``."""
     for port in random.SystemRandom().sample(_PORTS, 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -237,7 +256,7 @@ def _free_port(beside: int = 0) -> int:
                 probe.bind((_HOST, port))
             except OSError:
                 continue
-        if port != beside:
+        if port not in beside:
             return port
     raise UnavailableError("no free port found for Kafka")
 

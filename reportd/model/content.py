@@ -4,6 +4,7 @@ Made by the threads that call, read by those that store. A `Scratch` lies in ``T
 with the last that holds it, and with its process at the latest: nothing is left to sweep.
 """
 
+import errno
 import io
 import os
 import tempfile
@@ -23,9 +24,12 @@ class Scratch:
     __slots__ = ("__weakref__", "_descriptor", "_size")
 
     def __init__(self) -> None:
-        """Make an empty one."""
-        with tempfile.TemporaryFile(buffering=0) as file:
-            self._descriptor = os.dup(file.fileno())
+        """Make an empty one; a ``TMPDIR`` that takes no file, for whatever reason, has no room."""
+        try:
+            with tempfile.TemporaryFile(buffering=0) as file:
+                self._descriptor = os.dup(file.fileno())
+        except OSError as error:  # a full disk makes tempfile say that there is no folder
+            raise OSError(errno.ENOSPC, error.strerror) from error
         weakref.finalize(self, os.close, self._descriptor)
         self._size = 0
 

@@ -10,6 +10,9 @@ from reportd.model.base import Record, problems_of
 
 EndState = Literal["result", "dead", "superseded", "cancelled"]
 
+POISONED = "poison"
+"""The class of error of what could not be worked on at all."""
+
 
 class PublishedFile(Record):
     """One file of a result."""
@@ -33,6 +36,8 @@ class End(Record):
     v: Literal[1] = 1
     type: Literal["end"] = "end"
     id: str
+    stands_for: str | None = None
+    """The id of a request that was refused before it was anything: its place is the end's own."""
     replay: int = 0
     """0, or which replay of the dead letter this was: a replay is not ended by its first life."""
     topic: str

@@ -40,6 +40,7 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
         *_sunsets(found),
         *_other_configurations(found),
         *_unowned(found),
+        *_forsaken(found),
         *_idle(found),
         *(
             f"a worker has {count:,} more {name} than are shown here"
@@ -101,7 +102,7 @@ def _why(circuit: Mapping[str, Any]) -> str:
 
 
 def _late_runs(found: Mapping[str, Any]) -> Iterator[str]:
-    for run in found["runs"]:
+    for run in (*found["runs"], *found["older"][:MOST_SAID]):
         late = run["deadline"] is not None and found["at"] > run["deadline"]
         if late and run["open_at_most"]:
             yield f"run {run['run']} is late: at most {run['open_at_most']:,} open"
@@ -150,6 +151,14 @@ def _other_configurations(found: Mapping[str, Any]) -> Iterator[str]:
 def _unowned(found: Mapping[str, Any]) -> Iterator[str]:
     if found["unowned"]:
         yield f"nobody has {_few(found['unowned'])}: a worker joins anew if it stays so"
+
+
+def _forsaken(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["forsaken"]:
+        yield (
+            f"{sum(found['forsaken'].values()):,} requests of runs lie in"
+            f" {_few(list(found['forsaken']))}, and no VM has that partner's file: put it back"
+        )
 
 
 def _idle(found: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ is away the last ones stay.
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -77,6 +78,8 @@ class BrokerSight:
     error: str = ""
     runs: dict[str, Manifest] = field(default_factory=dict)
     """By schedule, the newest."""
+    older: tuple[Manifest, ...] = ()
+    """Those before the newest that are not over, the newest first."""
     finished: dict[str, Finished] = field(default_factory=dict)
     """By schedule, the newest that is over."""
     over: Mapping[str, Finished] = field(default_factory=dict)
@@ -86,6 +89,8 @@ class BrokerSight:
     agree: bool = True
     unowned: frozenset[Part] = frozenset()
     """Partitions of requests topics that no worker of the group has."""
+    forsaken: Mapping[Part, int] = field(default_factory=dict)
+    """Those with requests of runs, and how many at most, of partners that no VM has a file of."""
     joins_anew: tuple[str, float] = ("", 0.0)
     """The worker of this VM (``worker-0``) that must leave and join, and since when (boottime)."""
 
@@ -185,6 +190,7 @@ class BrokerWatch:
             offsets=offsets,
             at=self._clock.monotonic(),
             runs=dict(self._runs.newest()),
+            older=self._runs.older(),
             finished=dict(self._runs.finished()),
             over=dict(self._runs.over()),
             due=due,
@@ -192,7 +198,22 @@ class BrokerWatch:
             agree=self._neighbours.agree(now, wall),
             joins_anew=self._join_anew(group, offsets) or self._sight.joins_anew,
             unowned=self._orphans.parts,
+            forsaken=self._forsaken(group, offsets),
         )
+
+    def _forsaken(self, group: Group, offsets: Offsets) -> Mapping[Part, int]:
+        """Return where requests wait of a partner whose file was removed, on every VM."""
+        if not group.settled:
+            return self._sight.forsaken
+        owned = frozenset().union(*group.members.values())
+        found: Counter[Part] = Counter()
+        for part, first, end in self._runs.open_spans(offsets):
+            parsed = self._topics.parse(part[0])
+            partner = parsed[1] if parsed is not None else ""
+            with_it = (self._topics.requests(partner), part[1])
+            if partner not in self._partners and with_it not in owned:
+                found[part] += end - first
+        return found
 
     def _join_anew(self, group: Group, offsets: Offsets) -> tuple[str, float] | None:
         topics = {self._topics.requests(partner) for partner in self._partners}

@@ -67,7 +67,7 @@ def samples(document: Mapping[str, Any]) -> Samples:
     for part in document["partitions"]:
         labels = (part["topic"], str(part["partition"]))
         _put(found, metrics.OFFSET_LAG, labels, part["lag"])
-    found[metrics.UNOWNED][()] = len(document["unowned"])
+    found[metrics.UNOWNED][()] = len(document["unowned"]) + len(document["forsaken"])
     for limit in document["limits"]:
         found[metrics.LIMIT_SHARE][limit["partner"], limit["per"]] = limit["share"]
     for quota in document["quotas"]:

@@ -181,6 +181,7 @@ class Observer:
             broker_age_seconds=None if broker.at is None else now - broker.at,
             broker_error=broker.error,
             runs=broker.runs,
+            older=broker.older,
             finished=broker.finished,
             over=broker.over,
             lacks=self._runs.lacks(),
@@ -188,9 +189,12 @@ class Observer:
             vms=broker.vms,
             agree=broker.agree,
             unowned=broker.unowned,
+            forsaken=broker.forsaken,
             sunsets=self._watched.sunsets,
             allowed=self._watched.allowed,
-            slots=self._slots.passed(now, self._clock.wall()),
+            slots=self._slots.passed(now, self._clock.wall(), broker.runs)
+            if broker.at is not None
+            else {},  # whether they were enqueued is not known yet
         )
 
     def _memory(self, daemon: DaemonView, now: float) -> dict[str, int]:

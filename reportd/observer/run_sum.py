@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from reportd.model.id_set import IdSet, number_of
-from reportd.model.ledger import End
+from reportd.model.ledger import POISONED, End
 from reportd.model.run import Covered, Manifest
 
 NO_REQUEST = "no such request"
@@ -105,17 +105,18 @@ class RunSum:
     def add(self, partner: str, partition: int, end: End) -> bool:
         """Take an end of this run; say whether it counts: the first of a life does.
 
-        A replay counts in place of the life that was dead. The partition is the ledger's, and so
-        the request's.
+        A replay counts in place of the life that was dead, and so does any message of the request
+        in place of one that was refused. The partition is the ledger's, and so the request's.
         """
-        number = number_of(end.id)
+        number = number_of(end.stands_for or end.id)
         is_new = self._ids.add(number)
         first, last = self._spans.get((end.topic, partition), (0, 0))
         if is_new and first <= end.offset < last:
             self._inside += 1
             self._inside_mark ^= number
         if not is_new:
-            if number not in self._missing or not end.replay:
+            before = self._missing.get(number)
+            if before is None or not (end.replay or before.why == POISONED):
                 return False
             del self._missing[number]
             self.states["dead"] -= 1

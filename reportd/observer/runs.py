@@ -103,6 +103,26 @@ class Runs:
         """Return every run that is over and not forgotten, by its name."""
         return self._finished
 
+    def older(self) -> tuple[Manifest, ...]:
+        """Return the runs before each schedule's newest that are not over, the newest first."""
+        newest = {manifest.run for manifest in self._newest.values()}
+        found = [manifest for manifest in self._not_over() if manifest.run not in newest]
+        return tuple(sorted(found, key=lambda one: RunId.parse(one.run).order, reverse=True))
+
+    def open_spans(self, offsets: Offsets) -> Iterator[Span]:
+        """Yield what is not committed of runs that are not over."""
+        for manifest in self._not_over():
+            for part, first, end in _spans_of(manifest):
+                lag = offsets.lags.get(part)
+                if (left := first if lag is None else max(first, lag.start)) < end:
+                    yield part, left, end
+
+    def _not_over(self) -> Iterator[Manifest]:
+        for run, manifest in self._waiting.items():
+            before = self._finished.get(run)
+            if before is None or before.ids_hash != manifest.ids_hash:
+                yield manifest
+
     def _forget(self, wall: float) -> None:
         """Let go of runs that are older than what can be told of them."""
         if wall - self._forgot_at < FORGET_SECONDS:

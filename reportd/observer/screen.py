@@ -109,7 +109,7 @@ def _runs(found: Document) -> Table:
             None if done is None else _missing(done),
             instant(run.get("deadline")),
         )
-        for run in found.get("runs", ())
+        for run in (*found.get("runs", ()), *found.get("older", ()))
     ]
     before = [(run, None, None, one["state"], _missing(one), "") for run, one in over.items()]
     columns = ("run", "requests", "open at most", "state", "missing", "deadline")

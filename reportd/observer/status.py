@@ -26,6 +26,8 @@ from reportd.observer.views import (
 BROKER_PATIENCE_SECONDS = 30.0
 MOST_TOLD = 50
 """So many limits, and so many quotas, are told to the other VMs: the busiest."""
+MOST_OLDER = 10
+"""So many runs are shown that are open beside newer ones."""
 DAY_SECONDS = 86400.0
 WORKER_FIELDS = (
     "in_flight",
@@ -52,6 +54,8 @@ class Sight:
     """Age of ``offsets``; None: the broker has not answered yet."""
     broker_error: str = ""
     runs: Mapping[str, Manifest] = field(default_factory=dict)
+    older: tuple[Manifest, ...] = ()
+    """Runs before those that are not over, the newest first."""
     finished: Mapping[str, Finished] = field(default_factory=dict)
     over: Mapping[str, Finished] = field(default_factory=dict)
     """By run, all that are over and not forgotten."""
@@ -63,6 +67,8 @@ class Sight:
     agree: bool = True
     unowned: frozenset[Part] = frozenset()
     """Partitions that no worker of the group has."""
+    forsaken: Mapping[Part, int] = field(default_factory=dict)
+    """Those of partners that no VM has a file of, and how many requests of runs at most."""
     sunsets: Mapping[str, float] = field(default_factory=dict)
     """By partner: when it refuses the version that its file speaks (epoch)."""
     allowed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -228,6 +234,14 @@ def runs(sight: Sight) -> list[dict[str, Any]]:
     return [_run(sight, *one) for one in sorted(sight.runs.items())]
 
 
+def older(sight: Sight) -> list[dict[str, Any]]:
+    """Return the newest of those that are not over although a newer one was enqueued."""
+    return [
+        _run(sight, RunId.parse(manifest.run).schedule, manifest)
+        for manifest in sight.older[:MOST_OLDER]
+    ]
+
+
 def _run(sight: Sight, schedule: str, manifest: Manifest) -> dict[str, Any]:
     """Return one; of what is over nothing is open, though others may hold its commits up."""
     over = sight.over.get(manifest.run)
@@ -334,6 +348,9 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "partners": partners(sight, parts, ended, progress),
         "partitions": parts,
         "unowned": [f"{topic}[{number}]" for topic, number in sorted(sight.unowned)],
+        "forsaken": {
+            f"{topic}[{number}]": count for (topic, number), count in sorted(sight.forsaken.items())
+        },
         "limits": limits(sight),
         "quotas": quotas(sight),
         "elsewhere": elsewhere(sight),
@@ -342,6 +359,7 @@ def document(sight: Sight, ended: Mapping[str, float], progress: Progress) -> di
         "controls": controls(sight),
         "left_out": left_out(sight),
         "runs": runs(sight),
+        "older": older(sight),
         "finished": finished(sight),
         "lacks": lacks(sight),
         "stuck": stuck(sight),

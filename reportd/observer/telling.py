@@ -87,9 +87,11 @@ class Telling:
                 max_answer_bytes=_MOST_ANSWER_BYTES,
             )
         )
-        if isinstance(answer, Failure):
+        if isinstance(answer, Failure) and answer.status is None:
             return answer.detail
-        return "" if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+        # What it says beside that is nothing to us: however long, or without an end, it has heard
+        status = answer.status or 0
+        return "" if 200 <= status < 300 else f"HTTP {status}"
 
     def _run(self, finished: Finished) -> str:
         seconds = self._settings.timeout_seconds

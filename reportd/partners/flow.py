@@ -26,7 +26,7 @@ from reportd.partners.templates import Values
 from reportd.partners.usage import cost_of, paces
 from reportd.partners.verdict import Cursor, Outcome, Verdict
 from reportd.partners.waits import seconds_from
-from reportd.partners.way import Way
+from reportd.partners.way import StaleCursorError, Way
 from reportd.transport.credentials import Auth
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
 from reportd.transport.guard import refusal
@@ -76,7 +76,8 @@ class Flow:
         self._auth = auth
         self._report: Report = partner.reports[request.report]
         split = self._report.spec.split
-        self._way = Way(self._report.steps, request, len(split.values) if split else 0)
+        values = len(split.values) if split else 0
+        self._way = Way(self._report.steps, request, values, self._report.mark)
         self._values = partner.values(request)
         self._picked = picked or {}
         self._volatile = volatile or {}
@@ -90,6 +91,8 @@ class Flow:
         `StaleCursorError` when it starts over.
         """
         step = self.step(cursor)
+        if not step.needs <= self._picked.keys():
+            raise StaleCursorError("the partner file picks something else now")
         values = self._values_at(cursor, step)
         call = self._addressed(cursor, step, values)
         if self._volatile:
@@ -181,7 +184,7 @@ class Flow:
             verdict = Verdict(outcome=kind, reason=reason[:500])
             return self._in_parts(cursor, verdict) if is_large else verdict
         step = self.step(cursor)
-        body = Body(outcome.body, step.answers)
+        body = _body(step, outcome)
         try:
             verdict = self._judged(cursor, step, outcome, body, now_wall)
         except NoRoomError as error:
@@ -242,7 +245,7 @@ class Flow:
     def fitting(self, cursor: Cursor, answer: Answer) -> list[str]:
         """Return the labels of all rules that fit an answer: the first one decides. For people."""
         step = self.step(cursor)
-        body = Body(answer.body, step.answers)
+        body = _body(step, answer)
         adopted = [one.rule for one in step.adopt if one.rule.may_match(answer.status)]
         labels = [f"{step.name}.{rule.label}" for rule in adopted if rule.matches(answer, body)]
         return labels + [rule.label for rule in self._fitting(step, answer, body)]
@@ -252,8 +255,11 @@ class Flow:
     ) -> Verdict:
         why = rule.spec.reason or rule.label
         match rule.outcome:
-            case Outcome.OK:
+            case Outcome.OK if step.is_data:
                 return replace(self._nothing(cursor, step, now_wall), reason=rule.spec.reason)
+            case Outcome.OK:
+                over = self._ok(self._way.after_part(cursor), empty=True)
+                return replace(over, reason=rule.spec.reason)
             case Outcome.TOO_BIG:
                 return self._too_big(cursor, step, answer, body, why)
             case Outcome.AUTH if self._is_bare(cursor):
@@ -370,12 +376,13 @@ class Flow:
         except UnexpectedAnswerError as error:
             return self._refused(Outcome.UNEXPECTED, step, answer, body, str(error))
         at = cursor
-        if step.is_data and self._report.may_split:
+        if step.is_data and answer.body and self._report.may_split:
             at = {**cursor, "kept": str(int(cursor.get("kept", "0")) + 1)}
         following: Cursor | None
+        is_fresh = step is not self._way.step(cursor)  # it was asked for a fresh URL
         if page is not None:
             following = self._way.page(at, page)
-        elif step is not self._way.step(cursor):  # it was asked for a fresh URL
+        elif is_fresh:
             following = {key: value for key, value in cursor.items() if key != "polls"}
         else:
             everything = {**self._all_picked(), **picked} if picked else self._all_picked()
@@ -383,6 +390,8 @@ class Flow:
         ok = self._ok(following, empty=not step.is_data)
         if not picked:
             return ok
+        if is_fresh:  # what stands beside it is recorded already, and proves nothing
+            return replace(ok, volatile=picked)
         volatile = {name: picked.pop(name) for name in step.volatile}
         return replace(ok, picked=picked, volatile=volatile)
 
@@ -406,6 +415,8 @@ class Flow:
                 before = self._picked.get(name)
                 if isinstance(value, list) and isinstance(before, list):
                     picked[name] = before + value
+        for name in step.lists:
+            picked[name] = _each_once(picked[name])
         check_recordable(picked)
         return picked
 
@@ -503,6 +514,15 @@ class Flow:
         return redacted(text, self._secrets)
 
 
+def _body(step: Step, answer: Answer) -> Body:
+    return Body(answer.body, step.answers if answer.status < 400 else step.refusals)
+
+
+def _each_once(values: list[Any]) -> list[Any]:
+    """Return them without those that came before: on the page before, say, when one was added."""
+    return list({orjson.dumps(one, option=orjson.OPT_SORT_KEYS): one for one in values}.values())
+
+
 def _for_others(call: Call, step: Step, values: Values) -> Call:
     """Return a call to a host that is not the partner's: only a picked URL's step has headers."""
     own = step.headers if step.picked_url is not None else ()
@@ -538,7 +558,7 @@ def _secret_texts(volatile: Mapping[str, Any]) -> list[str]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-        elif isinstance(value, str):
+        elif isinstance(value, str) and len(value) >= _SECRET_CHARS:
             query = parse_qsl(value.partition("?")[2])
             found += [value, *(text for _, text in query if len(text) >= _SECRET_CHARS)]
     return found

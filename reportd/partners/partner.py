@@ -3,6 +3,7 @@
 Made at start and reload, read by every process; immutable and thread-safe.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
@@ -32,6 +33,8 @@ LONGEST_RATE_SECONDS = 3600.0
 """A limit over longer is a quota, no rate."""
 SHARE_LEAST = 10
 """A limit is divided into shares of so many calls or more: a tenth of it at most is lost."""
+_ASKED = {"name", "get", "post", "query", "json_", "form", "next_", "each", "data"}
+"""What of a call makes its answers what they are."""
 _WIDTH = {"account": 0, "credential": 1, "report": 2, "partner": 2}
 _NARROWEST_FIRST = ("account", "report", "credential", "partner")
 
@@ -47,6 +50,8 @@ class Report:
     steps: tuple[Step, ...]
     may_split: bool
     """Whether an answer may say that what is asked for is too big."""
+    mark: str
+    """Stands for all that it asks for: where that changes, pages and parts are others."""
 
     def problems_of(self, days: int, params: Mapping[str, str]) -> Iterator[str]:
         """Yield why it cannot be asked for so many days with these parameters."""
@@ -103,8 +108,11 @@ class Partner:
     def scopes(self, request: Request) -> dict[tuple[str, tuple[str, ...]], str]:
         """Return whom the limits of each call of a request count: the value by (per, reports).
 
-        Raises `InvalidMessageError` when the request lacks what a limit's template needs.
+        Raises `InvalidMessageError` when the request lacks what a limit's template needs, and for a
+        report that there is not.
         """
+        if request.report not in self.reports:
+            raise InvalidMessageError("report: this partner has no such report")
         values = self.values(request) if self._grouped else {}
         return {
             (limit.per, limit.reports): self._counted(limit.per, request, values)
@@ -380,4 +388,13 @@ def _compile_report(name: str, spec: ReportSpec, may_split: bool) -> Report:
         unfold=tuple(map(compile_pick, spec.unfold)),
         steps=compile_steps(spec),
         may_split=may_split or any(step.poll and step.poll.too_big for step in spec.steps),
+        mark=_mark(spec),
     )
+
+
+def _mark(spec: ReportSpec) -> str:
+    asked = [call.model_dump(include=_ASKED) for _, call in spec.calls()]
+    split = spec.split and spec.split.model_dump()
+    params = {name: declared.default for name, declared in spec.params.items()}
+    text = repr((asked, split, params)).encode()
+    return hashlib.sha256(text).hexdigest()[:8]

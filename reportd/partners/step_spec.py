@@ -152,7 +152,7 @@ def step_problems(steps: Sequence[StepSpec]) -> Iterator[tuple[Location, str]]:
         at: Location = ("steps", number)
         if step.name in names[:number]:
             yield (*at, "name"), f"there is a step {step.name!r} already"
-        for key, name in _uses(step):
+        for key, name in uses(step):
             if name not in picked:
                 hint = did_you_mean(name, picked)
                 yield (*at, *key), f"picked.{name}: no earlier step picks it; {hint}"
@@ -168,7 +168,7 @@ def step_problems(steps: Sequence[StepSpec]) -> Iterator[tuple[Location, str]]:
             picked.setdefault(name, number)
 
 
-def _uses(step: StepSpec) -> Iterator[tuple[Location, str]]:
+def uses(step: StepSpec) -> Iterator[tuple[Location, str]]:
     """Yield every pick that a step speaks of, and where."""
     if step.each is not None:
         yield ("each",), step.each.partition(".")[2]
@@ -196,6 +196,6 @@ def _volatile_problems(
     if source != number - 1:
         yield at, f"picked.{url} is a URL: the step just before must pick it, URLs are not kept"
     for other, step in enumerate(steps):
-        if other != number and any(name == url for _, name in _uses(step)):
+        if other != number and any(name == url for _, name in uses(step)):
             what = f"picked.{url} is a URL of step {steps[number].name!r}, which alone may use it"
             yield ("steps", other), what

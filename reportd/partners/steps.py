@@ -3,7 +3,7 @@
 A report that is written flat has one, without a name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from reportd.partners.picks import compile_picks, needs_json
 from reportd.partners.report_spec import ReportSpec
 from reportd.partners.rule_spec import RuleSpec
 from reportd.partners.rules import Rule, compile_rule
-from reportd.partners.step_spec import PollSpec, StepSpec
+from reportd.partners.step_spec import PollSpec, StepSpec, uses
 from reportd.partners.templates import (
     Builder,
     Template,
@@ -94,6 +94,8 @@ class Step:
     """Whether its answers have to be whole JSON."""
     answers: ReportSpec
     """How its answers are read."""
+    refusals: ReportSpec
+    """How those with 400 and above are read: as JSON, whatever the rows come as."""
     picks: Mapping[str, PickSource]
     volatile: frozenset[str]
     """Which of them are URLs of the next step: kept in memory alone."""
@@ -104,6 +106,8 @@ class Step:
     each: str | None
     poll: Poll | None
     timeout_seconds: float
+    needs: frozenset[str]
+    """What it, or a step behind it, uses of what is picked before it and recorded."""
     early: tuple[Template, ...]
     """Its templates that need nothing picked: what a message must fill is known at once."""
 
@@ -112,7 +116,8 @@ def compile_steps(spec: ReportSpec) -> tuple[Step, ...]:
     """Compile the steps of a checked report."""
     rows = compile_pick(spec.rows)
     if not spec.steps:
-        return (_compiled(spec, spec, 0, rows, volatile=frozenset(), lists=frozenset()),)
+        nothing: frozenset[str] = frozenset()
+        return (_compiled(spec, spec, 0, rows, volatile=nothing, lists=nothing, needs=nothing),)
     urls = {step.picked_url for step in spec.steps if step.picked_url}
     lists = {step.each.partition(".")[2] for step in spec.steps if step.each}
     return tuple(
@@ -123,9 +128,16 @@ def compile_steps(spec: ReportSpec) -> tuple[Step, ...]:
             rows,
             volatile=frozenset(urls & step.pick.keys()),
             lists=frozenset(lists & step.pick.keys()),
+            needs=_needs(spec.steps, index) - urls,
         )
         for index, step in enumerate(spec.steps)
     )
+
+
+def _needs(steps: Sequence[StepSpec], index: int) -> frozenset[str]:
+    before = {name for step in steps[:index] for name in step.pick}
+    used = {name for step in steps[index:] for _, name in uses(step)}
+    return frozenset(before & used)
 
 
 def _compiled(
@@ -136,10 +148,11 @@ def _compiled(
     *,
     volatile: frozenset[str],
     lists: frozenset[str],
+    needs: frozenset[str],
 ) -> Step:
     step = call if isinstance(call, StepSpec) else None
     is_data = step is None or step.data or index == len(report.steps) - 1
-    answers = report if is_data else _other_answers(report)
+    others = _other_answers(report)
     return Step(
         name=step.name if step else "",
         index=index,
@@ -154,10 +167,12 @@ def _compiled(
         pager=compile_pager(call.next_, rows) if call.next_ else None,
         is_data=is_data,
         is_json=bool(call.next_ or (step and (step.poll or needs_json(step.pick)))),
-        answers=answers,
+        answers=report if is_data else others,
+        refusals=others,
         picks=compile_picks(step.pick) if step else {},
         volatile=volatile,
         lists=lists,
+        needs=needs,
         adopt=_adopts(step) if step else (),
         hosts=step.hosts if step else (),
         each=step.each.partition(".")[2] if step and step.each else None,

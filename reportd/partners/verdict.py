@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+TOLD_LEAST_SECONDS = 0.1
+"""A shorter wait after a refusal, ``Retry-After: 0`` or a reset that is past, is none: who obeyed
+it would call as fast as it is refused."""
+
 
 class Outcome(StrEnum):
     """The classes of DESIGN.md, "What can go wrong"."""
@@ -57,7 +61,8 @@ Cursor = dict[str, str]
 
 ``step``; ``page``, ``cursor`` or ``url`` of its pager, and ``calls``; ``item``, the index in the
 list; ``parts``, what of a split request is to be done; ``kept``, how many answers of the part give
-rows; ``since`` (epoch seconds) and ``polls``: when what is polled was made, how often it was.
+rows; ``since`` (epoch seconds) and ``polls``: when what is polled was made, how often it was;
+``mark``, of what the file asked for when its pages, or the parts of a day, began.
 """
 
 
@@ -104,6 +109,12 @@ class Verdict:
     """AUTH: the credential has been renewed since; called again, the request may get through."""
     sample: bytes = field(default=b"", repr=False)
     """The beginning of a refused answer, redacted, for the dead letter; at most 4 KiB."""
+
+    @property
+    def told_seconds(self) -> float | None:
+        """Return how long a refusal waits as the partner or its file says; None: neither does."""
+        wait = self.wait_seconds
+        return None if wait is None or wait < TOLD_LEAST_SECONDS else wait
 
     @property
     def is_recorded(self) -> bool:

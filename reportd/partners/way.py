@@ -9,9 +9,9 @@ from reportd.partners.parts import Parts
 from reportd.partners.steps import Step, elements_of
 from reportd.partners.verdict import Cursor
 
-_OF_A_CALL = ("step", "item", "parts", "since", "kept")
+_OF_A_CALL = ("step", "item", "parts", "since", "kept", "mark")
 """What the pages of one call have in common."""
-_OF_A_PART: tuple[str, ...] = ("parts", "kept")
+_OF_A_PART: tuple[str, ...] = ("parts", "kept", "mark")
 
 
 class StaleCursorError(InvalidMessageError):
@@ -21,28 +21,38 @@ class StaleCursorError(InvalidMessageError):
 class Way:
     """One request's way through the steps of its report."""
 
-    def __init__(self, steps: tuple[Step, ...], request: Request, values: int) -> None:
-        """Begin; ``values``: how many parts a single day may be split into."""
+    def __init__(
+        self, steps: tuple[Step, ...], request: Request, values: int, mark: str = ""
+    ) -> None:
+        """Begin; ``values``: how many parts a single day may be split into.
+
+        ``mark``: stands for all that is asked; other pages and other parts have another one.
+        """
         self._steps = steps
         self._request = request
         self._values = values
+        self._mark = mark
 
     def step(self, cursor: Cursor) -> Step:
         """Return the step that a cursor stands at; raises `StaleCursorError`."""
+        if cursor.get("mark", self._mark) != self._mark:
+            raise StaleCursorError("what the partner file asks for has changed, amid its pages")
         name = cursor.get("step", self._steps[0].name)
         for step in self._steps:
             if step.name == name:
                 return step
         raise StaleCursorError("the partner file's steps have changed")
 
-    @staticmethod
-    def parts(cursor: Cursor) -> Parts | None:
+    def parts(self, cursor: Cursor) -> Parts | None:
         """Return what of a split request is to be done; None: it is whole."""
         text = cursor.get("parts")
         try:
-            return Parts.parse(text) if text else None
+            parts = Parts.parse(text) if text else None
         except ValueError as error:
             raise StaleCursorError(str(error)) from None
+        if parts is not None and not parts.days and parts.value >= self._values:
+            raise StaleCursorError("the partner file's split has changed")
+        return parts
 
     def smaller(self, cursor: Cursor) -> Parts | None:
         """Return smaller parts than a cursor's; None: there are none."""
@@ -58,9 +68,10 @@ class Way:
             raise StaleCursorError("the list is shorter than it was") from None
 
     def page(self, cursor: Cursor, following: Cursor) -> Cursor:
-        """Return the cursor of a next page."""
+        """Return the cursor of a next page; a URL is one whatever the file asks for by then."""
         kept = {key: cursor[key] for key in _OF_A_CALL if key in cursor}
-        return {**kept, **following}
+        mark = {} if "url" in following else {"mark": self._mark}
+        return {**kept, **mark, **following}
 
     def after_call(
         self, cursor: Cursor, step: Step, picked: Mapping[str, Any], now_wall: float
@@ -93,4 +104,7 @@ class Way:
         """Return the next part's first call, None after the last."""
         parts = self.parts(cursor)
         following = parts.following(self._values) if parts else None
-        return {"parts": str(following)} if following else None
+        if following is None:
+            return None
+        mark = {"mark": self._mark} if following.value else {}
+        return {"parts": str(following), **mark}

@@ -7,6 +7,7 @@ it for Arrow; nothing here needs Arrow.
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
@@ -143,7 +144,20 @@ class ColumnSpec(BaseModel):
             return "thousands: the same as decimal_point"
         if self.format is not None and self.kind not in ("date", "timestamp"):
             return "format: for dates and timestamps only"
-        return self._zone_problem()
+        return self._format_problem() or self._zone_problem()
+
+    def _format_problem(self) -> str:
+        if self.format is None:
+            return ""
+        try:
+            datetime.strptime("", self.format)  # noqa: DTZ007 (looked at, not used)
+        except ValueError as error:
+            what = str(error)
+            if "bad directive" in what or "stray" in what:
+                return f"format: {what}"
+        except re.error:
+            return "format: a directive that stands twice"
+        return ""
 
     def _zone_problem(self) -> str:
         if self.zone is None:

@@ -21,6 +21,9 @@ _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
 _GROUPS = r"^[+-]?(\d{1,3}(SEP\d{2,3})*SEP\d{3}|\d+)(POINT\d*)?$"
 _EPOCHS = {"epoch": "s", "epoch_ms": "ms"}
+_A_SECOND = {"s": 1, "ms": 1000}
+_YEARS = (-62_135_596_800, 253_402_300_799)
+"""The first and the last second that a calendar has, as the epoch's."""
 _DIGITS = 38
 _NO_TEXT = pa.scalar(None, pa.string())
 _US = timedelta(microseconds=1)
@@ -201,7 +204,11 @@ def _timestamp(texts: pa.ChunkedArray, spec: ColumnSpec, zone: str) -> pa.Chunke
     wanted = arrow_type(spec)
     unit = _EPOCHS.get(spec.format or "")
     if unit is not None:
-        return pc.cast(pc.cast(pc.cast(texts, pa.int64()), pa.timestamp(unit, "UTC")), wanted)
+        numbers = pc.cast(texts, pa.int64())
+        least, most = pc.min_max(numbers).as_py().values()
+        if least is not None and not all(_is_of_our_time(one, unit) for one in (least, most)):
+            raise ValueError("milliseconds taken for seconds, say")
+        return pc.cast(pc.cast(numbers, pa.timestamp(unit, "UTC")), wanted)
     local = zone if spec.zone == "account" else spec.zone
     if spec.format is not None:
         form, tz = spec.format, None if local is None else ZoneInfo(local)
@@ -227,6 +234,11 @@ def _timestamp(texts: pa.ChunkedArray, spec: ColumnSpec, zone: str) -> pa.Chunke
     return pc.cast(texts, wanted)
 
 
+def _is_of_our_time(number: int, unit: str) -> bool:
+    """Say whether it is within the years that calendars have: 1 to 9999."""
+    return _YEARS[0] <= number // _A_SECOND[unit] <= _YEARS[1]
+
+
 def _by_value(
     texts: pa.ChunkedArray, parse: Callable[[str], object], wanted: pa.DataType
 ) -> pa.ChunkedArray:
@@ -241,7 +253,8 @@ def _json(texts: pa.ChunkedArray, _spec: ColumnSpec, _zone: str) -> pa.ChunkedAr
     for text in texts.to_pylist():
         if text is not None:
             orjson.loads(text)
-    return texts
+    # within JSON's own texts none stands as it is; between them it would break a JSON line
+    return pc.replace_substring_regex(texts, "[\r\n]", " ")
 
 
 def _all(flags: pa.ChunkedArray) -> bool:

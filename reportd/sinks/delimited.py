@@ -58,7 +58,7 @@ def from_csv(data: bytes, options: CsvOptions, schema: Schema, context: Context)
     Rows are counted from the first one behind the header. A column that is not declared is
     ignored; one that is declared must be there unless it is ``optional``.
     """
-    body = _utf8(data, options.encoding)
+    body = _with_line_feeds(_utf8(data, options.encoding))
     names, start = _header(body, options)
     end = _body_end(body, start, options.skip_footer_lines)
     return _rows(memoryview(body)[start:end], _reader(names, options, schema), context)
@@ -75,6 +75,8 @@ def csv_tables(
     body = b""
     while len(body) < _PREAMBLE_BYTES and (chunk := next(source, b"")):
         body += chunk
+    if b"\n" not in body:
+        body, source = _with_line_feeds(body), map(_with_line_feeds, source)
     names, start = _header(body, options)
     reader = _reader(names, options, schema)
     before = 0
@@ -156,6 +158,11 @@ def _utf8(data: bytes, encoding: str) -> bytes:
         return data.decode(encoding).encode()
     except (UnicodeError, LookupError) as error:
         raise UnexpectedAnswerError(f"not {encoding}: {type(error).__name__}") from error
+
+
+def _with_line_feeds(body: bytes) -> bytes:
+    """Return lines that end with a carriage return alone as all others end."""
+    return body if b"\n" in body else body.replace(b"\r", b"\n")
 
 
 def _header(body: bytes, options: CsvOptions) -> tuple[tuple[str, ...], int]:

@@ -70,7 +70,8 @@ class LocalStore:
     def __init__(self, root: Path, permissions: Permissions = DEFAULT_PERMISSIONS) -> None:
         """Open the root; the first one ever gives it its identity.
 
-        Raises `OutputError` when the folder is not there (not mounted?) or not writable.
+        Raises `OutputError` when the folder is not there (not mounted?) or not writable,
+        `ConfigError` when its names do not tell capitals from small letters.
         """
         with output_errors(f"output root {root}"):
             self.root = root.resolve(strict=True)
@@ -78,6 +79,13 @@ class LocalStore:
             for parts in (STAGING, RECEIPTS):
                 os.close(self.folders.open(*parts, make=True))
             self._identity = self._make_identity()
+            self._seen = _place_of(self.root)
+        if (self.root / OWN.upper()).exists():
+            raise ConfigError(
+                f"output root {self.root}: takes capitals and small letters for the same: accounts"
+                " that differ by them alone would share their files; mount it with case, or name"
+                " another"
+            )
         self.answers = LocalAnswers(self.folders)
         self.notes = LocalNotes(self.folders)
         self.marks = LocalMarks(self.folders)
@@ -121,8 +129,21 @@ class LocalStore:
                     remove(folder, name)
             finally:
                 os.close(folder)
-            found = open_to_read(self.root / OWN / "store")
-            text = b"" if found is None else read_small(found)
+            self._check_identity()
+
+    def _check_root(self) -> None:
+        """See that the path still leads where it did, or to the same store, mounted anew."""
+        with output_errors(f"output root {self.root}"):
+            seen = _place_of(self.root)
+            if seen != self._seen:
+                self._check_identity()
+                self._seen = seen
+
+    def _check_identity(self) -> None:
+        found = open_to_read(self.root / OWN / "store")
+        text = b"" if found is None else read_small(found)
+        if not text:
+            raise OutputError(f"output root {self.root}: its id is gone (not mounted?)")
         if text.strip() != self._identity.encode():
             raise OutputError(f"output root {self.root}: its id has changed (another mount?)")
 
@@ -161,6 +182,7 @@ class LocalStore:
     def stage(self, key: str) -> LocalStage:
         """See `Store.stage`."""
         shard = _shard(key)
+        self._check_root()
         with output_errors("staging"):
             try:
                 folder = self.folders.open(*shard)
@@ -174,6 +196,7 @@ class LocalStore:
 
     def stages(self, key: str) -> list[LocalStage]:
         """See `Store.stages`: one open when nothing was ever staged beside the key."""
+        self._check_root()
         with output_errors("staging"):
             try:
                 folder = self.folders.open(*_shard(key))
@@ -219,6 +242,12 @@ class LocalStore:
                 finally:
                     os.close(folder)
         return removed
+
+
+def _place_of(root: Path) -> tuple[int, int]:
+    """Return what tells one folder from another that came in its place. Raises OSError."""
+    found = root.stat()
+    return found.st_dev, found.st_ino
 
 
 def _newest(folder: int, names: Iterable[str]) -> int:

@@ -26,6 +26,10 @@ _JSON: Mapping[type, str] = {dict: "object", list: "list"}
 
 _TEXT = {str, type(None)}
 
+_EXACT = ("string", "int64", "decimal")
+_INEXACT = 2.0**63
+"""From here on whole numbers of JSON are read as floats: ids lose their last digits."""
+
 _AT_ONCE: Mapping[str, frozenset[type]] = {
     "string": frozenset({str}),
     "int64": frozenset({int}),
@@ -191,6 +195,10 @@ def _texts(values: list[Any], name: str, spec: ColumnSpec) -> list[str | None]:
             texts.append(value)
         elif kind is bool:
             texts.append("true" if value else "false")
+        elif kind is float and spec.kind in _EXACT and abs(value) >= _INEXACT:
+            raise UnexpectedAnswerError(
+                f"column {name}, row {row + 1}: {value!r} has lost digits: declare float64"
+            )
         elif kind is float and spec.kind == "int64" and value.is_integer():
             texts.append(str(int(value)))
         elif kind in (int, float, Decimal):

@@ -25,6 +25,7 @@ from reportd.model.content import (
     head_of,
     opened,
 )
+from reportd.sinks.folders import output_errors
 from reportd.sinks.store import Answers, stage_key
 
 _SIZE_BYTES = 8
@@ -59,7 +60,8 @@ class Spool:
     ) -> Spooled:
         """Store one answer durably; the same again gets another name. Raises `OutputError`."""
         key = stage_key(request_id, replay)
-        data = _packed(body)
+        with output_errors("TMPDIR"):
+            data = _packed(body)
         file = self._answers.put(key, f"{secrets.token_hex(4)}.{attempt}.{step}.zst", data)
         return Spooled(file, len(data), _checksum(data))
 

@@ -77,6 +77,7 @@ class Herald:
         self._snapshot_due = 0.0
         self._told: tuple[str, ...] = ()
         self._reload_file = reload_file
+        self._is_mute = False
 
     def tell(self, state: State, now: float, boottime: float) -> None:
         """Tell what is new or due."""
@@ -127,9 +128,13 @@ class Herald:
                 problems=state.reload.problems,
                 patience_seconds=state.reload_seconds,
             )
-        except OSError as error:  # only whoever waits for a reload misses it
-            logger.warning("cannot say how reloads go: %s", error, extra={"action": "reload_mute"})
-            self._reload_file = None
+        except OSError as error:  # whoever waits for a reload waits until there is room again
+            if not self._is_mute:
+                extra = {"action": "reload_mute"}
+                logger.warning("cannot say how reloads go: %s", error, extra=extra)
+            self._is_mute = True
+        else:
+            self._is_mute = False
 
     def _line(self, state: State) -> str:
         alive = sum(seat.alive for seat in state.seats)

@@ -29,7 +29,7 @@ from reportd.transport.idle import Connection, IdleConnections, Server
 _CHUNK_BYTES = 1024 * 1024
 _LEAST_FINAL = 200
 _BODILESS = frozenset({204, 205, 304})
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 _BODIED = frozenset({"POST", "PUT", "PATCH"})
 _AGENT = f"reportd/{__version__}"
 
@@ -64,17 +64,26 @@ class Client:
         resolver, which keeps its own time).
         """
         started = time.monotonic()
+        heads: list[int] = []
         try:
-            status, headers, body = self._exchange(call, started + call.timeout_seconds)
+            status, headers, body = self._exchange(call, started + call.timeout_seconds, heads)
         except _Stop as stop:
-            return Failure(kind=stop.kind, detail=stop.detail, seconds=time.monotonic() - started)
+            return Failure(
+                kind=stop.kind,
+                detail=stop.detail,
+                seconds=time.monotonic() - started,
+                status=heads[0] if heads else None,
+            )
         return Answer(status=status, headers=headers, body=body, seconds=time.monotonic() - started)
 
     def close(self) -> None:
         """Close the idle connections."""
         self._idle.clear()
 
-    def _exchange(self, call: Call, deadline: float) -> tuple[int, dict[str, str], Content]:
+    def _exchange(
+        self, call: Call, deadline: float, heads: list[int]
+    ) -> tuple[int, dict[str, str], Content]:
+        """Return the answer; its status is in ``heads`` although the rest may not come."""
         allow_private = call.allow_private or self._allow_private
         refused = refusal(call.url, call.hosts, allow_private=allow_private)
         if refused:
@@ -86,6 +95,7 @@ class Client:
             response = _asked(connection, call, _target(parts, call.secret_query), deadline)
             if response.status < _LEAST_FINAL:
                 raise _Stop(FailureKind.RESET, f"answers {response.status}, which nobody asked for")
+            heads.append(response.status)
             headers = {name.lower(): _unfolded(value) for name, value in response.headers.items()}
             body = _read(response, call.max_answer_bytes)
         except (HTTPError, HTTPException, OSError, ValueError) as error:
@@ -192,7 +202,7 @@ def _translated(error: Exception, host: str, deadline: float) -> _Stop:
     if isinstance(error, (AnyTimeoutError, TimeoutError)):
         return _Stop(FailureKind.TIMEOUT, f"no complete answer of {host} in time")
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return _Stop(FailureKind.NO_ROOM, f"TMPDIR is full: the answer of {host} is lost")
+        return _Stop(FailureKind.NO_ROOM, f"TMPDIR has no room: the answer of {host} is lost")
     if isinstance(error, ssl.SSLError):
         return _Stop(FailureKind.CONNECT, f"TLS with {host}: {_tls(error)}")
     if time.monotonic() >= deadline:

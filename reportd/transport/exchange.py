@@ -64,3 +64,5 @@ class Failure:
     kind: FailureKind
     detail: str
     seconds: float
+    status: int | None = None
+    """What the head of the answer said; None: there was none."""

@@ -6,24 +6,32 @@ answer disagree with the next one's.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
 from reportd.config.problems import did_you_mean
 from reportd.config.toml import toml_key, toml_value
 from reportd.partners.unfolding import ABOVE
-from reportd.sinks.columns import UNSET_MARKERS, ColumnSpec
+from reportd.sinks.columns import NUMBERS, UNSET_MARKERS, ColumnSpec
 
 DELIMITERS = ",;\t|"
 EXAMPLE_CHARS = 40
 UNDECLARED_MOST = 100
 _MICROS_LEAST = 10_000
+_OPTIONS = ("percent", "thousands", "decimal_point", "format")
+_EPOCHS = {10: "epoch", 13: "epoch_ms"}
+"""By how many digits an instant of our years has."""
 _LISTED = "lists of objects"
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _REAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)?")
+"""As much of Europe writes numbers."""
+_DOTTED = re.compile(r"[+-]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d{1,3})")
+_COMMA_PERCENT = re.compile(r",(?:\d{1,2}|\d{4,})\s*%")
+_DOTS = "dots: decimals, or thousands?"
 _PERCENT = re.compile(r"<?\s*[+-]?[\d.,]+\s*%")
 _DAY_SHAPES = (
     (re.compile(r"(?:0?[1-9]|1[0-2])/\d{1,2}/\d{4}"), "%m/%d/%Y"),
@@ -143,18 +151,31 @@ def _texts(name: str, texts: Sequence[str]) -> Kind:
             return "date", f"days like {written}", {"type": "date", "format": written}
     if every(_is_instant):
         return "timestamp", "", None
+    if every(lambda text: text.lower() in ("true", "false")):
+        return "bool", "", None
+    return _written_numbers(name, texts) or ("string", "", None)
+
+
+def _written_numbers(name: str, texts: Sequence[str]) -> Kind | None:
+    def every(fits: Callable[[str], object]) -> bool:
+        return all(fits(text) for text in texts)
+
     if every(_WHOLE.fullmatch):
         return _whole(name, [int(text) for text in texts])
+    if every(_DOTTED.fullmatch):
+        return "float64", _DOTS, {"type": "int64", "thousands": ".", "decimal_point": ","}
     if every(_REAL.fullmatch):
         return _real(name)
     if every(_PERCENT.fullmatch):
-        return "float64", "percent signs", {"type": "float64", "percent": True}
+        point = {"decimal_point": ","} if any(map(_COMMA_PERCENT.search, texts)) else {}
+        return "float64", "percent signs", {"type": "float64", "percent": True, **point}
     if every(lambda text: _GROUPED.fullmatch(text) or _REAL.fullmatch(text)):
         kind = "float64" if any("." in text for text in texts) else "int64"
         return kind, "thousands separators", {"type": kind, "thousands": ","}
-    if every(lambda text: text.lower() in ("true", "false")):
-        return "bool", "", None
-    return "string", "", None
+    if every(_COMMA.fullmatch):
+        dotted = {"thousands": "."} if any("." in text for text in texts) else {}
+        return "float64", "a decimal comma", {"type": "float64", **dotted, "decimal_point": ","}
+    return None
 
 
 def _is_day(text: str) -> bool:
@@ -239,6 +260,11 @@ def _suggestion(
 
 def _type_suggestion(name: str, spec: ColumnSpec, seen: Seen) -> str:
     kind = spec.kind
+    counted = _EPOCHS.get(len(seen.example)) if seen.kind == "int64" else None
+    if kind in ("date", "timestamp") and counted:
+        since = replace(seen, options={"type": kind, "format": counted})
+        line = since.declaration(name, spec.from_ or name)
+        return "" if spec.format == counted else f"counted from 1970 on: {line}"
     if spec.divide is None and seen.note == "looks like int64 micros" and kind != "string":
         return f"{seen.note}: {seen.declaration(name, spec.from_ or name)}"
     if kind == "float64" and seen.note == "looks like money":
@@ -256,21 +282,25 @@ def _type_suggestion(name: str, spec: ColumnSpec, seen: Seen) -> str:
         return f"an instant; its day, as it is written: {day.declaration(name, spec.from_ or name)}"
     if kind in ("date", "timestamp") and seen.kind == "string" and not spec.format:
         return 'not ISO 8601; say how it is written, as format = "%d %b %Y"'
+    if seen.note == _DOTS and spec.thousands:
+        return ""
+    if seen.note == _DOTS and kind in NUMBERS:
+        return f"{_DOTS} where 1.234 is 1234: {seen.declaration(name, spec.from_ or name)}"
     if seen.kind in wrong.get(kind, ()) and seen.note != "an id" and not spec.format:
         return f"looks like {seen.kind}: {seen.declaration(name, spec.from_ or name)}"
-    missing = [
-        option for option in ("percent", "thousands", "format") if _lacks(spec, seen, option)
-    ]
-    if missing:
-        return f"{seen.note}: {seen.declaration(name, spec.from_ or name)}"
+    if any(_lacks(spec, seen, option) for option in _OPTIONS):
+        options = {**(seen.options or {}), "type": spec.type}
+        line = replace(seen, options=options).declaration(name, spec.from_ or name)
+        return f"{seen.note}: {line}"
     if kind == "string" and seen.kind in ("date", "timestamp", "float64", "bool") and not seen.note:
         return f"all are {seen.kind}"
     return ""
 
 
 def _lacks(spec: ColumnSpec, seen: Seen, option: str) -> bool:
-    wanted = (seen.options or {}).get(option)
-    return spec.kind != "string" and bool(wanted) and not getattr(spec, option)
+    wanted, given = (seen.options or {}).get(option), getattr(spec, option)
+    is_given = given != "." if option == "decimal_point" else bool(given)
+    return spec.kind != "string" and bool(wanted) and not is_given
 
 
 def undeclared(columns: Mapping[str, ColumnSpec], found: Mapping[str, Seen]) -> Iterator[str]:

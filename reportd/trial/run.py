@@ -202,13 +202,13 @@ class _Loop:
 
     def _throttled(self, verdict: Verdict) -> None:
         retry = self.rules.retry
-        wait, why = verdict.wait_seconds, "as the partner says"
-        if verdict.unsent:
-            why = "then the token server is asked again"
+        wait, why = verdict.told_seconds, "as the partner says"
         if wait is None:
             usual = retry.quota if verdict.outcome is Outcome.QUOTA else retry.slow_down
             wait = (verdict.growing or usual).after(self.throttled)
             why = "the partner does not say how long"
+        if verdict.unsent:
+            why = "then the token server is asked again"
         self.throttled += 1
         if verdict.scope != "call":
             self._block(verdict.scope, wait)
@@ -222,7 +222,7 @@ class _Loop:
         retry = self.rules.retry
         if self.tries >= min(TRIES_MOST, retry.attempts):
             raise RefusedError(verdict)
-        wait = verdict.wait_seconds
+        wait = verdict.told_seconds
         if wait is None and verdict.growing is not None:
             wait = verdict.growing.after(self.tries - 1)
         if wait is None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -90,9 +91,11 @@ class Rules:
         )
         if not self._kinds:
             return scopes
-        counted = self._partner.scopes(request)
-        if self._before is not None:
-            counted = {**self._before.scopes(request), **counted}
+        counted: dict[tuple[str, tuple[str, ...]], str] = {}
+        for partner in (self._before, self._partner):
+            if partner is not None:  # a message that ends as poison, or is new to one of them
+                with suppress(InvalidMessageError):
+                    counted |= partner.scopes(request)
         return scopes + tuple(
             Scope(self._kinds[which], value)
             for which, value in counted.items()

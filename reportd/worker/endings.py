@@ -37,6 +37,7 @@ class Endings:
         *,
         files: tuple[PublishedFile, ...] = (),
         reason: str = "",
+        stands_for: str | None = None,
     ) -> None:
         """Write the end record of a request; it stays open until that is confirmed."""
         entry.ended = True
@@ -47,6 +48,7 @@ class Endings:
         request = entry.request
         end = End(
             id=request.id,
+            stands_for=stands_for,
             replay=entry.replay,
             topic=entry.message.topic,
             offset=entry.message.offset,

@@ -10,6 +10,7 @@ from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
 from reportd.errors import InvalidMessageError
 from reportd.limits.limiter import Now
+from reportd.model.ledger import POISONED
 from reportd.model.request import Request
 from reportd.model.run import order_of
 from reportd.worker.actions import Action, Forward, LookAt
@@ -55,10 +56,14 @@ class Intake:
             request = Request.from_json(message.value)
             if request.partner != partition.partner:
                 raise InvalidMessageError("partner: not the one of this topic")
+        except InvalidMessageError as error:
+            self._poison(partition, message, None, str(error), now)
+            return
+        try:
             partition.rules.check(request)
             _check_times(request, message.timestamp)
         except InvalidMessageError as error:
-            self._poison(partition, message, replay, str(error), now)
+            self._poison(partition, message, request, str(error), now)
             return
         key = partition.rules.key_of(request)
         times = _forwards_of(message)
@@ -135,24 +140,45 @@ class Intake:
     def give_up(self, partition: Partition, message: Message, now: Now) -> None:
         """End a message that lies in the wrong partition and cannot be sent to the right one."""
         reason = "key: of another partition, and too large to be sent there"
-        self._poison(partition, message, _replay_of(message), reason, now)
+        self._poison(partition, message, Request.from_json(message.value), reason, now)
 
     def _poison(
-        self, partition: Partition, message: Message, replay: int, reason: str, now: Now
+        self,
+        partition: Partition,
+        message: Message,
+        refused: Request | None,
+        reason: str,
+        now: Now,
     ) -> None:
+        """End what cannot be worked on, under the name of its place.
+
+        A later message with the id of what was ``refused`` may be right. But its run waits for it.
+        """
+        replay = _replay_of(message)
         place = f"{message.topic}-{message.partition}-{message.offset}"
         identity = (f"{POISON}{place}", replay)
         known = partition.image.end_of(identity)
         if identity in partition.entries:
             return
         partition.books[message.topic].unpark(message.offset)
-        request = Request.unreadable(identity[0], partition.partner)
+        request = (
+            Request.unreadable(identity[0], partition.partner)
+            if refused is None
+            else refused.model_copy(update={"id": identity[0]})
+        )
         entry = self._entry(partition, message, request, replay)
         if known is not None and known.dead is not None:
             entry.state = State.ENDING
             self._endings.write_dead(partition, entry, known.dead, known.position)
         else:
-            self._endings.end(partition, entry, "dead", now, reason=f"poison: {reason}")
+            self._endings.end(
+                partition,
+                entry,
+                "dead",
+                now,
+                reason=f"{POISONED}: {reason}",
+                stands_for=None if refused is None else refused.id,
+            )
 
     def schedule(self, partition: Partition, entry: Entry, now: Now) -> None:
         """Let a request wait until its days are over; the wall clock decides."""

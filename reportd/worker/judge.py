@@ -157,7 +157,7 @@ class Judge:
         if scope is not None:
             times = partition.throttled_times.get(scope, 0)
             partition.throttled_times[scope] = min(times + 1, IN_A_ROW_MOST)
-        wait = verdict.wait_seconds
+        wait = verdict.told_seconds
         if wait is None:
             wait = (verdict.growing or usual).after(times)
             if scope is not None and times < MOVES_MOST and partition.limiter.moves(scope):
@@ -173,7 +173,9 @@ class Judge:
         outage.failed(entry.request.account, verdict.reason, now.mono)
         if outage.is_open:
             entry.attempts = 0
-            entry.first_failed_at = entry.failing_since = None
+            entry.first_failed_at = None
+            if len(outage.accounts) > 1:  # else it may be this account that fails, not all
+                entry.failing_since = None
             self._back_off(partition, entry, 1, now, _told(verdict, 0))
             return
         entry.attempts += 1
@@ -259,9 +261,10 @@ class Judge:
 
 
 def _told(verdict: Verdict, times: int) -> float | None:
-    if verdict.wait_seconds is None and verdict.growing is not None:
+    told = verdict.told_seconds
+    if told is None and verdict.growing is not None:
         return verdict.growing.after(times)
-    return verdict.wait_seconds
+    return told
 
 
 def scope_of(entry: Entry, per: str) -> Scope:

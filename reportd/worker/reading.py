@@ -144,6 +144,8 @@ class Reading:
         Of accounts with fewer than ``below`` in memory; after a pause, when its time has come, or
         its credential works, to see whose it is.
         """
+        if not book.parked_count:
+            return
         most = min(below, self._line_most(partition))
         for key, first in book.parked_first():
             if isinstance(key, str):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CAUGHT = Path(__file__).with_name("caught.json")
-SEEDS = 200
+SEEDS = 100
 """A mutant that lives longer than this is a hole in the simulation."""
 
 
@@ -172,7 +172,7 @@ MUTANTS = (
     Mutant(
         "next-part-forgotten",
         "partners/way.py",
-        '        return {"parts": str(following)} if following else None\n',
+        '        return {"parts": str(following), **mark}\n',
         "        return None\n",
     ),
     Mutant(

@@ -96,11 +96,18 @@ class Sent:
     """What the limit with the number `COSTLY` counts it as."""
 
 
+_DAYS = pa.schema([("account", pa.string()), ("day", pa.string()), ("page", pa.int64())])
+"""Not to be found out anew for each: pyarrow looks for pandas to do so."""
+
+
 def days_table(account: str, day: date, pages: Sequence[int]) -> pa.Table:
     """Return the rows that came for an account and day: one for each page."""
-    return pa.table(
-        {"account": [account] * len(pages), "day": [day.isoformat()] * len(pages), "page": pages}
-    )
+    columns = {
+        "account": [account] * len(pages),
+        "day": [day.isoformat()] * len(pages),
+        "page": pages,
+    }
+    return pa.table(columns, schema=_DAYS)
 
 
 @dataclass
@@ -152,12 +159,12 @@ class Partner:
         random, plan = self.world.random, self.plan
         if any(start <= self.world.time < end for start, end in plan.outages):
             return plan.outage_kind, "the partner is down"
+        if random.random() < plan.transient_share:
+            return Outcome.TRANSIENT, "HTTP 500"  # whoever asks, whatever for
         if plan.is_refused(request.account, self.world.time):
             return Outcome.AUTH, "HTTP 401"
         if request.account in plan.bad_accounts:
             return Outcome.PERMANENT, "HTTP 404"
-        if random.random() < plan.transient_share:
-            return Outcome.TRANSIENT, "HTTP 500"
         return Outcome.OK, ""
 
     def verdict(self, request: Request, page: int) -> tuple[Verdict, bytes]:

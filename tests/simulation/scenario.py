@@ -67,9 +67,11 @@ def _plans(random: Random) -> list[PartnerPlan]:
     killers = frozenset(random.sample(sorted(accounts - bad), random.choice((0, 0, 0, 1))))
     outage_at = random.uniform(2, 40)
     outages = ((outage_at, outage_at + random.uniform(5, 60)),) if random.random() < 0.3 else ()
-    refused_accounts = frozenset(random.sample(sorted(accounts), random.choice((0, 0, 4))))
+    refused_accounts = frozenset(random.sample(sorted(accounts), random.choice((0, 4))))
     refused_at = random.uniform(0, 40)
-    mended_at = refused_at + random.choice((random.uniform(5, 90), float("inf")))
+    mended_at = refused_at + random.choice(
+        (random.uniform(5, 90), random.uniform(5, 90), float("inf"))
+    )
     meter = random.choice(("sliding", "fixed", "bucket"))
     by_account = _limit("account", 3, 1.0, meter)
     by_partner = _limit("partner", 8, 1.0, random.choice(("sliding", "fixed", "bucket")))

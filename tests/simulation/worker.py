@@ -38,6 +38,7 @@ from reportd.worker.engine import Engine
 from reportd.worker.entry import Entry
 from reportd.worker.fence import Fence
 from reportd.worker.ledger import LedgerImage
+from reportd.worker.loop import IDLE_WAIT_SECONDS
 from reportd.worker.partition import Looked, Misfit, RestoredTopic, parse_metadata
 from reportd.worker.settings import EngineSettings
 from tests.simulation.broker import Broker, Key, Part
@@ -48,6 +49,8 @@ from tests.simulation.world import World
 HEARTBEAT_SECONDS = 0.5
 DRAIN_SECONDS = 5.0
 FETCH = 20
+BUSY_FETCH_SECONDS = 0.02
+IDLE_FETCH_SECONDS = 0.3
 CONTROL: Part = ("control", 0)
 TEMPLATE = PathTemplate("{partner}/{report}/date={date}/{account}.{ext}")
 
@@ -319,12 +322,12 @@ class Process:
                 self._maybe_crash(type(action).__name__)
                 self._do(action)
         wake = max(self.engine.next_wake(self._now()), self._world.time + 0.001)
+        wake = min(wake, self._world.time + IDLE_WAIT_SECONDS)
         if not self._world.time < self._wake_at <= wake:
             self._wake_at = wake
             self._wake_number += 1
             number = self._wake_number
-            if wake < float("inf"):
-                self._after(wake - self._world.time, lambda: self._woken(number))
+            self._after(wake - self._world.time, lambda: self._woken(number))
 
     def _woken(self, number: int) -> None:
         if number == self._wake_number:
@@ -584,6 +587,20 @@ class Process:
             now=self._now(),
         )
 
+    def _await(self, at: Part, number: int, seconds: float) -> None:
+        """Read on in a while; where nothing is to be read by then, the loop does not turn."""
+
+        def glance() -> None:
+            position = self._readers.get(at)
+            if not self.is_alive or position is None or self._numbers[at] != number:
+                return
+            if position == len(self._broker.log(at)):
+                self._await(at, number, IDLE_FETCH_SECONDS)
+            else:
+                self._after(0.0, lambda: self._fetch(at, number))
+
+        self._world.plan(seconds, glance)
+
     def _fetch(self, at: Part, number: int) -> None:
         position = self._readers.get(at)
         if position is None or self._numbers[at] != number:
@@ -597,4 +614,4 @@ class Process:
             taken += 1
             if message is not None:
                 self.engine.message(message, self._now())
-        self._after(0.02 if taken else 0.3, lambda: self._fetch(at, number))
+        self._await(at, number, BUSY_FETCH_SECONDS)

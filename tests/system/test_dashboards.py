@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ import pytest
 from reportd.broker.message import Part
 from reportd.broker.topics import Topics
 from reportd.cli import reportctl
+from reportd.config.calendar import Calendar, last_slot
 from reportd.demo.scene import Scene, demo_scene
 from reportd.demo.simulator.config import Faults, Latency
 from reportd.model.ledger import End
 from reportd.model.request import Request
 from reportd.model.run import Finished, Manifest, TopicSpan, parse_run_record
 from reportd.observer.panels import RATE
+from reportd.partners.waits import RESET_MARGIN_SECONDS
 from reportd.worker.stamps import STEP_SECONDS
 from tests.chromium import Chromium
 from tests.loopback import free_port
@@ -40,6 +42,8 @@ WINDOW_SECONDS = 20.0
 AROUND = 0.1
 """Prometheus extrapolates an increase to the ends of its window; the extra is less."""
 HOUR = 3600.0
+SLOTS = "*-*-* 04:00 Europe/Zurich"
+"""The demo's calendar."""
 
 
 @dataclass(frozen=True)
@@ -433,6 +437,25 @@ class Night:
         passed = self.asked_at - instant
         return Between(passed - 0.01, passed + STEP_SECONDS)
 
+    def since_slot(self) -> Between:
+        """Return how long ago the daily schedule was due, as the observer last looked it up."""
+        calendar = Calendar.parse(SLOTS)
+        slots = [last_slot(calendar, moment) for moment in self._looks()]
+        found = [self.asked_at - slot.timestamp() for slot in slots if slot is not None]
+        return Between(min(found) - 0.01, max(found) + 0.01)
+
+    def until_midnight(self) -> Between:
+        """Return when a day's quota is whole again: a minute after it begins."""
+        days = [
+            moment.replace(hour=0, minute=0, second=0, microsecond=0) for moment in self._looks()
+        ]
+        whole = [(day + timedelta(days=1)).timestamp() + RESET_MARGIN_SECONDS for day in days]
+        return Between(min(whole) - self.asked_at - 0.01, max(whole) - self.asked_at + 0.01)
+
+    def _looks(self) -> list[datetime]:
+        """Return when what changes once a day may have been looked up: the same, but then."""
+        return [datetime.fromtimestamp(self.asked_at - ago, UTC) for ago in (0.0, 120.0)]
+
     def until(self, instant: float | None) -> object:
         """Return how long it is until then."""
         assert instant is not None
@@ -543,7 +566,7 @@ class Night:
                 labels(partner="crux"): pytest.approx(NARROW_CALLS / NARROW_SECONDS),
             },
             "Quota that is left": {labels(partner="acme"): Between(QUOTA / 2, QUOTA)},
-            "Until the quota is whole": {labels(partner="acme"): Between(0, 24 * HOUR)},
+            "Until the quota is whole": {labels(partner="acme"): self.until_midnight()},
             "Duration of calls": {labels(partner=name): Between(0.001, 10) for name in names},
             "Duration of requests": {
                 labels(partner="acme"): Between(0.001, 60),
@@ -616,7 +639,7 @@ class Night:
         """Return it for enqueuing."""
         of_run = self.fleet()["Open of the newest runs"]
         return {
-            "Since it was due": {labels(schedule="daily"): Between(0, 25 * HOUR)},
+            "Since it was due": {labels(schedule="daily"): self.since_slot()},
             "Since the newest run": {
                 labels(schedule=name): self.since(run.enqueued_at)
                 for name, run in self.runs.items()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reportd import log
-from reportd.journal import Journal, encoded, field_name
+from reportd.journal import STUCK_SECONDS, Journal, encoded, field_name
 from tests.descriptors import descriptors
 from tests.unit.test_log import as_before
 
@@ -54,6 +54,12 @@ class Listener:
     def close(self) -> None:
         self._socket.close()
         self.stream.close()
+
+
+def fill(line: Journal) -> None:
+    """Send until there is room for no more."""
+    while True:
+        line.send({"MESSAGE": "one more"})
 
 
 def parsed(data: bytes) -> dict[str, str]:
@@ -176,6 +182,28 @@ def test_journal_that_goes_away_ends_nobody(journal: Listener) -> None:
     LOGGER.info("hello")
 
     assert [record["MESSAGE"] for record in journal.heard()] == ["INFO worker-0 - hello"]
+
+
+def test_journal_that_takes_nothing_is_waited_for_once(
+    journal: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait for each record would let a worker look wedged."""
+    monkeypatch.setattr("reportd.journal.TIMEOUT_SECONDS", 0.01)
+    now = [100.0]
+    line = Journal(journal.path, lambda: now[0])
+    with pytest.raises(TimeoutError):
+        fill(line)
+    for _ in range(3):
+        with pytest.raises(BlockingIOError):  # nobody has waited
+            line.send({"MESSAGE": "lost"})
+    now[0] += STUCK_SECONDS
+    with pytest.raises(TimeoutError):
+        line.send({"MESSAGE": "lost, too"})
+    journal.heard()
+    line.send({"MESSAGE": "it works again"})
+    line.close()
+
+    assert journal.heard() == [{"MESSAGE": "it works again"}]
 
 
 @pytest.mark.parametrize(

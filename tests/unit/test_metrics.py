@@ -1,5 +1,8 @@
 """Metrics: names, labels, and counters that go on with their slot's files."""
 
+import errno
+import logging
+import os
 import re
 from pathlib import Path
 
@@ -54,6 +57,57 @@ def test_counts_in_memory() -> None:
     assert book.value("reportd_rows_total", partner="acme") == 41
     assert book.value("reportd_commits_total", outcome="accepted") == 1
     assert book.value("reportd_call_duration_seconds_sum", partner="acme") == 0.2
+
+
+def test_without_room_what_is_new_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full /run ends no worker; what was counted before goes on, the rest when there is room."""
+
+    def full(_descriptor: int, _offset: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(metrics._NOWHERE, "_said", False)  # once a process
+    book = Metrics.of_process(tmp_path, "worker-0")
+    book.rows.inc("acme", by=5)
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(os, "posix_fallocate", full)
+        book.rows.inc("acme", by=2)
+        book.rows.inc("shop", by=3)
+        book.call_seconds.observe(0.2, "acme")
+        assert exposed(tmp_path, "reportd_rows_total", partner="acme") == 7
+        assert exposed(tmp_path, "reportd_rows_total", partner="shop") is None
+    book.rows.inc("shop", by=4)
+    book.call_seconds.observe(0.3, "acme")
+
+    assert exposed(tmp_path, "reportd_rows_total", partner="shop") == 4
+    assert exposed(tmp_path, "reportd_call_duration_seconds_sum", partner="acme") == 0.3
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["some is not counted: No space left on device"]
+
+
+def test_room_is_taken_before_it_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write to a mapped page that the disk has no room for would be the worker's end: SIGBUS."""
+    taken: dict[str, int] = {}
+    really = os.posix_fallocate
+
+    def recorded(descriptor: int, offset: int, size: int) -> None:
+        really(descriptor, offset, size)
+        taken[Path(f"/proc/self/fd/{descriptor}").readlink().name] = offset + size
+
+    monkeypatch.setattr(os, "posix_fallocate", recorded)
+    book = Metrics.of_process(tmp_path, "worker-0")
+    for number in range(100):
+        book.calls.inc(f"a partner of {number} letters and more", "ok")
+        book.call_seconds.observe(0.2, f"{number:0100}")
+        written = {
+            file.name: int.from_bytes(file.read_bytes()[:4], "little")
+            for file in tmp_path.iterdir()
+        }
+        assert written.keys() == taken.keys()
+        assert all(written[name] <= taken[name] for name in written)
 
 
 def test_next_process_of_a_slot_goes_on(tmp_path: Path) -> None:

@@ -241,4 +241,7 @@ def _say(
             )
         ],
     )
-    print("nothing is written: a dry run" if args.dry_run else "written")
+    if args.dry_run:
+        print("nothing is written: a dry run")
+    else:
+        print(f"written; it is over when this ends: reportctl wait '{plan.run}'")

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from reportd.cli.controlling import Desk, add_control_options, who_asks
+from reportd.cli.options import asked_record
 from reportd.cli.run_names import KnownRuns, RunName
 from reportd.cli.showing import harmless
 from reportd.clock import SystemClock
@@ -83,7 +84,8 @@ def _cancel(name: RunName, desk: Desk, args: argparse.Namespace) -> int:
         scope = f"{RUN}{state.run}"
         desk.write(
             scope,
-            Control(
+            asked_record(
+                Control,
                 scope=scope,
                 action="cancel",
                 until=wall + REMEMBERED_SECONDS,

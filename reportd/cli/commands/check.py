@@ -246,10 +246,14 @@ def _schedule(schedule: Schedule, now: datetime) -> Iterator[str]:
     calendar = schedule.settings.calendar
     following = next_slot(calendar, now)
     when = f"next {following:%Y-%m-%d %H:%M} UTC" if following else "never again"
-    until = schedule.settings.deadline
-    deadline = f"; deadline {until}" if until else ""
-    asks = len(schedule.settings.ask)
-    yield f"schedule {schedule.name}: {calendar}; {when}{deadline}; asks {asks}"
+    deadline = schedule.settings.deadline
+    until = f"; deadline {deadline}" if deadline is not None else ""
+    yield f"schedule {schedule.name}: {calendar}; {when}{until}; asks {len(schedule.settings.ask)}"
+    if deadline is not None and deadline.zone != calendar.zone:
+        yield (
+            f"schedule {schedule.name}: its deadline is a time in {deadline.zone}, its calendar in"
+            f' {calendar.zone}: is that meant? deadline = "{deadline.at:%H:%M} {calendar.zone}"'
+        )
     skipped = days_without_slot(calendar, now.date(), now.date() + timedelta(days=366))
     if skipped:
         days = ", ".join(str(day) for day in skipped)

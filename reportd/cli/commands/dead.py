@@ -381,7 +381,7 @@ def _say(letters: Letters, place: _Place, *, as_json: bool) -> None:
             (
                 instant(letter.died_at),
                 place.partner_of(letter),
-                letter.account,
+                letter.account or f"(offset {letter.offset})",
                 letter.report,
                 letter.run,
                 letter.error,
@@ -392,6 +392,7 @@ def _say(letters: Letters, place: _Place, *, as_json: bool) -> None:
             )
             for letter in found
         ),
+        empty="no dead letter fits; those that were replayed or dropped are shown if asked for",
     )
 
 

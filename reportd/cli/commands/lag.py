@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
             (one.topic, one.partition, one.begin, one.commit, one.end, one.lag, one.open)
             for one in found
         ),
+        empty="no partner has topics: 'reportctl topics create' makes them",
     )
     return 0
 

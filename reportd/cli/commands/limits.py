@@ -61,6 +61,7 @@ def show(found: Mapping[str, Any]) -> None:
             )
             for one in (*found.get("limits", ()), *elsewhere.get("limits", ()))
         ),
+        empty="no limit was met yet: the workers have called nobody",
     )
     quotas = (*found.get("quotas", ()), *elsewhere.get("quotas", ()))
     if quotas:

@@ -13,7 +13,7 @@ from reportd.broker.reader import PartitionReader
 from reportd.broker.topics import Topics
 from reportd.cli.finding import end_document, find_ended, partitions_of
 from reportd.cli.observing import ask_observer
-from reportd.cli.options import add_config_option
+from reportd.cli.options import add_config_option, asked_record
 from reportd.cli.reaching import reach
 from reportd.cli.showing import days, duration, harmless, instant, show_json, show_table, watched
 from reportd.clock import SystemClock
@@ -84,7 +84,9 @@ def _question(args: argparse.Namespace) -> Question:
         day = None if args.day is None else date.fromisoformat(args.day)
     except ValueError:
         raise ConfigError(f"--day {args.day}: write it like 2026-11-21") from None
-    return Question(partner=args.partner or "", account=args.account, report=args.report, day=day)
+    return asked_record(
+        Question, partner=args.partner or "", account=args.account, report=args.report, day=day
+    )
 
 
 def _open(

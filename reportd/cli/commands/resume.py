@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from reportd.cli.controlling import SCOPE_HELP, Desk
 from reportd.cli.options import add_config_option
 from reportd.cli.showing import harmless
+from reportd.clock import SystemClock
 from reportd.config.load import load
 from reportd.errors import ConfigError
+from reportd.model.control import Target
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -32,8 +34,10 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Lift it; raises `ConfigError` if there is nothing to lift, `BrokerError`."""
     with Desk.open(load(args.config)) as desk:
-        asked = [one.scope for one in desk.asked().values() if one.action != "cancel"]
-        scopes = asked if args.all else [args.scope]
+        wall = SystemClock().wall()
+        asked = {scope: one for scope, one in desk.asked().items() if one.action != "cancel"}
+        paused = [one.scope for one in asked.values() if one.action == "pause" and one.holds(wall)]
+        scopes = list(asked) if args.all else [args.scope]
         for scope in scopes:
             if scope not in asked:
                 known = ", ".join(harmless(one) for one in asked) or "nothing"
@@ -42,6 +46,17 @@ def run(args: argparse.Namespace) -> int:
                 )
             desk.write(scope, None)
             print(f"{harmless(scope)} goes on")
+            if left := [one for one in paused if one not in scopes and _overlap(one, scope)]:
+                print(f"still paused: {harmless(', '.join(left))}")
     if not scopes:
         print("nothing is paused or slowed down")
     return 0
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Say whether a request may be of both scopes: any class has any partner's, for one."""
+    mine, yours = Target.parse(one), Target.parse(other)
+    if "class" in (mine.kind, yours.kind):
+        return mine.kind != yours.kind
+    same = mine.kind == yours.kind
+    return mine.partner == yours.partner and not same

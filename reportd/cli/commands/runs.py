@@ -137,6 +137,7 @@ def _list(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
             )
             for row in rows
         ),
+        empty="no run yet: the first comes with 'reportd-enqueue SCHEDULE'",
     )
 
 

@@ -1,6 +1,7 @@
 """``reportctl schedule``: the schedules, and their timers made as they say."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
 
 SLOTS_SHOWN = 3
-COLUMNS = ("schedule", "calendar", "next slots", "timer", "timer's next elapse")
+COLUMNS = ("schedule", "calendar", "next slots", "deadline", "timer", "timer's next elapse")
 
 
 def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
@@ -67,13 +68,13 @@ def run(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Show every schedule; 1 if a timer is not as its schedule says."""
-    schedules = _schedules(args.config)
+    folder, schedules = _schedules(args.config)
     planned = changes(schedules, args.systemd_dir)
     rows = _rows(schedules, planned, Timers(), datetime.now(UTC))
     if args.json:
         show_json([asdict(row) for row in rows])
     else:
-        show_table(COLUMNS, (row.cells() for row in rows))
+        show_table(COLUMNS, (row.cells() for row in rows), empty=f"no schedule in {folder} yet")
         for one in planned.remove:
             print(f"{one.timer}: its schedule is gone")
         if planned.write or planned.remove:
@@ -83,7 +84,7 @@ def show(args: argparse.Namespace) -> int:
 
 def apply(args: argparse.Namespace) -> int:
     """Make the timers as the schedules say."""
-    schedules = _schedules(args.config)
+    _, schedules = _schedules(args.config)
     if strange := [name for name in args.names if name not in schedules]:
         raise ConfigError(
             *(f"there is no schedule {n!r}; {did_you_mean(n, schedules)}" for n in strange)
@@ -110,13 +111,14 @@ class _Row:
     calendar: str
     slots: tuple[str, ...]
     """The next ones."""
+    deadline: str
     timer: str
     elapses: str
     """When the timer does next, as systemd says: later than the slot by its random delay."""
 
     def cells(self) -> tuple[str, ...]:
         slots = ", ".join(self.slots) or "never again"
-        return self.schedule, self.calendar, slots, self.timer, self.elapses
+        return self.schedule, self.calendar, slots, self.deadline, self.timer, self.elapses
 
 
 def _rows(
@@ -128,7 +130,8 @@ def _rows(
         calendar = schedule.settings.calendar
         active, elapses = timers.state(name)
         state = active or "unknown" if name in written else "to be applied"
-        rows.append(_Row(name, str(calendar), _slots(calendar, now), state, elapses))
+        deadline = str(schedule.settings.deadline or "")
+        rows.append(_Row(name, str(calendar), _slots(calendar, now), deadline, state, elapses))
     return rows
 
 
@@ -151,9 +154,15 @@ def _say(planned: Changes, *, dry_run: bool) -> None:
         print(f"{one.timer}: {would}stopped, disabled, {one.file} removed: no such schedule")
 
 
-def _schedules(config: Path) -> Mapping[str, Schedule]:
+def _schedules(config: Path) -> tuple[Path, Mapping[str, Schedule]]:
+    """Return where they are, and all of them."""
     loaded = load(config)
-    return load_schedules(loaded.settings.schedules_folder, loaded.secrets)
+    folder = loaded.settings.schedules_folder
+    try:
+        os.scandir(folder).close()
+    except OSError as error:  # not mounted, or a typing error: no word on what is in it
+        raise ConfigError(f"{config}: schedules_folder: {folder}: {error.strerror}") from None
+    return folder, load_schedules(folder, loaded.secrets)
 
 
 def _add_folder_option(parser: argparse.ArgumentParser) -> None:

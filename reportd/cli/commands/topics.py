@@ -3,7 +3,7 @@
 import argparse
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from reportd.broker.access import rights
@@ -92,9 +92,10 @@ def _create(args: argparse.Namespace) -> int:
     counts = {name: partner.partitions for name, partner in partners.items()}
     plans = topic_plans(prefix, counts, replication)
     changes = admin.create(plans, dry_run=args.dry_run, repair=args.repair)
+    copies = admin.copies()
     commands = [right.command(f"User:{right.program}") for right in rights(prefix, prefix)]
     if args.json:
-        show_json({"topics": [_json(change) for change in changes], "rights": commands})
+        show_json({"topics": [_json(change, copies) for change in changes], "rights": commands})
     else:
         words = DONE | WOULD if args.dry_run else DONE
         show_table(
@@ -103,9 +104,9 @@ def _create(args: argparse.Namespace) -> int:
                 (
                     change.plan.name,
                     change.plan.partitions,
-                    change.plan.replication,
+                    copies.get(change.plan.name, change.plan.replication),
                     words[change.kind],
-                    "; ".join(change.differences),
+                    "; ".join([*change.differences, *_fewer(change, copies)]),
                 )
                 for change in changes
             ),
@@ -160,11 +161,19 @@ def _admin(config: Config) -> Admin:
     return Admin(client_settings(config.settings.kafka))
 
 
-def _json(change: TopicChange) -> dict[str, object]:
+def _fewer(change: TopicChange, copies: Mapping[str, int]) -> Iterator[str]:
+    """Yield that a topic has fewer copies than it should; others are made by Kafka's own tools."""
+    there = copies.get(change.plan.name)
+    if there is not None and there < change.plan.replication:
+        yield f"copies are {there}, not {change.plan.replication} (kafka-reassign-partitions.sh)"
+
+
+def _json(change: TopicChange, copies: Mapping[str, int]) -> dict[str, object]:
     return {
         "topic": change.plan.name,
         "partitions": change.plan.partitions,
         "replication": change.plan.replication,
+        "copies": copies.get(change.plan.name),
         "config": dict(change.plan.config),
         "change": change.kind,
         "differences": list(change.differences),

@@ -86,7 +86,7 @@ def waited(
 ) -> int:
     """Wait for so many seconds at most; say what came, and return the exit status."""
     deadline = clock.monotonic() + seconds
-    known, trouble = KnownRuns(), ""
+    known, trouble, is_said = KnownRuns(), "", False
     while True:
         before, trouble = trouble, _look(mailbox, known)
         if bool(trouble) != bool(before):
@@ -97,6 +97,14 @@ def waited(
         if finished is not None:
             _say(finished, as_json=as_json)
             return 0 if finished.state == "complete" else EXIT_PARTIAL
+        if found is None and not trouble and not is_said:
+            is_said = True
+            schedules = ", ".join(sorted({run.schedule for run in known.states()})) or "none"
+            print(
+                f"{name} is not enqueued yet, waiting; there are runs of: {schedules}",
+                file=sys.stderr,
+                flush=True,
+            )
         left = deadline - clock.monotonic()
         if left <= 0:
             what = f"{name} is not enqueued yet" if found is None else f"{found} is not over yet"

@@ -128,6 +128,19 @@ class TestTopics:
         assert kinds == [{"create"}, {"create"}, {"keep"}]
         assert Admin(place.settings).topics()[place.topics.requests("acme")] == 3
 
+    def test_copies_are_those_that_there_are(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Not those that are wished for: of topics that are there, they stay as they are."""
+        assert made.run("topics", "create", "--dry-run", "--replication", "1") == 0
+        assert "not 1" not in capsys.readouterr().out
+
+        asked = ("topics", "create", "--dry-run", "--replication", "3")
+        made.run(*asked)
+        assert "copies are 1, not 3" in capsys.readouterr().out
+        made.run(*asked, "--json")
+        assert {each["copies"] for each in document(capsys)["topics"]} == {1}
+
     def test_create_prints_what_it_did_and_the_rights(
         self, place: Place, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -223,6 +236,15 @@ class TestDead:
         assert "\\x1b]0;owned" in out
         assert "[red]404[/red]" in out
         assert "\x1b" not in out
+
+    def test_what_is_no_request_is_listed_with_its_place(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It has no account: whoever looks for its producer needs the offset."""
+        made.bury("poison-p.requests.acme-0-7", account="", report="", run="", error="poison")
+
+        assert made.run("dead", "list") == 0
+        assert "(offset 7)" in capsys.readouterr().out
 
     def test_show_has_the_original(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
         """Found by the beginning of its id; bytes that are no text too."""
@@ -482,6 +504,58 @@ class TestLag:
         assert "amce has no topics; did you mean 'acme'?" in capsys.readouterr().err
 
 
+RUN = "daily/2026-11-22T04:00Z#1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("cancel", RUN),
+        ("controls",),
+        ("dead", "list"),
+        ("lag",),
+        ("pause", "acme"),
+        ("plan", RUN),
+        ("rerun", RUN),
+        ("resume", "acme"),
+        ("runs",),
+        ("slow", "acme", "--to", "50%"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_where_no_kafka_is_it_is_said_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    """In a line, and not by Kafka's own client half a minute later."""
+    (tmp_path / "partners").mkdir()
+    (tmp_path / "partners" / "acme.toml").write_text(PARTNER % 1)
+    config = tmp_path / "reportd.toml"
+    config.write_text('kafka = { servers = "127.0.0.1:9" }\noutput = { root = "out" }\n')
+
+    assert reportctl.main([*command, "--config", str(config)]) == EXIT_UNAVAILABLE
+
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("no Kafka can be reached (127.0.0.1:9: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("dead", "list"), "no dead letter fits"),
+        (("dead", "replay", "--all", "--dry-run"), "no dead letter fits"),
+        (("controls",), "nothing is paused, slowed down or cancelled"),
+        (("runs",), "no run yet: the first comes with 'reportd-enqueue SCHEDULE'"),
+    ],
+)
+def test_where_there_is_nothing_it_is_said(
+    made: Place, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], said: str
+) -> None:
+    """Not a table of nothing: it looks like an error."""
+    assert made.run(*command[:-1], command[-1]) == 0
+
+    assert capsys.readouterr().out.startswith(said)
+
+
 class TestControls:
     def test_what_is_asked_for_is_listed_and_lifted(
         self, made: Place, capsys: pytest.CaptureFixture[str]
@@ -489,14 +563,34 @@ class TestControls:
         """The newest counts for each scope; a resume takes it away, a second one says so."""
         assert made.run("pause", "acme/1", "--who", "ada", "--reason", "new login") == 0
         assert made.run("pause", "acme.campaigns", "--for", "2h") == 0
-        assert made.run("slow", "acme.campaigns", "--to", "50%") == 0
         capsys.readouterr()
+        assert made.run("slow", "acme.campaigns", "--to", "50%") == 0
+        assert "it was paused by " in capsys.readouterr().err
         assert made.run("controls", "--json") == 0
         found = {one["scope"]: one for one in document(capsys)}
         assert found["acme/1"]["action"] == "pause"
         assert (found["acme/1"]["who"], found["acme/1"]["reason"]) == ("ada", "new login")
         assert found["acme.campaigns"]["rate"] == 0.5
         assert found["acme.campaigns"]["until"] is None
+
+        assert "acme has no account" not in capsys.readouterr().err
+        know(made, Account(partner="acme", account="123"))
+        assert made.run("pause", "acme/1-2-3") == 0
+        said = "acme has no account '1-2-3' in its last accounts table; did you mean acme/123?"
+        assert said in capsys.readouterr().err
+        assert made.run("resume", "acme/1-2-3") == 0
+        assert made.run("pause", "acme/123") == 0
+        assert capsys.readouterr().err == ""
+        assert made.run("pause", "acme") == 0
+        assert made.run("pause", "class:daily") == 0
+        capsys.readouterr()
+        assert made.run("resume", "acme/123") == 0
+        said = capsys.readouterr().out
+        assert said == "acme/123 goes on\nstill paused: acme, class:daily\n"
+        assert made.run("resume", "class:daily") == 0
+        assert "still paused: acme/1, acme\n" in capsys.readouterr().out
+        assert made.run("resume", "acme") == 0
+        assert "still paused: acme/1\n" in capsys.readouterr().out
 
         assert made.run("resume", "acme/1") == 0
         assert made.run("resume", "acme/1") == EXIT_CONFIG
@@ -506,21 +600,6 @@ class TestControls:
         assert made.run("controls", "--json") == 0
         assert document(capsys) == []
 
-    def test_an_account_that_nobody_knows_is_told_of(
-        self, made: Place, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """It may come with the next enqueue, so it is paused; but a slip stops nobody else."""
-        assert made.run("pause", "acme/1001") == 0
-        assert "" == capsys.readouterr().err
-        know(made, Account(partner="acme", account="1001"), Account(partner="other", account="101"))
-
-        assert made.run("slow", "acme/101", "--to", "50%") == 0
-        said = capsys.readouterr()
-        assert "acme/101 is slowed down" in said.out
-        assert "the last enqueue saw no account 101 of acme; did you mean '1001'?\n" == said.err
-        assert made.run("pause", "acme/1001") == 0
-        assert "" == capsys.readouterr().err
-
     @pytest.mark.parametrize(
         ("command", "words"),
         [
@@ -529,6 +608,8 @@ class TestControls:
             (("pause", "acme", "--until", "2001-01-01"), "has passed"),
             (("pause", "acme", "--until", "tomorrow"), "like 2026-11-28T06:00"),
             (("pause", "acme", "--for", "soon"), "write 90s, 30min, 2h or 3d"),
+            (("pause", "acme", "--reason", "one line\nand another"), "reason: "),
+            (("pause", "acme/a\tb"), "scope: "),
             (("slow", "acme", "--to", "0"), "write a part of the limits"),
             (("slow", "acme", "--to", "150%"), "write a part of the limits"),
             (("pause", "run:daily/2026-11-22T04:00Z#1"), "see 'reportctl cancel'"),
@@ -635,9 +716,6 @@ formats = ["csv"]
         assert "its deadline was" in capsys.readouterr().out
         assert made.run("plan", "daily/2026-11-20T04:00Z") == EXIT_CONFIG
         assert "there is no such run" in capsys.readouterr().err
-
-
-RUN = "daily/2026-11-22T04:00Z#1"
 
 
 def write(place: Place, topic: str, value: bytes, partition: int) -> None:

@@ -25,7 +25,8 @@ class Place:
             (folder / name).mkdir()
         (folder / "reportd.toml").write_text(CONFIG)
         self.schedule = folder / "schedules" / "daily.toml"
-        self.schedule.write_text(SCHEDULE.format(calendar="*-*-* 04:00"))
+        asks = SCHEDULE.format(calendar="*-*-* 04:00")
+        self.schedule.write_text(f'deadline = "07:00"\n{asks}')
         program = folder / "bin" / "systemctl"
         program.write_text(SYSTEMCTL.format(folder=folder, running="running", fails="nothing"))
         program.chmod(0o755)
@@ -58,6 +59,15 @@ def test_apply_then_list(place: Place, capsys: pytest.CaptureFixture[str]) -> No
     assert place.run("list", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["schedule"], found["timer"], len(found["slots"])) == ("daily", "active", 3)
+    assert found["deadline"] == "07:00 UTC"
+
+
+def test_none_is_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """And where one is looked for: not a table of nothing."""
+    place.schedule.unlink()
+
+    assert place.run("list") == 0
+    assert capsys.readouterr().out == f"no schedule in {place.schedule.parent} yet\n"
 
 
 def test_dry_run_touches_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,3 +92,17 @@ def test_wrong_schedule_changes_nothing(place: Place, capsys: pytest.CaptureFixt
     assert place.run("apply") == EXIT_CONFIG
     assert "daily.toml: calendar" in capsys.readouterr().err
     assert list(place.units.iterdir()) == []
+
+
+def test_folder_that_is_away_stops_no_timer(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mount that is missing says nothing of the schedules in it."""
+    assert place.run("apply") == 0
+    asked = (place.folder / "asked").read_text()
+    place.schedule.parent.rename(place.schedule.parent.with_name("away"))
+
+    for action in ("apply", "list"):
+        assert place.run(action) == EXIT_CONFIG
+        assert "schedules_folder" in capsys.readouterr().err
+    assert (place.folder / "asked").read_text() == asked

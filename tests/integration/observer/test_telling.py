@@ -63,6 +63,20 @@ def test_a_webhook_that_refuses_is_told_again(hook: Hook) -> None:
     assert len(hook.heard) == 2
 
 
+@pytest.mark.parametrize("size", [None, 100_000])
+def test_whoever_says_that_it_has_heard_is_not_told_again(hook: Hook, size: int | None) -> None:
+    """Plain servers say no more than the status, without a length; others send a whole page."""
+    hook.status, hook.body_bytes = 200, size
+    tell = telling(webhook=hook.url)
+
+    assert (tell.tell(OVER), tell.tell(OVER)) == ([], [])
+    assert len(hook.heard) == 1
+
+    hook.status = 302
+    assert telling(webhook=hook.url).tell(OVER) == ["webhook: HTTP 302"]
+    assert len(hook.heard) == 2
+
+
 def test_the_token_is_sent_and_never_shown() -> None:
     """It is one of the headers that a redirect drops, and in no repr."""
     calls: list[Call] = []

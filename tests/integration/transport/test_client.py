@@ -6,8 +6,10 @@ import logging
 import random
 import socket
 import struct
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -344,6 +346,14 @@ def test_no_room_for_a_large_answer_is_this_machines_fault(monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Scratch, "append", full)
+    assert kind_of(lambda exchange: exchange.reply(bytes(9_000_000))) is FailureKind.NO_ROOM
+
+
+def test_no_folder_for_a_large_answer_is_this_machines_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a disk that is full when it is first used, tempfile finds no folder at all."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "away"))
     assert kind_of(lambda exchange: exchange.reply(bytes(9_000_000))) is FailureKind.NO_ROOM
 
 

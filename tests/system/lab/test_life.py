@@ -248,6 +248,7 @@ def test_reboot(life: Life) -> None:
 def test_power_cut(life: Life) -> None:
     """Nobody is asked to stop: the next boot goes on with what files and ledger say."""
     life.revive()
+    life.lab.run("systemctl", "enable", UNIT)
     life.busy()
 
     life.lab.tries("systemctl", "poweroff", "--force", "--force")

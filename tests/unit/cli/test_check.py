@@ -79,6 +79,21 @@ def test_right_is_0_and_shows_the_key(place: Place, capsys: pytest.CaptureFixtur
     assert "schedule daily: *-*-* 02:30:00 Europe/Zurich; next " in said
 
 
+def test_the_zone_of_a_deadline_is_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """One without a zone is UTC's, as a calendar without one: two hours late, in summer."""
+    place.write("schedules/daily.toml", f'deadline = "07:00"\n{SCHEDULE}')
+    assert place.check() == 0
+    said = capsys.readouterr().out
+    assert "; deadline 07:00 UTC; asks 1\n" in said
+    assert 'is that meant? deadline = "07:00 Europe/Zurich"' in said
+
+    place.write("schedules/daily.toml", f'deadline = "07:00 Europe/Zurich"\n{SCHEDULE}')
+    assert place.check() == 0
+    said = capsys.readouterr().out
+    assert "; deadline 07:00 Europe/Zurich; asks 1\n" in said
+    assert "is that meant" not in said
+
+
 def test_what_nobody_looked_at_is_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """A table that only Spark reads, output and broker are looked at elsewhere."""
     place.write("schedules/daily.toml", SCHEDULE.replace("accounts.csv", "s3a://b/accounts.csv"))

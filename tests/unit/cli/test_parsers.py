@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import reportd
-from reportd import __version__
 from reportd.cli import reportctl
 from reportd.cli.parsers import EXAMPLE, children, completion, walk
 from reportd.cli.render import rendered
@@ -59,6 +58,24 @@ def test_what_is_missing_is_said_with_what_there_is(
 
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--version"], 0, f"reportd {reportd.__version__}"),
+        (["requests", "--account", "a\udcff"], 2, "'a\\udcff' is no UTF-8"),
+    ],
+)
+def test_what_needs_no_configuration(
+    words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which version it is; and bytes that a shell may hand over and that no record may hold."""
+    with pytest.raises(SystemExit) as ended:
+        reportctl.main(words)
+
+    assert ended.value.code == status
+    assert said in "".join(capsys.readouterr())
 
 
 PAGES = [
@@ -156,11 +173,3 @@ def test_a_command_brings_no_other() -> None:
     )
 
     assert done.stdout.strip() == ""
-
-
-def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """For tickets; it is the packages' too."""
-    with pytest.raises(SystemExit) as raised:
-        reportctl.main(["--version"])
-
-    assert (0, f"reportctl {__version__}\n") == (raised.value.code, capsys.readouterr().out)

@@ -70,6 +70,18 @@ def test_what_was_added_is_waited_for(capsys: pytest.CaptureFixture[str]) -> Non
     assert waited(name, hours, 100.0, hours, hours.pause, as_json=False) == 0
 
 
+def test_what_there_is_not_yet_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever has misspelled its schedule waits for ever, and sees it here."""
+    manifest = Manifest(run=RUN, requests=1, ids_hash="0", topics=[], enqueued_at=0.0)
+    hours = Hours((0.0, 0.0), waiting=[manifest])
+
+    name = RunName.parse("dayly/2026-11-22T04:00Z")
+    assert waited(name, hours, 100.0, hours, hours.pause, as_json=False) == EXIT_TIMEOUT
+    said = capsys.readouterr()
+    assert said.err == (f"{name} is not enqueued yet, waiting; there are runs of: daily\n")
+    assert said.out == f"{name} is not enqueued yet\n"
+
+
 def test_the_timeout_counts_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     """It is no error of the broker's then, and nothing is said of the run that is not known."""
     hours = Hours((0.0, 3600.0))

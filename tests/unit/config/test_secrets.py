@@ -162,3 +162,35 @@ def test_a_rotated_secret_is_seen(folder: Path) -> None:
     (folder / "key").write_text("new")
 
     assert secrets.read("key").reveal() == "new"
+
+
+@pytest.mark.parametrize("name", ["acme:emea", "café", "tab\t", "sub/a:b"])
+def test_a_name_that_systemd_refuses_is_named(folder: Path, name: str) -> None:
+    """Its own message names no file, and nothing else of the folder is handed over."""
+    (folder / "sub").mkdir()
+    (folder / name).write_text("hush")
+
+    (found,) = SecretsFolder(folder).problems()
+    assert ascii(str(folder / name)) in found
+
+
+def test_what_systemd_hands_over_or_passes_over_is_no_problem(folder: Path) -> None:
+    """Spaces, folders, hidden files, links, pipes: as tried with systemd 252."""
+    for name in ("with space", "edit~", ".a:b", "acme-emea"):
+        (folder / name).write_text("hush")
+    (folder / ".sub").mkdir()
+    (folder / ".sub" / "a:b").write_text("hush")
+    (folder / "c:d").symlink_to("acme-emea")
+    os.mkfifo(folder / "e:f")
+    (folder / "large").write_bytes(bytes(900_000))
+
+    assert list(SecretsFolder(folder).problems()) == []
+
+
+def test_more_than_systemd_hands_over_is_said(folder: Path) -> None:
+    """Two that are small enough alone may be too much together."""
+    for name in ("one", "two"):
+        (folder / name).write_bytes(bytes(600_000))
+
+    (found,) = SecretsFolder(folder).problems()
+    assert "1,200,000 bytes in all, 1,048,576 are allowed" in found

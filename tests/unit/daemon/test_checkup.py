@@ -229,6 +229,10 @@ def _no_secret(patient: Patient) -> None:
     (patient.folder / "secrets" / "acme-main").unlink()
 
 
+def _unhandable(patient: Patient) -> None:
+    (patient.folder / "secrets" / "acme:emea").write_text("hush\n")
+
+
 def _hidden(patient: Patient) -> None:
     patient.may_read = False
 
@@ -282,6 +286,7 @@ def _no_output(patient: Patient) -> None:
         (_short, "warning", "offsets", "for 24 h"),
         (_lost, "bad", "retention", "reportd.requests.acme[1]: 7 messages"),
         (_no_secret, "bad", "credentials", "secret 'acme-main'"),
+        (_unhandable, "bad", "secrets", "acme:emea"),
         (_hidden, "warning", "credentials", "acme-main: this user may not look into"),
         (_no_account, "warning", "credentials", "no account is known yet"),
         (_twin, "bad", "VMs", "two daemons have the id vm-a"),

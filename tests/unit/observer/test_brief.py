@@ -71,6 +71,16 @@ def test_trouble_comes_first() -> None:
     assert text.startswith("NOT READY: worker-0 cannot write: disk full; 62 open")
 
 
+def test_a_partner_that_was_removed_too_early_is_said() -> None:
+    """Its topics have requests of a run, and no VM reads them."""
+    text = line(forsaken={("p.requests.gone", 0): 7, ("p.requests.gone", 1): 1})
+
+    assert text.endswith(
+        "WARNING: 8 requests of runs lie in p.requests.gone[0], p.requests.gone[1], and no VM has"
+        " that partner's file: put it back"
+    )
+
+
 def test_phase_is_the_supervisors_to_say() -> None:
     """What the observer saw of it a moment ago would be wrong just when all is there."""
     found = document(sight(daemon=daemon("starting")), {}, Progress())

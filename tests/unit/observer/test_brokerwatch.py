@@ -9,6 +9,7 @@ from reportd.broker.message import Message, Part
 from reportd.broker.reader import Committed
 from reportd.broker.topics import Topics
 from reportd.errors import BrokerError, Halt
+from reportd.model.run import Manifest, TopicSpan
 from reportd.model.vm import LimitUse, Vm
 from reportd.observer.brokerwatch import BrokerWatch, Clients
 from reportd.observer.neighbours import Neighbours
@@ -42,6 +43,7 @@ class FakeBroker:
         self.written: list[Vm] = []
         self.vms_waiting: list[Vm] = []
         self.closed = False
+        self.runs: list[Message] = []
         self.members = {"me-0": frozenset({("p.requests.acme", 0)})}
 
     def clients(self) -> Clients:
@@ -50,7 +52,7 @@ class FakeBroker:
             cluster=self,
             membership=self,
             vms=self,
-            runs=Nothing(),
+            runs=Waiting(self.runs),
             outbox=self,
             close=self._close,
         )
@@ -86,11 +88,14 @@ class FakeBroker:
         self.closed = True
 
 
-class Nothing:
-    """A mailbox that stays empty."""
+class Waiting:
+    """A mailbox with what came first."""
+
+    def __init__(self, found: list[Message]) -> None:
+        self._found = found
 
     def new(self) -> list[Message]:
-        return []
+        return self._found
 
 
 def watch(broker: FakeBroker, clock: Hands) -> BrokerWatch:
@@ -174,6 +179,40 @@ def test_worker_of_this_vm_joins_anew_when_nobody_has_a_partition() -> None:
         clock.now = 100.0 + second
         watched.turn(broker.clients())
     assert watched.sight().joins_anew == ("worker-0", 130.0)
+
+
+def run_of(partner: str, end: int) -> Message:
+    """Return the manifest of a run of so many requests."""
+    span = TopicSpan(topic=f"p.requests.{partner}", requests=end, spans={0: (0, end)})
+    found = Manifest(
+        run="daily/2023-11-14T04:00Z#1",
+        requests=end,
+        ids_hash="a",
+        topics=[span],
+        enqueued_at=WALL,
+    )
+    return Message("p.runs", 0, 0, None, found.to_json())
+
+
+@pytest.mark.parametrize(
+    ("partner", "members", "forsaken"),
+    [
+        ("gone", {}, {("p.requests.gone", 0): 7}),
+        ("gone", {"other-0": frozenset({("p.requests.gone", 0)})}, {}),
+        ("acme", {}, {}),
+    ],
+)
+def test_requests_of_a_partner_that_was_removed_are_seen(
+    partner: str, members: dict[str, frozenset[Part]], forsaken: dict[Part, int]
+) -> None:
+    """Nobody reads them, so their run is never over; but those that another VM's file has."""
+    broker, clock = FakeBroker(), Hands()
+    watched = watch(broker, clock)
+    broker.members = members
+    broker.runs = [run_of(partner, 7)]
+    watched.turn(broker.clients())
+
+    assert watched.sight().forsaken == forsaken
 
 
 def test_what_a_vm_says_of_itself_is_in_its_next_record() -> None:

@@ -131,6 +131,29 @@ def test_a_replay_may_die_again() -> None:
     assert total.states["dead"] == 0
 
 
+REFUSED: dict[str, Any] = {
+    "id": f"poison-{REQUESTS}-0-11",
+    "stands_for": an_id(1),
+    "reason": "poison: report: this partner has no such report",
+}
+
+
+def test_a_request_that_was_refused_is_missing() -> None:
+    """The partner's file has changed since it was asked for: the run is over all the same."""
+    total = summed(2, end(0), end(1, "dead", **REFUSED))
+
+    assert total.is_whole()
+    assert [(one.account, one.why) for one in total.missing()] == [("a1", "poison")]
+
+
+@pytest.mark.parametrize("replay", [0, 1])
+def test_what_is_right_counts_in_place_of_what_was_refused(replay: int) -> None:
+    """A replay when the file is right again, or another message of the same request."""
+    total = summed(2, end(0), end(1, "dead", **REFUSED), end(1, replay=replay, offset=70))
+
+    assert (total.is_whole(), total.missing(), total.states["dead"]) == (True, [], 0)
+
+
 def test_moved_requests_count_wherever_they_lie() -> None:
     """A message that was forwarded ends in another partition, at another offset."""
     total = RunSum(manifest(2))

@@ -92,6 +92,16 @@ def test_a_replay_that_others_hold_up_is_looked_at(commit: int, *, is_held: bool
     assert [(due.mend, due.mendings, due.is_held_up) for due in found] == [(1, 0, True)] * is_held
 
 
+def test_older_runs_are_known_until_they_are_over() -> None:
+    """A newer one was enqueued meanwhile: that one's numbers do not say what is left of it."""
+    newer, other = manifest("daily/2026-11-23T04:00Z#1"), manifest("a/2026-11-20T04:00Z#1")
+    before = manifest("daily/2026-11-21T04:00Z#1")
+
+    runs = seen(before, manifest(), newer, other)
+    assert [one.run for one in runs.older()] == [RUN, before.run]
+    assert [one.run for one in seen(manifest(), newer, finished()).older()] == []
+
+
 def test_oldest_first() -> None:
     """Markers of days follow the runs' order."""
     runs = seen(

@@ -63,6 +63,17 @@ def test_what_needs_a_person_comes_first() -> None:
     assert "warning: acme: calls are held back (outage, 503 for everyone)" in found.needed
 
 
+def test_a_run_that_is_open_beside_a_newer_one_is_shown() -> None:
+    """And told of when it is late: the newest may be over long before it."""
+    (newest,) = sight().runs.values()
+    before = newest.model_copy(update={"run": "daily/2026-11-21T04:00Z#1", "deadline": WALL - 60})
+    found = shown(older=(before,))
+
+    assert row(table(found, "run"), before.run)["state"] == "1 min late"
+    assert row(table(found, "run"), before.run)["open at most"] == 40
+    assert found.needed == (f"warning: run {before.run} is late: at most 40 open",)
+
+
 def test_states_of_runs() -> None:
     """How long is left, how late it is, or how it ended and what is missing of it."""
     assert row(table(shown(), "run"), "daily/2026-11-22T04:00Z#1")["state"] == "1 h left"

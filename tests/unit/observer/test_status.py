@@ -391,6 +391,8 @@ def test_every_gauge_is_exposed() -> None:
         stuck={"daily/2026-11-20T04:00Z#1": "disk full"},
         slots={"daily": WALL - 600},
         allowed={"acme": {"account": 5.0, "partner": 100.0}},
+        unowned=frozenset({(REQUESTS, 1)}),
+        forsaken={("p.requests.gone", 0): 7},
     )
     gauges.show(document(known, {}, progress))
     registry = CollectorRegistry()
@@ -404,6 +406,7 @@ def test_every_gauge_is_exposed() -> None:
     assert 'reportd_offset_lag{partition="1",topic="p.requests.acme"} 30.0' in text
     assert 'reportd_worker_restarts_total{slot="worker-0"} 2.0' in text
     assert "reportd_config_last_reload_successful 1.0" in text
+    assert "reportd_unowned_partitions 2.0" in text
     sunset = registry.get_sample_value(metrics.SUNSET.name, {"partner": "acme"})
     assert sunset == ends["acme"]
     assert 'reportd_allowed_calls_per_second{partner="acme"} 25.0' in text

@@ -2,7 +2,10 @@
 
 import contextlib
 import gzip
+from base64 import b64encode, urlsafe_b64encode
+from html import escape
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -247,6 +250,18 @@ def test_text_rules_for_what_is_no_json() -> None:
     assert (found.outcome, found.wait_seconds) == (Outcome.THROTTLED, 3)
 
 
+@pytest.mark.parametrize(
+    "form", ["format = 'jsonl'\n", "format = 'csv'\nencoding = 'utf-16'\n", ""]
+)
+def test_a_refusal_is_json_whatever_the_rows_come_as(form: str) -> None:
+    """Written over several lines, or in other characters than the report's: rules look into it."""
+    base = REPORT.replace('rows = "data[]"\n', form)
+    top = "too_big = [{ status = 400, body = \"error.code == 'TOO_BIG'\" }]\n"
+    refused = orjson.dumps({"error": {"code": "TOO_BIG"}}, option=orjson.OPT_INDENT_2)
+
+    assert judge(answer(refused, 400), top, base=base).outcome is Outcome.TOO_BIG
+
+
 def test_waits_in_order_then_the_rules_own() -> None:
     """The first place that says something counts."""
     top = (
@@ -288,6 +303,30 @@ def test_samples_hold_no_secret_and_are_short() -> None:
     assert sample.count(b"[secret]") == 3
     for part in (b"hunter2", b"k3y", b"aHVudGVy"):
         assert part not in sample
+
+
+@pytest.mark.parametrize("before", ["", "B", "Be", "Bearer ", "user:"])
+@pytest.mark.parametrize("behind", ["", "\n", "; x"])
+def test_a_secret_in_other_spellings(before: str, behind: str) -> None:
+    """Percent-encoded, in JSON, in HTML, in Base64 with what stands around it: it is hidden."""
+    secret = 'sword/fish"of+the=house%&<'
+    echo = f"{before}{secret}{behind}"
+    percented = quote(echo)
+    spelled = [
+        *(echo, percented, percented.lower()),
+        orjson.dumps(echo).decode(),
+        orjson.dumps(echo).decode().replace("/", "\\/"),
+        escape(echo),
+        b64encode(echo.encode()).decode(),
+        urlsafe_b64encode(echo.encode()).decode(),
+    ]
+    auth = Auth(secrets=(secret,))
+
+    for text in spelled:
+        sample = flow(partner(), auth).judge({}, answer(f"a {text} b".encode(), 400), NOW).sample
+
+        assert sample.count(b"[secret]") == 1, text
+        assert len(sample) < len(before) * 2 + len(behind) * 6 + 24, sample
 
 
 def test_a_secret_at_the_end_of_a_sample() -> None:

@@ -193,6 +193,19 @@ def test_without_its_url_a_download_polls_anew() -> None:
     assert (done.volatile, done.is_recorded) == ({"url": URL}, False)
 
 
+def test_what_stands_beside_a_fresh_url_is_not_recorded_again() -> None:
+    """A record would count as success: a URL that never works would be asked for without end."""
+    walk = at_poll(ADS.replace('pick = { url = "url" }', 'pick = { url = "url", key = "key" }'))
+    done = {"status": "COMPLETED", "url": URL, "key": "k-1"}
+    assert walk.take(answer(done)).picked == {"key": "k-1"}
+    walk.volatile = {}
+
+    again = walk.take(answer({**done, "key": "k-2"}))
+
+    assert (again.picked, again.is_recorded) == ({}, False)
+    assert again.volatile == {"url": URL, "key": "k-2"}
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_url_that_has_expired(status: int) -> None:
     """Not the credential's trouble, nor the request's end."""
@@ -321,11 +334,13 @@ def test_pages_within_each() -> None:
     walk.take(answer({"data": [{"id": "1"}, {"id": "2"}]}))
 
     walk.take(answer({"rows": [], "next": "c"}))
-    assert walk.cursor == {"step": "stats", "cursor": "c", "calls": "1"}
+    mark = walk.of.reports["ads"].mark
+    assert walk.cursor == {"step": "stats", "cursor": "c", "calls": "1", "mark": mark}
     walk.take(answer({"rows": []}))
-    assert walk.cursor == {"step": "stats", "item": "1"}
+    assert (walk.cursor["step"], walk.cursor["item"]) == ("stats", "1")
     walk.take(answer({"rows": [], "next": "d"}))
-    assert walk.cursor == {"step": "stats", "item": "1", "cursor": "d", "calls": "1"}
+    assert walk.cursor["cursor"] == "d"
+    assert walk.cursor["item"] == "1"
     assert walk.take(answer({"rows": []})).next_cursor is None
     assert walk.calls[2].url.endswith("/campaigns/1/stats?after=c")
     assert walk.calls[4].url.endswith("/campaigns/2/stats?after=d")
@@ -342,6 +357,17 @@ def test_a_list_that_comes_in_pages() -> None:
     assert second.picked == {"ids": ["1", "2"]}
 
 
+def test_each_is_asked_for_once() -> None:
+    """What stands in a list twice, or on two of its pages, would give its rows twice."""
+    walk = ads(LIST.replace('ids = "data[].id" }', 'ids = "data[].id" }\nnext = { url = "more" }'))
+    more = "https://api.acme.com/campaigns?p=2"
+
+    walk.take(answer({"data": [{"id": "1"}, {"id": "2"}, {"id": "1"}], "more": more}))
+    second = walk.take(answer({"data": [{"id": "2"}, {"id": {"b": 1, "a": 2}}, {"id": 2}]}))
+
+    assert second.picked == {"ids": ["1", "2", {"b": 1, "a": 2}, 2]}
+
+
 def test_no_data_for_one_item() -> None:
     """The others are still asked."""
     walk = ads(LIST, "empty = [{ status = 404 }]\n")
@@ -353,6 +379,18 @@ def test_no_data_for_one_item() -> None:
     assert walk.take(answer(b"", 204)).next_cursor is None
 
 
+def test_a_rule_says_that_there_is_nothing() -> None:
+    """Of a report that is made, whatever step says so: nothing is left to be asked."""
+    picked = ADS.replace('pick = { url = "url" }', "").replace("{{ picked.url }}", OWN_FILE)
+    top = "empty = [{ body = \"status == 'NO_DATA'\" }]\n"
+
+    for text in (ADS, picked):
+        nothing = at_poll(text, top).take(answer({"status": "NO_DATA"}))
+        assert (nothing.outcome, nothing.empty) == (Outcome.OK, True)
+        assert nothing.next_cursor is None
+
+
+OWN_FILE = "https://api.acme.com/v3/reports/{{ picked.report }}/file"
 TOO_BIG = "too_big = [{ status = 400, body = \"code == 'TOO_BIG'\" }]\n"
 BIG = answer({"code": "TOO_BIG"}, 400)
 
@@ -433,6 +471,16 @@ def test_pages_of_what_turned_out_too_big_are_dropped() -> None:
     assert walk.calls[-1].url == "https://api.acme.com/2025-11-15/2025-11-18"
 
 
+def test_an_answer_without_a_byte_is_no_file_that_could_be_dropped() -> None:
+    """Nothing of it is spooled: else the rows of the part before would go in its place."""
+    walk = ads(LIST.replace("columns", 'format = "jsonl"\ncolumns'), TOO_BIG)
+    walk.take(answer({"data": [{"id": "1"}, {"id": "2"}, {"id": "3"}]}))
+    walk.take(answer({"date": "2025-11-15"}))
+    walk.take(answer(b""))
+
+    assert walk.take(BIG).dropped == 1
+
+
 def test_a_rule_of_one_step() -> None:
     """A partner's false 401 while polling is not the credential's trouble."""
     top = "transient = [{ status = 401, steps = ['poll'] }]\n"
@@ -466,6 +514,76 @@ def test_a_cursor_that_fits_no_more(cursor: Cursor) -> None:
         walk.flow().call(walk.cursor)
 
 
+PAGED = """
+[reports.ads]
+get = "https://api.acme.com/{{ from }}/{{ to }}?hour={{ params.hour }}"
+rows = "rows"
+columns = { date = "date" }
+day_column = "date"
+params = { hour = "all" }
+split = { param = "hour", values = ["a", "b", "c"] }
+next = { page = 1, query = "page", size = 1 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("cursor", "before", "after"),
+    [
+        ({}, "size = 1", "size = 2"),
+        ({}, "?hour", "?kind=x&hour"),
+        ({"parts": "2025-11-20..2025-11-21/0#1"}, '"b", "c"', '"b", "d"'),
+        ({"parts": "2025-11-20..2025-11-21/0#2"}, '"b", "c"', '"b"'),
+        ({"parts": "2025-11-20..2025-11-21/0"}, "split = ", "# "),
+    ],
+)
+def test_pages_and_parts_of_what_was_asked_before(cursor: Cursor, before: str, after: str) -> None:
+    """The fifth page of another size, or another third of a day, would be other rows."""
+    walk = ads(PAGED, TOO_BIG)
+    walk.cursor = cursor
+    walk.take(answer({"rows": [{}]}))
+    walk.flow().call(walk.cursor)
+
+    walk.of = compiled(PAGED.replace(before, after), TOO_BIG)
+    with pytest.raises(StaleCursorError):
+        walk.flow().call(walk.cursor)
+
+
+def test_a_day_whose_split_has_changed_amid_it() -> None:
+    """Its second part follows on the first of the values of before."""
+    walk = ads(PAGED, TOO_BIG)
+    walk.cursor = {"parts": "2025-11-20..2025-11-21/0"}
+    walk.take(answer({"rows": []}))
+    walk.flow().call(walk.cursor)
+
+    walk.of = compiled(PAGED.replace('"b", "c"', '"b1", "b2", "c"'), TOO_BIG)
+    with pytest.raises(StaleCursorError):
+        walk.flow().call(walk.cursor)
+
+
+def test_a_file_that_changed_elsewhere_costs_nothing() -> None:
+    """What was created is polled, and the next page asked for, by a mended file, too."""
+    walk = at_poll()
+    walk.of = compiled(ADS.replace("FAILED", "FAILURE").replace("int64", "float64"), "")
+    assert walk.flow().call(walk.cursor).url.endswith("/r-1")
+
+    paged = ads(PAGED, TOO_BIG)
+    paged.take(answer({"rows": [{}]}))
+    paged.of = compiled(PAGED.replace('"date" }', '{ type = "date", format = "%Y" } }'), TOO_BIG)
+    assert paged.flow().call(paged.cursor).url.endswith("page=2")
+
+
+@pytest.mark.parametrize("step", ["poll", "download"])
+def test_a_pick_of_another_name(step: str) -> None:
+    """What was picked under the old one is of no use: the request starts over, it is no poison."""
+    walk = at_poll()
+    walk.cursor = {"step": step}
+    walk.of = compiled(ADS.replace("pick = { report =", "pick = { id =")
+                       .replace("picked.report", "picked.id"), "")  # fmt: skip
+
+    with pytest.raises(StaleCursorError):
+        walk.flow().call(walk.cursor)
+
+
 def test_what_later_steps_need_is_known_before_the_first_call() -> None:
     """A message that lacks it is poison, before anything is created."""
     found = partner(
@@ -486,7 +604,7 @@ def test_every_step_has_the_usual_table(make: Callable[[], Walk]) -> None:
 
 def test_picks_have_a_bound() -> None:
     """The ledger is no place for megabytes."""
-    big = answer({"data": [{"id": "x" * 1000} for _ in range(300)]})
+    big = answer({"data": [{"id": f"{number:01000}"} for number in range(300)]})
 
     assert "pick: " in ads(LIST).take(big).reason
 

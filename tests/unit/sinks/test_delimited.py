@@ -43,6 +43,11 @@ PLAIN = b"Day,clicks,cost,name\n2026-11-21,5,1.50,x\n"
         (PLAIN, CsvOptions()),
         (PLAIN.rstrip(), CsvOptions()),
         (PLAIN.replace(b"\n", b"\r\n"), CsvOptions()),
+        (PLAIN.replace(b"\n", b"\r"), CsvOptions()),
+        (
+            (b"Report\n" + PLAIN + b"Total,5\n").replace(b"\n", b"\r"),
+            CsvOptions(header_starts="Day", skip_footer_lines=1),
+        ),
         (b"\xef\xbb\xbf" + PLAIN, CsvOptions()),
         (PLAIN.decode().encode("utf-16"), CsvOptions()),
         (PLAIN.decode().encode("cp1252"), CsvOptions(encoding="cp1252")),
@@ -200,6 +205,18 @@ def small_pieces() -> Iterator[None]:
         patch.setattr(delimited, "_PIECE_MOST_BYTES", 256)
         patch.setattr(delimited, "_PREAMBLE_BYTES", 64)
         yield
+
+
+def test_pieces_of_lines_that_end_with_a_carriage_return() -> None:
+    """They are cut as all others are; the footer is no row, and no row is a footer."""
+    data = b"Report\ra,b\r" + b"1,x\r" * 100 + b"Total,\r"
+    options = CsvOptions(skip_lines=1, skip_footer_lines=1)
+    with small_pieces():
+        chunks = [data[at : at + 30] for at in range(0, len(data), 30)]
+        tables = list(csv_tables(chunks, options, FEW, a_context()))
+
+    assert sum(table.num_rows for table in tables) == 100
+    assert len(tables) > 1
 
 
 VALUES = st.sampled_from(["1", "", '"a,b"', '"a\n""b"""', '5" disk', "x y", '""', "\r"])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from reportd.sinks import formats
 from reportd.sinks.formats import FORMATS, encode
 from reportd.sinks.schema import Schema
-from reportd.sinks.table import from_records
+from reportd.sinks.table import CsvOptions, from_csv, from_records
 from tests.unit.sinks.making import a_context, a_schema
 
 SCHEMA = a_schema(
@@ -158,6 +158,16 @@ def test_what_csv_and_json_lines_look_like() -> None:
         '{"text":null,"whole":null,"ratio":null,"flag":null,"day":null,"at":null,"cost":null,'
         '"tiny":null,"nested":null}',
     ]
+
+
+def test_json_of_a_csv_answer_stays_on_its_line() -> None:
+    """A document that the partner has written over several lines is one line of JSON lines."""
+    answer = b'id,doc\n1,"{""a"":\r\n [1,\n""b\\n""]}"\n'
+    table = from_csv(answer, CsvOptions(), a_schema({"id": "int64", "doc": "json"}), a_context())
+
+    (line,) = b"".join(map(bytes, encode(table, "jsonl", b""))).splitlines()
+
+    assert orjson.loads(line) == {"id": 1, "doc": {"a": [1, "b\n"]}}
 
 
 def test_an_empty_table_is_a_file_with_its_columns() -> None:

@@ -87,6 +87,14 @@ def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, root: str) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_root_without_capitals_is_refused(tmp_path: Path) -> None:
+    """Where ABC and abc are one name, two accounts would be one file (a Windows share)."""
+    (tmp_path / "_REPORTD").symlink_to("_reportd")
+
+    with pytest.raises(ConfigError, match="capitals"):
+        LocalStore(tmp_path)
+
+
 def test_an_unmounted_root_is_not_written(tmp_path: Path) -> None:
     """What lies below a mount point is another folder: no staging there, no files."""
     root = tmp_path / "root"
@@ -114,6 +122,29 @@ def test_a_probe_notices_another_mount(tmp_path: Path) -> None:
 
     with pytest.raises(OutputError, match="its id has changed"):
         store.probe()
+
+
+def test_another_stores_root_is_not_written(tmp_path: Path) -> None:
+    """Unmounted while it is used: what lies below may be a store of its own, of before the mount.
+
+    Nothing is looked for there, either: what is finished would be asked again.
+    """
+    root, mounted = tmp_path / "root", tmp_path / "mounted"
+    root.mkdir()
+    store = LocalStore(root)
+    path = publish(store)
+    root.rename(mounted)
+    root.mkdir()
+    LocalStore(root)
+
+    with pytest.raises(OutputError, match="its id has changed"):
+        publish(store, "2")
+    with pytest.raises(OutputError, match="its id has changed"):
+        store.stages(stage_key("a" * 32, 0))
+    assert sorted(each.name for each in root.iterdir()) == ["_reportd"]
+    shutil.rmtree(root)
+    root.symlink_to(mounted)
+    assert publish(store) == path
 
 
 def test_a_probe_leaves_nothing(tmp_path: Path) -> None:

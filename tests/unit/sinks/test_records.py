@@ -81,6 +81,17 @@ def test_money_is_exact(spec: dict[str, Any], values: list[Any], expected: list[
     assert [str(value) for value in found] == expected
 
 
+@pytest.mark.parametrize("kind", ["string", "decimal(38,0)", "int64"])
+@pytest.mark.parametrize("number", ["123456789012345678901", "-9223372036854775809"])
+def test_numbers_that_json_cannot_carry(kind: str, number: str) -> None:
+    """An id of too many digits is a float when it is read: it is named, not changed."""
+    values = [1, orjson.loads(number)]
+
+    with pytest.raises(UnexpectedAnswerError, match="column x, row 2"):
+        one_column(kind, values)
+    assert one_column("float64", values) == [1.0, float(number)]
+
+
 @given(st.lists(st.integers(-(10**18) + 1, 10**18 - 1), max_size=20), st.integers(1, 18))
 def test_dividing_by_a_power_of_ten_is_exact(micros: list[int], power: int) -> None:
     """Whatever the number and the power, as a number or as a text."""
@@ -302,6 +313,17 @@ def test_any_answer_is_a_table_or_an_unexpected_answer(spec: Any, records: list[
         return
     assert table.num_rows == len(records)
     assert table.schema == schema.arrow
+
+
+@pytest.mark.parametrize(
+    ("form", "number"), [("epoch", 1_763_784_000_000), ("epoch_ms", -(10**17))]
+)
+def test_no_calendar_has_the_year_57862(form: str, number: int) -> None:
+    """Milliseconds that were declared as seconds: said, instead of a date that nothing can read."""
+    schema = a_schema({"x": {"type": "timestamp", "format": form}})
+
+    with pytest.raises(UnexpectedAnswerError, match=r"column x, row 2: .* is not timestamp"):
+        from_records([{"x": 1_763_784_000}, {"x": number}, {"x": None}], schema, a_context())
 
 
 def test_a_number_that_json_cannot_hold_is_the_answers_fault() -> None:

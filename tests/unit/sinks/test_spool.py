@@ -65,6 +65,26 @@ def test_a_large_answer_is_never_in_memory(spool: Spool, tmp_path: Path) -> None
     assert not spool.fits(stored.file, stored.size_bytes, stored.checksum)
 
 
+def test_no_room_to_pack_a_large_answer_is_this_machines_fault(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full TMPDIR is no answer that does not parse: the same is stored when there is room."""
+    body = collected(bytes(1 << 20) for _ in range(6))
+    assert isinstance(body, Scratch)
+
+    def full(*_args: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.pwrite", full)
+        with pytest.raises(OutputError, match="TMPDIR: No space left on device"):
+            spool.write(ID, 0, 0, 1, body)
+
+    assert files(tmp_path) == []
+    stored = spool.write(ID, 0, 0, 1, body)
+    assert spool.fits(stored.file, stored.size_bytes, stored.checksum)
+
+
 def test_answers_lie_beside_the_data_under_no_data_suffix(spool: Spool, tmp_path: Path) -> None:
     """Nothing that reads the root as a table meets a spool file."""
     spool.write(ID, 2, 1, 3, b"x")

@@ -1,6 +1,10 @@
 """What systemd and the board are told, and when."""
 
+import logging
+from pathlib import Path
+
 import orjson
+import pytest
 
 from reportd.board import Board, Slot
 from reportd.clock import SystemClock
@@ -9,6 +13,7 @@ from reportd.supervisor.herald import Herald, State
 from reportd.supervisor.plan import Plan
 from reportd.supervisor.probe import Report
 from reportd.supervisor.reload import Reload
+from reportd.supervisor.reload_file import ReloadFile, ReloadRecord
 from reportd.supervisor.respawn import RespawnPolicy
 from reportd.supervisor.seat import Seat
 
@@ -136,3 +141,20 @@ def test_snapshot_for_the_observer() -> None:
     assert found["children"][0]["state"] == "waiting"
     assert found["strikes"] == 2
     assert board.slot(0).last_beat() == 17.0
+
+
+def test_reloads_are_told_again_when_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full /run is no reason for every later reload to be waited for in vain."""
+    board, folder = Board(2), tmp_path / "run"
+    file = ReloadFile(folder, pid=7, pid_started=99)
+    herald = Herald(Heard(), board.slot(0), lambda: "", 0.0, file)
+    with caplog.at_level(logging.WARNING):
+        for now in (0.0, 1.0):
+            herald.tell(state("running", board), now, 1.0)
+    folder.mkdir()
+    herald.tell(state("reloading", board), 2.0, 1.0)
+
+    assert ReloadRecord.read(folder).phase == "reloading"
+    assert len(caplog.records) == 1

@@ -1,5 +1,6 @@
 """What values look like, and what is suggested to whoever writes a partner file."""
 
+import tomllib
 from typing import Any
 
 import pytest
@@ -20,6 +21,14 @@ from reportd.trial.inference import compare, fields_of, look, undeclared
         ("ctr", [0.5, 1], "float64", 'ctr = "float64"'),
         ("ctr", ["1.5%", "--"], "float64", 'ctr = { type = "float64", percent = true }'),
         ("views", ["1,234", "5"], "int64", 'views = { type = "int64", thousands = "," }'),
+        ("views", ["1.234", "5"], "float64",
+         'views = { type = "int64", thousands = ".", decimal_point = "," }'),
+        ("ctr", ["0.123"], "float64", 'ctr = "float64"'),
+        ("ctr", ["1,2 %"], "float64",
+         'ctr = { type = "float64", percent = true, decimal_point = "," }'),
+        ("fee", ["1.234,56", "7"], "float64",
+         'fee = { type = "float64", thousands = ".", decimal_point = "," }'),
+        ("fee", ["12,5"], "float64", 'fee = { type = "float64", decimal_point = "," }'),
         ("day", ["2026-11-01"], "date", 'day = "date"'),
         ("day", ["20261101"], "date", 'day = { type = "date", format = "%Y%m%d" }'),
         ("day", ["11/30/2026"], "date", 'day = { type = "date", format = "%m/%d/%Y" }'),
@@ -41,6 +50,8 @@ def test_values(name: str, values: list[Any], kind: str, declaration: str) -> No
     seen = look(name, values)
 
     assert (kind, declaration) == (seen.kind, seen.declaration(name, name))
+    (declared,) = tomllib.loads(declaration).values()
+    ColumnSpec.model_validate(declared)
 
 
 def spec(**options: Any) -> ColumnSpec:
@@ -59,6 +70,21 @@ def spec(**options: Any) -> ColumnSpec:
         (spec(type="int64", optional=True), [{"other": 1}], ""),
         (spec(type="float64"), [{"cost": 1.5}], "money: a decimal loses no cent"),
         (spec(type="int64"), [{"cost": "n/a"}], 'looks like string: cost = "string"'),
+        (spec(type="decimal(9,2)"), [{"cost": "1.234,56"}],
+         "a decimal comma:"
+         ' cost = { type = "decimal(9,2)", thousands = ".", decimal_point = "," }'),
+        (spec(type="decimal(9,2)", thousands=".", decimal_point=","), [{"cost": "1.234,56"}], ""),
+        (spec(type="decimal(9,2)"), [{"cost": "1,234.5"}],
+         'thousands separators: cost = { type = "decimal(9,2)", thousands = "," }'),
+        (spec(type="int64"), [{"cost": "1.234"}],
+         "dots: decimals, or thousands? where 1.234 is 1234:"
+         ' cost = { type = "int64", thousands = ".", decimal_point = "," }'),
+        (spec(type="int64", thousands=".", decimal_point=","), [{"cost": "1.234"}], ""),
+        (spec(type="timestamp"), [{"cost": 1_763_784_000}],
+         'counted from 1970 on: cost = { type = "timestamp", format = "epoch" }'),
+        (spec(type="date", format="epoch"), [{"cost": "1763784000000"}],
+         'counted from 1970 on: cost = { type = "date", format = "epoch_ms" }'),
+        (spec(type="timestamp", format="epoch"), [{"cost": 1_763_784_000}], ""),
         (spec(type="string"), [{"cost": True}], "all are bool"),
         (spec(type="date"), [{"cost": "2026/9/10"}],
          'days like %Y/%m/%d: cost = { type = "date", format = "%Y/%m/%d" }'),

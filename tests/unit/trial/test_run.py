@@ -152,7 +152,8 @@ def test_the_partner_did_not_say_what_its_token_server_makes_wait() -> None:
 
 def test_a_slow_down_without_a_word_how_long() -> None:
     """Waits grow as a worker's do; a spent quota takes longer than anybody wants to wait."""
-    stage = Stage(partner(BUSY), answer(b"", 429), answer(b"", 429), answer({"data": []}))
+    nothing = answer(b"", 429, retry_after="0")
+    stage = Stage(partner(BUSY), answer(b"", 429), nothing, answer({"data": []}))
     stage.run()
     assert [1.0, 2.0] == [seconds for seconds, _ in stage.waits]
 

@@ -12,6 +12,7 @@ from reportd.errors import (
     NotYetError,
 )
 from reportd.limits.limiter import Scope
+from reportd.model.request import Request
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.client import Client
 from reportd.transport.credentials import Credentials
@@ -311,4 +312,26 @@ def test_limits_of_before_a_reload_are_kept_beside_the_new_ones() -> None:
         ("account", 9, False),
         ("account#stats", 1, True),
     ]
+    assert Scope("account#stats", "a") in rules.scopes_of(request())
+
+
+BY_BUSINESS = "limits = [{ per = '{{ account.business }}', calls = 9 }]\n"
+
+
+def test_a_message_that_is_no_request_is_counted_nowhere() -> None:
+    """A limit by a template speaks of what it does not have: it ends as poison, not the worker."""
+    rules = Rules(partner(BY_BUSINESS))
+
+    scopes = rules.scopes_of(Request.unreadable("poison-requests.acme-0-7", "acme"))
+
+    assert [scope.per for scope in scopes] == ["partner", "credential", "report", "account"]
+
+
+def test_what_the_file_of_before_a_reload_does_not_know_counts_in_the_new_limits() -> None:
+    """A report that has just come, or an attribute: no worker of before has called with it."""
+    rules = Rules(
+        partner('limits = [{ per = "account", calls = 9, reports = ["stats"] }]\n'),
+        partner(BY_BUSINESS),
+    )
+
     assert Scope("account#stats", "a") in rules.scopes_of(request())

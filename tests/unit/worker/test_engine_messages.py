@@ -134,6 +134,31 @@ def test_a_message_that_does_not_validate_is_a_dead_letter(data: bytes, reason: 
     assert (hands.asked(), hands.offset()) == (["a"], 1)
 
 
+def test_a_request_that_the_partners_file_refuses_ends_for_its_run() -> None:
+    """Its report was taken out of the file since, say: whoever waits for the run hears of it."""
+    hands = Hands()
+    hands.own()
+    refused = request(report="unknown")
+    hands.put(message(refused, 7))
+    (record,), (copy,) = hands.ends, hands.done(WriteDead)
+
+    assert (record.id, record.stands_for) == (f"poison-{REQUESTS}-0-7", refused.id)
+    assert (record.run, record.account, record.report) == (refused.run, "a", "unknown")
+    assert (record.first_day, record.last_day) == ("2026-11-21", "2026-11-21")
+    assert (copy.headers["run"], copy.headers["account"]) == (refused.run.encode(), b"a")
+
+
+def test_a_message_as_it_should_be_is_not_the_one_that_was_refused() -> None:
+    """When it may begin is in no id: the message that follows has the same, and is right."""
+    hands = Hands()
+    hands.own()
+    hands.put(request(not_before=WALL + 401 * 86_400.0), request())
+    hands.answer(hands.calls[0])
+
+    assert [one.state for one in hands.ends] == ["dead", "result"]
+    assert hands.ends[0].stands_for == hands.ends[1].id
+
+
 def test_restored_poison_is_copied_again_not_ended_again() -> None:
     """Poison has no id of its own: its place stands for it."""
     hands = Hands()

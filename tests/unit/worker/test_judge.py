@@ -62,6 +62,18 @@ def test_throttled_without_a_time_doubles_up_to_a_minute() -> None:
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
+@pytest.mark.parametrize("told", [0.0, 0.001])
+def test_a_wait_of_nothing_is_none(told: float) -> None:
+    """``Retry-After: 0``, or a reset that is past: who obeys calls as fast as it is refused."""
+    case, other = Case(), Case()
+    waits = [case.refuse(replace(THROTTLED, wait_seconds=told)) for _ in range(4)]
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+
+    away = replace(TRANSIENT, wait_seconds=told)
+    assert other.refuse(away) > 0.1
+    assert other.refuse(replace(away, growing=Growing(5, 2, 60))) == 10.0
+
+
 def test_throttled_for_ever_is_never_dead() -> None:
     """However often a partner says so, the request stays open."""
     case = Case()
@@ -148,6 +160,30 @@ def test_refusals_of_different_kinds_share_one_patience() -> None:
 
     with pytest.raises(DeadError):
         case.refuse(PERMANENT, RETRY.give_up_seconds)
+
+
+def test_an_outage_of_one_account_keeps_none_of_it_for_ever() -> None:
+    """Only it fails, now with 500 and now with 404: it may be itself that is broken."""
+    case = Case()
+    for _ in range(20):
+        case.partition.circuits.outage.failed("a", "HTTP 500", 0.0)
+    for number, seconds in enumerate(range(0, int(RETRY.give_up_seconds), 100)):
+        case.refuse((PERMANENT, TRANSIENT)[number % 2], float(seconds))
+
+    assert case.partition.circuits.outage.is_open
+    with pytest.raises(DeadError):
+        case.refuse(PERMANENT, RETRY.give_up_seconds)
+
+
+def test_an_outage_of_several_accounts_gives_nobody_up() -> None:
+    """A partner that is down answers this and that, for as long as it likes."""
+    case = Case()
+    for account in "ab" * 10:
+        case.partition.circuits.outage.failed(account, "HTTP 500", 0.0)
+    for number, seconds in enumerate(range(0, 3 * int(RETRY.give_up_seconds), 100)):
+        case.refuse((PERMANENT, TRANSIENT)[number % 2], float(seconds))
+
+    assert not case.entry.ended
 
 
 def test_a_refused_credential_gives_no_request_up() -> None:
