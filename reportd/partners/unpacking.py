@@ -174,7 +174,11 @@ def _members(archive: Content, pattern: str, limit_bytes: int) -> list[zipfile.Z
         key=lambda one: one.filename,
     )
     if not wanted:
-        raise UnexpectedAnswerError(f"no file like {pattern!r} among {len(found)} of the ZIP")
+        names = ", ".join(repr(one.filename[:60]) for one in found[:3])
+        holds = f": {names}" if names else ""
+        raise UnexpectedAnswerError(
+            f"no file like {pattern!r} among {len(found)} of the ZIP{holds}"
+        )
     if any(one.compress_type not in _METHODS or one.flag_bits & 1 for one in wanted):
         raise UnexpectedAnswerError("a file of the ZIP is encrypted, or packed in a rare way")
     if sum(one.file_size for one in wanted) > limit_bytes:
