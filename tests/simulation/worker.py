@@ -1,6 +1,6 @@
 """A worker process around the real engine: its hands are simulated, its decisions are not."""
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -188,6 +188,7 @@ class Process:
         self._jobs: deque[Finish | Spool | Sweep] = deque()
         self._is_storing = False
         self._unconfirmed = Counter[Part]()
+        self._settles_at: defaultdict[Part, float] = defaultdict(float)
         self._drains: list[Drain] = []
         self.clock_ahead_seconds = 0.0
         """By how much its wall clock was set since it started."""
@@ -515,7 +516,10 @@ class Process:
             whose = part[0].partition(".")[2], part[1]
             if not self._broker.owns(self._worker.name, self, whose):
                 self._broker.late.add((part, offset))
-            self._after(self._delay(), lambda: settled(offset))
+            # One producer's records of a partition are confirmed in their order
+            settles_at = max(self._settles_at[part] + 1e-6, self._world.time + self._delay())
+            self._settles_at[part] = settles_at
+            self._after(settles_at - self._world.time, lambda: settled(offset))
 
         def settled(offset: int) -> None:
             self._unconfirmed[part] -= 1
