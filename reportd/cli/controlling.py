@@ -33,7 +33,7 @@ class Desk:
     """Reads and writes controls."""
 
     def __init__(self, config: Config) -> None:
-        """Make the clients; raises `BrokerError` where nobody takes a connection."""
+        """Make the clients; raises `BrokerError` where no Kafka can be reached."""
         kafka = config.settings.kafka
         self._settings = reach(kafka)
         self.topics = Topics(kafka.prefix)

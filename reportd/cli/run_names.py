@@ -1,6 +1,6 @@
 """Runs as people name them, and what the topic ``runs`` says of them.
 
-Used by ``reportctl runs``, ``wait`` and ``rerun``.
+Used by ``reportctl runs``, ``wait``, ``rerun`` and ``dead``.
 """
 
 from collections.abc import Iterable

@@ -3,7 +3,9 @@
 Used for settings, schedules and partner files. Values are never shown: one may be a secret.
 """
 
+import copy
 import difflib
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, Union, get_args, get_origin
@@ -26,6 +28,8 @@ class FieldProblems(ValueError):  # noqa: N818  it is a bundle of problems
         self.above = above
         super().__init__("; ".join(f"{dotted(k)}: {what}" for k, what in self.problems.items()))
 
+
+_ROUNDS_MOST = 8
 
 _TEXTS = {
     "missing": "is missing; add it",
@@ -72,12 +76,83 @@ def problems_of(
     return tuple(dict.fromkeys(lines))
 
 
+def every_problem(
+    data: Mapping[str, Any],
+    model: type[BaseModel],
+    file_of: Callable[[Location], object],
+    leaning: Mapping[str, Iterable[str]],
+) -> tuple[str, ...]:
+    """Return also what is only looked at when something else is right.
+
+    What is wrong is taken out, and the rest is looked at again. What speaks of something that was
+    taken out may come of that alone, and waits until it is there; ``leaning`` says what else does,
+    by the key that was taken out, or the table that it was in.
+    """
+    rest = copy.deepcopy(dict(data))
+    lines: dict[str, None] = {}
+    words: set[str] = set()
+    for _ in range(_ROUNDS_MOST):
+        try:
+            model.model_validate(rest)
+            break
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)
+        doubtful = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")
+        for item in found:
+            for location, what in _each(item, model):
+                said = f"{dotted(location)}: {what}"
+                is_emptied = words and item["type"] == "too_short"
+                if not (words and doubtful.search(said)) and not is_emptied:
+                    lines.setdefault(f"{file_of(location)}: {said}")
+        gone: set[Location] = set()
+        for item in found:
+            for location, _ in _each(item, model):
+                at = location[: -1 if item["type"] == "missing" else None]
+                if not any(at[: len(one)] == one for one in gone):
+                    words |= _taken_out(rest, at, gone, leaning)
+    return tuple(lines)
+
+
+def _taken_out(
+    rest: dict[str, Any], at: Location, gone: set[Location], leaning: Mapping[str, Iterable[str]]
+) -> set[str]:
+    """Take the innermost key of a location out, and return what speaks of it."""
+    here: Any = rest
+    table, key, depth = rest, "", 0
+    for level, part in enumerate(at):
+        if isinstance(here, dict) and isinstance(part, str) and part in here:
+            table, key, depth = here, part, level + 1
+        elif not (isinstance(here, list) and isinstance(part, int) and part < len(here)):
+            break
+        here = here[part]
+    if not depth:
+        return set()
+    gone.add(at[:depth])
+    above = str(at[depth - 2]) if depth > 1 else ""
+    leans = (*leaning.get(above, ()), *leaning.get(key, ()))
+    return {key, *_names_in(table.pop(key)), *leans}
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("name"), str):
+            yield value["name"]
+        for inner in value.values():
+            yield from _names_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names_in(inner)
+
+
 def _each(item: Any, model: type[BaseModel]) -> Iterator[tuple[Location, str]]:
     location: Location = item["loc"]
     context = item.get("ctx", {})
     bundle = context.get("error")
     if not isinstance(bundle, FieldProblems):
-        yield location, _what(item["type"], context, item["msg"], location, model)
+        what = _what(item["type"], context, item["msg"], location, model)
+        if location and location[-1] == "[key]":
+            location, what = location[:-1], f"is no name: it {what}"
+        yield location, what
         return
     base = location[: len(location) - bundle.above]
     for key, what in bundle.problems.items():

@@ -116,8 +116,12 @@ class Checkup:
             yield from self._tried("credentials", lambda: self._credentials([]))
             return
         yield Finding("ok", "broker", f"{count} brokers answer")
+        yield from self._tried("topics", self._topics)
+        if self._is_new(self.cluster.topics()):
+            yield from self._tried("offsets", self._offsets)
+            yield from self._tried("credentials", lambda: self._credentials([]))
+            return
         for name, check in (
-            ("topics", self._topics),
             ("rights", self._rights),
             ("offsets", self._offsets),
             ("retention", self._lost),
@@ -125,6 +129,9 @@ class Checkup:
             ("VMs", self._vms),
         ):
             yield from self._tried(name, check)
+
+    def _is_new(self, present: Mapping[str, int]) -> bool:
+        return not any(name.startswith(f"{self.topics.prefix}.") for name in present)
 
     @staticmethod
     def _tried(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -155,7 +162,10 @@ class Checkup:
     def _topics(self) -> Iterator[Finding]:
         present = self.cluster.topics()
         prefix = self.topics.prefix
-        for problem in problems_of_topics(present, prefix, sorted(self.partners)):
+        problems = problems_of_topics(present, prefix, sorted(self.partners))
+        if self._is_new(present):  # before the first 'topics create': one thing is to be done
+            problems = [f"none of the {len(problems)} topics {prefix}.* is there yet"]
+        for problem in problems:
             yield Finding("bad", "topics", problem, "reportctl topics create")
         counts = {name: partner.partitions for name, partner in self.partners.items()}
         plans = [plan for plan in topic_plans(prefix, counts, 1) if plan.name in present]
@@ -175,7 +185,8 @@ class Checkup:
                     "bad", "topics", f"{plan.name}: {what}", "reportctl topics create --repair"
                 )
             fine += not wrong
-        yield Finding("ok", "topics", f"{fine} topics are as they should be")
+        if plans:
+            yield Finding("ok", "topics", f"{fine} topics are as they should be")
 
     def _rights(self) -> Iterator[Finding]:
         present = self.cluster.topics()

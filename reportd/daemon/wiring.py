@@ -59,6 +59,8 @@ class Loaded:
 
     config: Config
     partners: Mapping[str, Partner]
+    store: str = ""
+    """The output's id, once it was looked at."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,9 +86,8 @@ class DaemonSource:
         """Start with what was loaded already; every later plan is read from disk anew."""
         self._path = first.config.path
         self._first: Loaded | None = first
-        self._planned: Loaded | None = None
         self._running: Loaded | None = None
-        """What the workers have that a plan replaces: the last one that was not refused."""
+        """What the workers have that a plan replaces: the last one that was accepted."""
         self._me = me
         self._board = board
         self._metrics_folder = metrics_folder
@@ -103,7 +104,7 @@ class DaemonSource:
 
     def plan(self, report: Report) -> Plan:
         """See `reportd.supervisor.plan.Source`."""
-        loaded = self._load()
+        loaded = dataclasses.replace(self._load(), store=str(report["store"]))
         self._first = None
         config, settings = loaded.config, loaded.config.settings
         if config.config_hash != report["config"]:
@@ -119,12 +120,11 @@ class DaemonSource:
         me = self._me.model_copy(
             update={
                 "slots": workers,
-                "store": report["store"],
+                "store": loaded.store,
                 "shared": settings.output.shared,
                 "config": config.config_hash,
             }
         )
-        self._listens = settings.metrics.listen
         log.setup(settings.log.level)
         # Read here once: in each worker the system's authorities would take 1.5 MB
         tls = tls_context()
@@ -134,7 +134,12 @@ class DaemonSource:
             children=[*children, self._observer(loaded, me)],
             drain_seconds=settings.workers.drain_seconds,
             heartbeat_limit_seconds=settings.workers.heartbeat_limit_seconds,
+            accepted=lambda: self._accepted(loaded),
         )
+
+    def _accepted(self, loaded: Loaded) -> None:
+        self._running = loaded
+        self._listens = loaded.config.settings.metrics.listen
 
     def _load(self) -> Loaded:
         if self._first is not None:
@@ -149,12 +154,10 @@ class DaemonSource:
         return loaded
 
     def _rollout(self, loaded: Loaded) -> Rollout | None:
-        """Begin a reload; None at the start."""
-        if self._told().reload.ok:
-            self._running = self._planned
-        self._planned = loaded
+        """Begin a reload; None at the start. Raises `ConfigError`."""
         if self._running is None:
             return None
+        _refuse_what_is_another_daemons(self._running, loaded)
         return Rollout(self._running.partners, self._clock.wall())
 
     def _is_over(self, rollout: Rollout | None) -> bool:
@@ -216,6 +219,27 @@ class DaemonSource:
 
         return ChildSpec(
             name="observer", title="observer", slot_index=OBSERVER_SLOT, run=run, last=True
+        )
+
+
+def _refuse_what_is_another_daemons(running: Loaded, wanted: Loaded) -> None:
+    """Raise `ConfigError` for a reload whose workers would be others' beside those of before.
+
+    Of another prefix they would count the same accounts' limits apart. Of another store each would
+    find commits that are not its own, and end with 78, and the daemon with it.
+    """
+    before, after = running.config.settings, wanted.config.settings
+    path = wanted.config.path
+    if after.kafka.prefix != before.kafka.prefix:
+        raise ConfigError(
+            f"{path}: kafka.prefix: cannot change from {before.kafka.prefix} to"
+            f" {after.kafka.prefix} at a reload; restart reportd"
+        )
+    if wanted.store != running.store:
+        raise ConfigError(
+            f"{path}: output.root: {after.output.root} is another store than {before.output.root},"
+            " and what is finished lies there; to begin anew, restart reportd with another"
+            " kafka.prefix"
         )
 
 

@@ -5,6 +5,7 @@ need no file. Values that are secret stay `Secret` until Spark gets them.
 """
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -54,6 +55,8 @@ _HANDLED = frozenset(
         "enable.ssl.certificate.verification",
     }
 )
+_OTHER_KEY = re.compile("-----BEGIN (?!(ENCRYPTED )?PRIVATE KEY-)[A-Z ]*PRIVATE KEY-----")
+"""``RSA PRIVATE KEY``: OpenSSL's older form."""
 _LOGIN = {
     "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
     "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
@@ -127,6 +130,11 @@ def _tls(given: Mapping[str, str | Secret]) -> JavaSettings:
         settings |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": ca}
     chain, key = _pem(given, "ssl.certificate"), _pem(given, "ssl.key")
     if chain and key:
+        if _OTHER_KEY.search(_plain(key)):
+            raise ConfigError(
+                "kafka.ssl.key: Spark's client reads a key in PKCS#8 alone, librdkafka does, too:"
+                " openssl pkcs8 -topk8 -in OLD -out NEW (and -nocrypt for one without a password)"
+            )
         settings |= {
             "ssl.keystore.type": "PEM",
             "ssl.keystore.certificate.chain": chain,

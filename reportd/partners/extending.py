@@ -68,7 +68,7 @@ def without_removed(
         there = base.get(key)
         if isinstance(value, Mapping) and isinstance(there, Mapping):
             kept_base[key], kept_own[key] = without_removed(there, value)
-        elif key == "steps" and _names(value) and _names(value) <= _names(there):
+        elif key == "steps" and step_names(value) and step_names(value) <= step_names(there):
             kept_own[key] = [
                 next((_laid(old, new) for new in value if new["name"] == old["name"]), old)
                 for old in base[key]
@@ -78,7 +78,7 @@ def without_removed(
     return kept_base, kept_own
 
 
-def _names(steps: Any) -> set[str]:
+def step_names(steps: Any) -> set[str]:
     """Return the names of a list of steps; none, if it is not one."""
     named = isinstance(steps, list) and all(
         isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in steps

@@ -415,6 +415,8 @@ class Flow:
                 before = self._picked.get(name)
                 if isinstance(value, list) and isinstance(before, list):
                     picked[name] = before + value
+        for name in step.lists:
+            picked[name] = _each_once(picked[name])
         check_recordable(picked)
         return picked
 
@@ -514,6 +516,11 @@ class Flow:
 
 def _body(step: Step, answer: Answer) -> Body:
     return Body(answer.body, step.answers if answer.status < 400 else step.refusals)
+
+
+def _each_once(values: list[Any]) -> list[Any]:
+    """Return them without those that came before: on the page before, say, when one was added."""
+    return list({orjson.dumps(one, option=orjson.OPT_SORT_KEYS): one for one in values}.values())
 
 
 def _for_others(call: Call, step: Step, values: Values) -> Call:

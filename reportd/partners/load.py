@@ -10,14 +10,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reportd.config.load import CATALOGUE
-from reportd.config.problems import Location, problems_of
+from reportd.config.load import CATALOGUE, read_toml
+from reportd.config.problems import Location, did_you_mean, every_problem
 from reportd.errors import ConfigError
-from reportd.partners.extending import read_source
+from reportd.partners.extending import Source, read_source, step_names
 from reportd.partners.partner import Partner, division_problems
 from reportd.partners.spec import RULE_KINDS, PartnerSpec
 
 _RULE_TABLE = re.compile(r"^[ \t]*\[\[[ \t]*([a-z_]+)[ \t]*\]\]", re.MULTILINE)
+_CALLED = ("get", "post", "query", "headers", "json", "form")
+_UNUSED = "no template uses"
+_LEANING = {
+    "columns": ("columns", "day_column"),
+    "steps": ("steps", "get", "accounts", _UNUSED),
+    "pick": ("pick", "no earlier step picks it"),
+    "format": ("not a JMESPath", "rows", "unfold", "lists"),
+    "lists": ("not a JMESPath", "rows", "unfold"),
+    "allow_private": ("https", "host"),
+    **dict.fromkeys(_CALLED, (_UNUSED,)),
+}
+"""What may be said only because a key is not right, without its name in it: `every_problem`."""
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 
 
@@ -33,7 +45,7 @@ def load_partner(path: Path, catalogue: Path = CATALOGUE) -> Partner:
     try:
         spec = _checked(source.data, source.where)
     except ConfigError as error:
-        raise ConfigError(*error.problems, *apart) from None
+        raise ConfigError(*error.problems, *apart, *_misnamed(source)) from None
     if apart:
         raise ConfigError(*apart)
     partner = Partner(name, spec)
@@ -41,6 +53,25 @@ def load_partner(path: Path, catalogue: Path = CATALOGUE) -> Partner:
     if undivided:
         raise ConfigError(*undivided)
     return partner
+
+
+def _misnamed(source: Source) -> Iterator[str]:
+    """Yield what was perhaps meant to be laid over something of the catalogue."""
+    if source.base is None:
+        return
+    own, base = (read_toml(path).get("reports", {}) for path in (source.path, source.base))
+    for report in own if isinstance(own, Mapping) else ():
+        at = f"{source.path}: reports.{report}"
+        if report not in base:
+            hint = did_you_mean(report, base)
+            if hint.startswith("did you"):
+                yield f"{at}: {source.base.stem} of the catalogue has no such report; {hint}"
+            continue
+        there = step_names(base[report].get("steps"))
+        steps = own[report].get("steps") if isinstance(own[report], Mapping) else None
+        for step in sorted(step_names(steps) - there) if there else ():
+            hint = did_you_mean(step, there)
+            yield f"{at}.steps: no step {step!r} in the catalogue, so they replace its; {hint}"
 
 
 def rules_apart(text: str) -> Iterator[str]:
@@ -66,8 +97,9 @@ def parse_spec(data: Mapping[str, Any], where: str) -> PartnerSpec:
 def _checked(data: Mapping[str, Any], where: Callable[[Location], str]) -> PartnerSpec:
     try:
         return PartnerSpec.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(*problems_of(error, PartnerSpec, where)) from None
+    except ValidationError:
+        problems = every_problem(data, PartnerSpec, where, _LEANING)
+        raise ConfigError(*problems) from None
 
 
 def partner_problems(folder: Path) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 
+from reportd.config.expressions import unparsed
+
 ELEMENTS = "[]"
 VALUES = "*"
 Parts = tuple[str, ...]
@@ -54,14 +56,13 @@ def compile_pick(expression: str) -> Pick:
     try:
         compiled = jmespath.compile(expression)
     except JMESPathError as error:
-        what = str(error).splitlines()[0]
-        raise ValueError(f"not a JMESPath expression: {what}") from None
+        raise ValueError(unparsed(error)) from None
     if quoted := _QUOTED.search(expression):
         name = quoted[1]
         raise ValueError(f"\"{name}\" is a field's name in JMESPath; for the text write '{name}'")
     unknown = sorted(set(_values(compiled.parsed, "function_expression")) - _FUNCTIONS)
     if unknown:
-        raise ValueError(f"not a JMESPath expression: unknown function {unknown[0]}()")
+        raise ValueError(f"not a JMESPath: unknown function {unknown[0]}()")
     if _PLAIN.fullmatch(expression):
         find = _plain_find(tuple(_PARTS.findall(expression)))
     else:

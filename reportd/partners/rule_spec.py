@@ -52,8 +52,9 @@ class WaitSpec(Section):
     wait: Waits = ()
     """Where the answer says it: ``header:Retry-After``, ``header:X-Usage:JMESPATH`` (JSON in a
     header), ``body:error.retryDelay``, ``text:try again in (\\d+) seconds``; a list is tried in
-    order. Numbers, durations (``40591s``), HTTP dates and ISO instants are understood; groups of a
-    regular expression named hours, minutes, seconds, milliseconds are added up."""
+    order. Numbers, durations (``40591s``), HTTP dates and ISO instants are understood, of several
+    the longest; groups of a regular expression named hours, minutes, seconds, milliseconds are
+    added up."""
     wait_unit: Literal[
         "milliseconds", "seconds", "minutes", "hours", "epoch", "epoch_milliseconds"
     ] = "seconds"

@@ -7,6 +7,7 @@ a URL are percent-encoded here. Thread-safe.
 import datetime
 import unicodedata
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -22,6 +23,8 @@ ROOTS = frozenset({"account", "params", "from", "to", "request", "picked", "item
 SECRET_ROOTS = frozenset({"secrets", "token"})
 """... and those of ``[auth]`` beside it."""
 REQUEST_FIELDS = ("id", "run", "report", "class")
+_SAMPLE = "2026-11-22"
+"""What filters are tried with: a day, and a text."""
 Values = Mapping[str, Any]
 Encode = Callable[[str], str]
 
@@ -118,7 +121,29 @@ def _parse(source: str) -> nodes.Template:
         _ENVIRONMENTS[plain].from_string(source)  # unknown filters are found only here
     except TemplateSyntaxError as error:
         raise ValueError(f"template: {error.message}") from None
+    for node in tree.find_all(nodes.Filter):
+        if node.name in FILTERS:
+            _check_filter(node)
     return tree
+
+
+def _check_filter(node: nodes.Filter) -> None:
+    """Look whether a filter of ours can be called so; raises ``ValueError``."""
+    function = FILTERS[node.name]
+    called = signature(function)
+    try:
+        given = [argument.as_const() for argument in node.args]
+        named = {str(argument.key): argument.value.as_const() for argument in node.kwargs}
+    except nodes.Impossible:  # the request says what is given
+        given = list(node.args)
+        named = {str(argument.key): argument.value for argument in node.kwargs}
+        function = called.bind
+    try:
+        called.bind(_SAMPLE, *given, **named)
+        function({} if node.name == "form" else _SAMPLE, *given, **named)
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        what = str(error.args[0]) if error.args else type(error).__name__
+        raise ValueError(f"template: {node.name}: {what[:200]}") from None
 
 
 def _path_of(node: nodes.Node) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from reportd.partners.body import Body
 from reportd.partners.rule_spec import UsageSpec
 from reportd.partners.verdict import Pace
-from reportd.partners.waits import Source, Waiting, compile_source, compile_waiting
+from reportd.partners.waits import Source, Waiting, compile_source, compile_waiting, flat
 from reportd.transport.exchange import Answer
 
 
@@ -86,7 +86,7 @@ def _smallest(value: Any) -> float | None:
 
 
 def _numbers(value: Any) -> Iterable[float]:
-    for one in value if isinstance(value, list) else [value]:
+    for one in flat(value):
         if isinstance(one, bool) or not isinstance(one, int | float | str):
             continue
         try:

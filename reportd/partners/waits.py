@@ -5,7 +5,7 @@ Used by rules, polls and usage. Pure and thread-safe.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from email.utils import parsedate_to_datetime
@@ -108,10 +108,27 @@ def _in_sentence(pattern: re.Pattern[str], text: str) -> str | None:
     return f"{total:.3f}s" if parts else None
 
 
+def flat(value: Any) -> Iterator[Any]:
+    """Yield what an expression has found, of lists within lists: ``values(@)[].[calls, time]``."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += reversed(one)
+        else:
+            yield one
+
+
 def seconds_from(value: Any, now_wall: float, unit: str = "seconds") -> float | None:
-    """Read a wait: a number, ``40591s``, an HTTP date or an ISO instant; None when it is none."""
-    if isinstance(value, list):
-        value = value[0] if value else None
+    """Read a wait: a number, ``40591s``, an HTTP date or an ISO instant; None when it is none.
+
+    Of several (an answer may speak of several accounts) the longest.
+    """
+    found = (_seconds(one, now_wall, unit) for one in flat(value))
+    return max((seconds for seconds in found if seconds is not None), default=None)
+
+
+def _seconds(value: Any, now_wall: float, unit: str) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
@@ -130,7 +147,11 @@ def _scaled(number: float, suffix: str, unit: str, now_wall: float) -> float:
         return number * _UNITS[suffix]
     if unit in _EPOCH_UNITS:
         return number * _EPOCH_UNITS[unit] - now_wall
-    return number * _WAIT_UNITS[unit]
+    seconds = number * _WAIT_UNITS[unit]
+    if seconds > MAX_WAIT_SECONDS:  # nobody waits for years: an instant, of these weeks
+        until_then = [number * each - now_wall for each in _EPOCH_UNITS.values()]
+        return next((one for one in until_then if abs(one) <= MAX_WAIT_SECONDS), seconds)
+    return seconds
 
 
 def _bounded(seconds: float) -> float | None:

@@ -7,6 +7,7 @@ it for Arrow; nothing here needs Arrow.
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
@@ -14,6 +15,8 @@ from zoneinfo import ZoneInfo
 import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from reportd.config.expressions import unparsed
 
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
 """A column's name in the files; no leading ``_``, no quoting needed in any query language."""
@@ -141,7 +144,20 @@ class ColumnSpec(BaseModel):
             return "thousands: the same as decimal_point"
         if self.format is not None and self.kind not in ("date", "timestamp"):
             return "format: for dates and timestamps only"
-        return self._zone_problem()
+        return self._format_problem() or self._zone_problem()
+
+    def _format_problem(self) -> str:
+        if self.format is None:
+            return ""
+        try:
+            datetime.strptime("", self.format)  # noqa: DTZ007 (looked at, not used)
+        except ValueError as error:
+            what = str(error)
+            if "bad directive" in what or "stray" in what:
+                return f"format: {what}"
+        except re.error:
+            return "format: a directive that stands twice"
+        return ""
 
     def _zone_problem(self) -> str:
         if self.zone is None:
@@ -175,7 +191,7 @@ def column_problems(
             try:
                 jmespath.compile(spec.from_)
             except JMESPathError as error:
-                problems.append(f"columns.{name}.from: not a JMESPath: {str(error)[:200]}")
+                problems.append(f"columns.{name}.from: {unparsed(error)}")
     if day_column is not None:
         day = columns.get(day_column)
         if day is None:

@@ -70,7 +70,8 @@ class LocalStore:
     def __init__(self, root: Path, permissions: Permissions = DEFAULT_PERMISSIONS) -> None:
         """Open the root; the first one ever gives it its identity.
 
-        Raises `OutputError` when the folder is not there (not mounted?) or not writable.
+        Raises `OutputError` when the folder is not there (not mounted?) or not writable,
+        `ConfigError` when its names do not tell capitals from small letters.
         """
         with output_errors(f"output root {root}"):
             self.root = root.resolve(strict=True)
@@ -79,6 +80,12 @@ class LocalStore:
                 os.close(self.folders.open(*parts, make=True))
             self._identity = self._make_identity()
             self._seen = _place_of(self.root)
+        if (self.root / OWN.upper()).exists():
+            raise ConfigError(
+                f"output root {self.root}: takes capitals and small letters for the same: accounts"
+                " that differ by them alone would share their files; mount it with case, or name"
+                " another"
+            )
         self.answers = LocalAnswers(self.folders)
         self.notes = LocalNotes(self.folders)
         self.marks = LocalMarks(self.folders)

@@ -248,7 +248,7 @@ class Supervisor:
         if not self._seats:
             for spec in plan.children:
                 self._seats[spec.name] = self._seat(spec)
-            self._reload.accepted()
+            self._accept()
             return
         running = {name: seat.spec for name, seat in self._seats.items()}
         self._reload.rollout = Rollout.forward(running, plan.children)
@@ -300,8 +300,12 @@ class Supervisor:
     def _rolled(self) -> None:
         self._reload.rollout = None
         if not self._reload.is_way_back:
-            self._reload.accepted()
+            self._accept()
             logger.info("the new configuration is in use", extra={"action": "reload_done"})
+
+    def _accept(self) -> None:
+        self._reload.accepted()
+        self._plan.accepted()
 
     def _refuse(self, reason: str) -> None:
         self._reload.refused(reason)

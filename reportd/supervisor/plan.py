@@ -1,6 +1,6 @@
 """What the supervisor is to run, and who tells it: the seam to ``daemon``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,8 @@ class Plan:
     children: Sequence[ChildSpec]
     drain_seconds: float
     heartbeat_limit_seconds: float
+    accepted: Callable[[], None] = lambda: None
+    """Called when this is what runs now: of a reload once all of its children have beaten."""
 
 
 class Source(Protocol):

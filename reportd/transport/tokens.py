@@ -9,13 +9,20 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from reportd.clock import Clock
 from reportd.config.secrets import Secret
-from reportd.errors import ConfigError, CredentialRefusedError, NotYetError, OutputError
+from reportd.errors import (
+    ConfigError,
+    CredentialRefusedError,
+    NotYetError,
+    OutputError,
+    UnavailableError,
+)
 from reportd.transport.exchange import Answer, Call, Failure
 from reportd.transport.token_chain import Link, SharedNotes, TokenChain
 from reportd.transport.token_files import TokenFiles, TokenState
@@ -175,6 +182,7 @@ class Tokens:
         self, plan: TokenPlan, kept: _Kept, state: TokenState, refused: str, now: float
     ) -> TokenState:
         """Return what is known after one request to the server, or none where others did it."""
+        self._files.write(kept.identity, state)  # where there is no room, nothing is asked for
         if not (plan.rotates and plan.grant == "refresh_token"):
             minted = self._asked(plan, kept.secrets)
             if isinstance(minted, Trouble):
@@ -223,7 +231,8 @@ class Tokens:
             _fresh(minted.access, self._clock.wall(), minted.lifetime_seconds),
             unstored=minted.refresh or refresh,
         )
-        self._files.write(kept.identity, found)  # whatever happens now, it is not lost with us
+        with suppress(UnavailableError):  # then it is the output alone that keeps it
+            self._files.write(kept.identity, found)  # whatever happens now, it is not lost with us
         try:
             return _stored(chain, number, found)
         except OutputError as error:

@@ -20,6 +20,8 @@ EXAMPLE_CHARS = 40
 UNDECLARED_MOST = 100
 _MICROS_LEAST = 10_000
 _OPTIONS = ("percent", "thousands", "decimal_point", "format")
+_EPOCHS = {10: "epoch", 13: "epoch_ms"}
+"""By how many digits an instant of our years has."""
 _LISTED = "lists of objects"
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -258,6 +260,11 @@ def _suggestion(
 
 def _type_suggestion(name: str, spec: ColumnSpec, seen: Seen) -> str:
     kind = spec.kind
+    counted = _EPOCHS.get(len(seen.example)) if seen.kind == "int64" else None
+    if kind in ("date", "timestamp") and counted:
+        since = replace(seen, options={"type": kind, "format": counted})
+        line = since.declaration(name, spec.from_ or name)
+        return "" if spec.format == counted else f"counted from 1970 on: {line}"
     if spec.divide is None and seen.note == "looks like int64 micros" and kind != "string":
         return f"{seen.note}: {seen.declaration(name, spec.from_ or name)}"
     if kind == "float64" and seen.note == "looks like money":

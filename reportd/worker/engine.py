@@ -93,7 +93,8 @@ class Engine:
         self._settings = settings
         self._fence = fence
         self._judge = Judge(random)
-        self._suspects = Suspects(strikes, settings.alone_seconds)
+        self.outlet = Outlet(settings)
+        self._suspects = Suspects(strikes, settings.alone_seconds, self._takes_calls)
         self._commits = Commits(settings, fence)
         self._out: deque[Action] = deque()
         self.controls = Controls()
@@ -112,7 +113,6 @@ class Engine:
         self._steer_at = 0.0
         self._counts: dict[str, int] = {}
         self._began: Now | None = None
-        self.outlet = Outlet(settings)
         self.in_flight = 0
         self.is_stopping = False
 
@@ -187,7 +187,6 @@ class Engine:
             self._suspects.drop(partition)
             self._out.extend(Release(entry.request.id) for entry in partition.busy)
             self.outlet.drop(partition)
-        self.outlet.dropped()
 
     def settle_limits(self) -> None:
         """Keep the new limits alone: no worker has those of before the reload any more."""
@@ -258,7 +257,7 @@ class Engine:
 
     def looked(self, entry: Entry, looked: Looked, now: Now) -> None:
         """Take what stands at the output for a request: finished, superseded, or to be done."""
-        self.outlet.looked()
+        self.outlet.looked(entry.request.partner)
         partition = self._partition_of(entry)
         if partition is None:
             return
@@ -293,7 +292,7 @@ class Engine:
             kinds = self._parked_kinds()
             self._steer_at = now.mono + STEER_SECONDS * (1 + kinds // STEER_KINDS)
             for partition in self._turn:
-                stopped = self.is_stopping or partition.is_closing or bool(self.outlet.reason)
+                stopped = self.is_stopping or not self._takes_calls(partition)
                 self._reading.steer(partition, now, stopped=stopped)
                 partition.image.windows_over(partition.limiter.wall(now))
         self._do_again(now)
@@ -323,7 +322,7 @@ class Engine:
             may_start = not self._suspects.holds_others_back(now)
         for partition in self._turn:
             wake = min(wake, partition.scheduler.next_due())
-            may_here = may_start and not partition.is_closing
+            may_here = may_start and self._takes_calls(partition)
             if may_here and self._in_flight_of[partition.partner] < self._partner_most:
                 at = partition.scheduler.next_turn()
                 if at <= now.mono and not partition.circuits.outage.lets_through(now.mono):
@@ -334,10 +333,13 @@ class Engine:
     def _may_start(self, now: Now) -> bool:
         return (
             not self.is_stopping
-            and not self.outlet.reason
             and self._fence.is_open(now.boot)
             and self.outlet.storing_count < self._settings.finishing_most
         )
+
+    def _takes_calls(self, partition: Partition) -> bool:
+        """Say whether a call for it may start, as far as it stays here and its files are taken."""
+        return not partition.is_closing and not self.outlet.stops(partition.partner)
 
     def _start_calls(self, now: Now) -> None:
         if self._suspects.holds_others_back(now):
@@ -352,7 +354,7 @@ class Engine:
             self._turn.rotate(-1)
             entry = None
             if (
-                not partition.is_closing
+                self._takes_calls(partition)
                 and partition.circuits.outage.lets_through(now.mono)
                 and self._in_flight_of[partition.partner] < self._partner_most
             ):
@@ -366,7 +368,7 @@ class Engine:
     def _ask_for_grants(self, now: Now) -> None:
         """Record the grants that calls wait for; a closed fence lets none be asked for."""
         for partition in self._turn:
-            if partition.limiter.wants_grants and not partition.is_closing:
+            if partition.limiter.wants_grants and self._takes_calls(partition):
                 self._out.extend(
                     WriteGrant(partition, grant) for grant in partition.limiter.to_record(now)
                 )
@@ -588,7 +590,7 @@ class Engine:
     def spooled(self, entry: Entry, file: str, size: int, checksum: str, now: Now) -> None:
         """Take note that an answer is durable; its step record goes into the ledger."""
         self.outlet.over(now)
-        self.outlet.stored()
+        self.outlet.stored(entry.request.partner)
         if self._partition_of(entry) is None or entry.following is None:
             return
         entry.body = b""
@@ -620,7 +622,7 @@ class Engine:
     ) -> None:
         """Take note that a request's files stand; ``newer_run``: all of them were newer ones."""
         self.outlet.over(now)
-        self.outlet.stored()
+        self.outlet.stored(entry.request.partner)
         partition = self._partition_of(entry)
         if partition is None:
             return
@@ -634,7 +636,7 @@ class Engine:
     def unparsable(self, entry: Entry, misfit: Misfit, now: Now) -> None:
         """Take note that the answers do not parse or break the declared columns."""
         self.outlet.over(now)
-        self.outlet.stored()
+        self.outlet.stored(entry.request.partner)
         partition = self._partition_of(entry)
         if partition is None:
             return
@@ -650,7 +652,7 @@ class Engine:
         self._wait_on(partition, entry, now)
 
     def not_stored(self, entry: Entry, action: Action, reason: str, now: Now) -> None:
-        """Keep what the output did not take, or did not show; nothing new starts until it does."""
+        """Keep what the output did not take, or did not show; its partner starts nothing."""
         if not isinstance(action, LookAt):
             self.outlet.over(now)
         partition = self._partition_of(entry)

@@ -3,7 +3,7 @@
 Used by the engine in the worker's loop. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from reportd.limits.limiter import Now
 from reportd.worker.entry import Entry
@@ -13,12 +13,23 @@ STRIKES_MOST = 3
 """After so many unclean deaths with it in hand a request is a dead letter."""
 
 
+def stays(partition: Partition) -> bool:
+    """Say whether a partition is not about to be given away."""
+    return not partition.is_closing
+
+
 class Suspects:
     """Who must run alone, and whose turn it is: the suspects' or everybody else's."""
 
-    def __init__(self, strikes: Mapping[str, int], alone_seconds: float) -> None:
-        """Take the strikes that the supervisor counted."""
+    def __init__(
+        self,
+        strikes: Mapping[str, int],
+        alone_seconds: float,
+        takes_calls: Callable[[Partition], bool] = stays,
+    ) -> None:
+        """Take the strikes that the supervisor counted; ``takes_calls`` says who has a turn."""
         self._strikes = strikes
+        self._takes_calls = takes_calls
         self._alone_seconds = alone_seconds
         self._waiting: list[tuple[Partition, Entry]] = []
         self._since: float | None = None
@@ -85,7 +96,7 @@ class Suspects:
     def _first(self, now: Now) -> int | None:
         for index, (partition, entry) in enumerate(self._waiting):
             if (
-                not partition.is_closing
+                self._takes_calls(partition)
                 and partition.circuits.lets_through(entry.request, now.mono)
                 and partition.limiter.blocked(entry.scopes, now) is None
             ):

@@ -2,15 +2,29 @@
 
 import gzip
 import threading
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import orjson
 
 BOMB_BYTES = 200 * 1024 * 1024
 ELSEWHERE = "127.0.0.2"
+
+
+def spelled(text: str) -> list[str]:
+    """Return a text in the words of URLs, JSON, HTML and Base64."""
+    in_json = orjson.dumps(text).decode()[1:-1]
+    percented = quote(text, safe="")
+    packed = (b64encode(text.encode()), urlsafe_b64encode(text.encode()))
+    return [
+        *(text, percented, percented.lower(), quote(text), quote_plus(text), escape(text)),
+        *(in_json, in_json.replace("/", "\\/")),
+        *(each.decode() for each in packed),
+    ]
 
 
 class HostilePartner:
@@ -97,7 +111,7 @@ class _Partner(_Quiet):
         if account in partner.gone:
             self.answer(404, b'{"error": "no such account"}')
         elif account == "echo":
-            self.answer(403, orjson.dumps({"error": "refused", "you_sent": token}))
+            self.answer(403, " ".join(("refused", *spelled(token))).encode())
         elif account == "mirror":
             self.answer(200, orjson.dumps({"data": [{**rows[0], "clicks": f"{token} was sent"}]}))
         elif account == "redirect":

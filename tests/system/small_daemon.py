@@ -120,7 +120,12 @@ class FolderSource:
             ],
             drain_seconds=plan.get("drain_seconds", 5.0),
             heartbeat_limit_seconds=plan.get("heartbeat_limit_seconds", 30.0),
+            accepted=lambda: self._note(plan),
         )
+
+    def _note(self, plan: dict[str, Any]) -> None:
+        with (self._folder / "accepted").open("a") as accepted:
+            accepted.write(f"{[entry.get('tag') for entry in plan['children']]}\n")
 
     def _read(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self._folder / "plan.json").read_text())

@@ -1,12 +1,13 @@
 """Everything in the topic is hostile, and so are partners: each ends as a dead letter, alone."""
 
-import base64
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -24,10 +25,10 @@ from reportd.demo.scene import DemoAccount, Role
 from reportd.model.ledger import End
 from reportd.model.request import Request
 from tests.system.conftest import MakeStage
-from tests.system.hostile_partner import HostilePartner
+from tests.system.hostile_partner import HostilePartner, spelled
 from tests.system.stage import Stage, Vm, quick_scene, stopped, until
 
-SECRET = "swordfish-of-the-house"
+SECRET = 'swordfish/of"the+house=%&'
 GOOD = ("good-1", "good-2", "good-3")
 PARTNER = """\
 hosts = ["127.0.0.1:PORT"]
@@ -65,11 +66,15 @@ def partner() -> Iterator[HostilePartner]:
 @pytest.fixture
 def stage(make_a_stage: MakeStage, partner: HostilePartner) -> Stage:
     """Give a stage with that partner as acme, whose secret must never be seen anywhere."""
+    return stage_with(make_a_stage, PARTNER.replace("PORT", str(partner.port)))
+
+
+def stage_with(make_a_stage: MakeStage, text: str) -> Stage:
+    """Return a stage whose acme has that file."""
     scene = quick_scene()
     role = replace(scene.roles[0], days=1, secrets=(("acme-north", SECRET),))
-    text = PARTNER.replace("PORT", str(partner.port))
     made = make_a_stage(replace(scene, roles=(role,)), lambda _name, _text: text)
-    made.configure(made.vm("vm-a"), more="")
+    made.configure(made.vm("vm-a"), more='log = { level = "debug" }')
     config = made.vms["vm-a"].config
     config.write_text(config.read_text().replace("/{account}.", "/level={params.level}/{account}."))
     return made
@@ -144,6 +149,13 @@ def seen_outside(stage: Stage, vm: Vm) -> str:
     return "\n".join(said)
 
 
+def shown(text: str) -> list[str]:
+    """Return the spellings of the secret that stand in a text, whole or as the heart of Base64."""
+    packed = b64encode(f"Bearer {SECRET}".encode()).decode()
+    known = [*spelled(SECRET), b64encode(SECRET.encode()).decode(), packed[12:-4]]
+    return [each for each in known if each in text]
+
+
 POISON = {
     "nothing": b"",
     "not JSON": b"\xff\x00{{{ not json",
@@ -182,7 +194,7 @@ def too_large_to_forward() -> tuple[bytes, int]:
 
     Nothing in it can be compressed, nor the key by its account: they are too far apart.
     """
-    noise = base64.b64encode(random.Random(2).randbytes(REQUEST_MAX_BYTES)).decode()
+    noise = b64encode(random.Random(2).randbytes(REQUEST_MAX_BYTES)).decode()
     name = noise[-1000:]
     room = REQUEST_MAX_BYTES - 200 - len(body(account=name, pad=""))
     said = orjson.loads(body(account=name))
@@ -219,7 +231,7 @@ def test_poison(stage: Stage, partner: HostilePartner) -> None:
     assert sorted(partner.asked) == sorted(GOOD)
     outside = files(stage.place.root.parent) - before
     assert all(name.startswith("play/output/acme/") for name in outside), outside
-    assert SECRET not in seen_outside(stage, vm)
+    assert shown(seen_outside(stage, vm)) == []
     stopped(vm)
     stage.start(vm)
     stopped(vm)
@@ -265,9 +277,26 @@ def test_lying_partner(stage: Stage, partner: HostilePartner) -> None:
     assert all(found[one.account].value == one.to_json() for one in bad)
     assert b"refused" in found["echo"].sample
     assert b"was sent" in found["mirror"].sample
-    assert SECRET not in seen_outside(stage, vm)
+    assert shown(seen_outside(stage, vm)) == []
     assert len(files(stage.place.output)) == len(good)
     stopped(vm)
+
+
+def test_inner_addresses(make_a_stage: MakeStage) -> None:
+    """A name that leads into the own network is not called, unless the file allows it."""
+    with socket.create_server(("127.0.0.1", 0)) as inner:
+        host = f"localhost:{inner.getsockname()[1]}"
+        text = PARTNER.replace("allow_private = true\n", "").replace("http:", "https:")
+        stage = stage_with(make_a_stage, text.replace("127.0.0.1:PORT", host))
+        ask(stage, ("good-1",))
+        vm = stage.start(stage.vms["vm-a"])
+
+        until(lambda: "localhost has a private address" in seen_outside(stage, vm), "the refusal")
+
+        inner.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            inner.accept()
+        stopped(vm)
 
 
 def test_wrong_partition(stage: Stage, partner: HostilePartner) -> None:

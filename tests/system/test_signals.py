@@ -112,7 +112,7 @@ def test_reload(stage: Stage) -> None:
 
 
 def test_bad_reload(stage: Stage) -> None:
-    """HUP with wrong files: every problem is said, nobody is touched, work goes on."""
+    """HUP with wrong files, or another output: it is said, nobody is touched, work goes on."""
     stage.simulator.latency(SLOW)
     vm = stage.vm("vm-a")
     ask(stage, 60)
@@ -124,6 +124,14 @@ def test_bad_reload(stage: Stage) -> None:
     until(lambda: "reload_refused" in vm.said(), "the refusal")
 
     assert f"{vm.config}: workers.processes" in vm.said()
+    elsewhere = stage.place.root / "elsewhere"
+    elsewhere.mkdir()
+    stage.output = (f'root = "{elsewhere}"', "shared = true")
+    stage.configure(vm)
+    vm.daemon.signal(signal.SIGHUP)
+    until(lambda: vm.said().count(" reload_refused ") == 2, "another output's refusal")
+
+    assert f"{vm.config}: output.root: {elsewhere} is another store" in vm.said()
     assert vm.workers() == before
     concluded(stage, vm)
 

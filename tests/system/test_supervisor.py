@@ -99,6 +99,10 @@ class Daemon:
         file = self.folder / f"{name}.lives"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
+    def accepted(self) -> list[str]:
+        """Return which plans were accepted, by their children's tags."""
+        return (self.folder / "accepted").read_text().splitlines()
+
     def ended(self) -> int:
         """Wait for the daemon's end; return its exit status."""
         assert self.process is not None
@@ -357,6 +361,7 @@ def test_reload_replaces_one_at_a_time(daemon: Daemon) -> None:
     ]
     kinds = [text for text in daemon.told() if "RELOADING" in text or "READY" in text]
     assert ["READY" in text for text in kinds] == [True, False, True]
+    assert daemon.accepted() == ["[1, 1, 1]", "[2, 2, 2]"]
 
 
 def test_bad_reload_keeps_what_runs(daemon: Daemon) -> None:
@@ -385,6 +390,7 @@ def test_reload_that_does_not_start_goes_back(daemon: Daemon) -> None:
     assert [life["tag"] for life in daemon.lives("worker-1")] == [1, 2, 1]
     assert daemon.lives("worker-2") == []
     assert "does not start with it" in daemon.log()
+    assert daemon.accepted() == ["[1, 1]"]
     daemon.signal(signal.SIGTERM)
     assert daemon.ended() == 0
 

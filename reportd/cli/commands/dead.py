@@ -28,6 +28,7 @@ from reportd.cli.letters import RECENT_RECORDS, LetterBox, Letters
 from reportd.cli.mending import Mendings
 from reportd.cli.options import add_config_option
 from reportd.cli.reaching import reach
+from reportd.cli.run_names import RunName
 from reportd.cli.showing import (
     harmless,
     instant,
@@ -37,7 +38,8 @@ from reportd.cli.showing import (
 )
 from reportd.clock import SystemClock
 from reportd.config.load import load
-from reportd.errors import BrokerError, ConfigError
+from reportd.errors import BrokerError, ConfigError, InvalidMessageError
+from reportd.model.run import RunId
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -48,6 +50,7 @@ NO_PARTNERS = "names no topic of a partner"
 GONE = "its topic is gone"
 NO_FILE = "its partner has no file: nobody would read it"
 CUT = "too large to be copied: its letter has its beginning alone"
+EVERY_REVISION = "; without #1: of every revision of its slot"
 READS = "Without --run the whole topic is read, whatever the filters."
 
 
@@ -116,7 +119,10 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
     for name in FILTERS:
         parser.add_argument(
-            f"--{name}", dest=_asked(name), metavar=name.upper(), help=f"of this {name} alone"
+            f"--{name}",
+            dest=_asked(name),
+            metavar=name.upper(),
+            help=f"of this {name} alone" + EVERY_REVISION * (name == "run"),
         )
     parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -160,13 +166,23 @@ def _place(args: argparse.Namespace) -> Iterator[_Place]:
 
 
 def _found(args: argparse.Namespace, place: _Place, *, everything: bool) -> Letters:
+    asked = {name: getattr(args, _asked(name)) for name in FILTERS}
+    run = RunName.parse(asked.pop("run")) if asked["run"] is not None else None
+
     def fits(letter: DeadLetter) -> bool:
         of_letter = {name: getattr(letter, name, "") for name in FILTERS}
         of_letter["partner"] = place.partner_of(letter)
-        asked = {name: getattr(args, _asked(name)) for name in FILTERS}
-        return all(value is None or of_letter[name] == value for name, value in asked.items())
+        same = all(value is None or of_letter[name] == value for name, value in asked.items())
+        return same and (run is None or _is_of(letter, run))
 
-    return place.box.find(fits, getattr(args, _asked("run")), everything=everything)
+    return place.box.find(fits, None if run is None else str(run.first), everything=everything)
+
+
+def _is_of(letter: DeadLetter, run: RunName) -> bool:
+    try:
+        return run.fits(RunId.parse(letter.run))
+    except InvalidMessageError:  # one that could not be read tells no run
+        return False
 
 
 def _list(args: argparse.Namespace) -> int:

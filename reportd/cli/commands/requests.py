@@ -2,7 +2,7 @@
 
 import argparse
 import http.client
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -245,7 +245,7 @@ def _show(opened: list[dict[str, Any]], ended: list[dict[str, Any]], notes: Iter
                     instant(one["ended_at"]),
                     one["rows"],
                     one["calls"],
-                    " ".join(one["files"]),
+                    _few(one["files"]),
                     one["id"],
                 )
                 for one in ended
@@ -255,3 +255,9 @@ def _show(opened: list[dict[str, Any]], ended: list[dict[str, Any]], notes: Iter
         print("nothing is found")
     for note in notes:
         print(note)
+
+
+def _few(files: Sequence[str]) -> str:
+    """Return the first file, and how many more there are; ``--json`` names all."""
+    more = len(files) - 1
+    return "" if not files else files[0] + (f" and {more} more" if more else "")

@@ -26,7 +26,7 @@ from reportd.enqueue.backfill import MOST_REQUESTS
 from reportd.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
 from reportd.model.account import Account
 from reportd.model.id_set import IdSet, number_of
-from reportd.model.ledger import End
+from reportd.model.ledger import End, PublishedFile
 from reportd.model.request import Request
 from reportd.model.run import Manifest, TopicSpan
 from reportd.sinks.local import LocalStore
@@ -199,6 +199,25 @@ class TestDead:
         ):
             assert made.run("dead", "list", *options, "--json") == 0
             assert [each["id"] for each in document(capsys)] == ids
+
+    def test_a_run_is_named_as_elsewhere(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without its revision, or as Airflow writes instants: not in silence as nothing at all."""
+        for revision in (1, 2):
+            made.bury(f"r{revision}", run=f"daily/2026-11-22T04:00Z#{revision}")
+        made.bury("other", run="daily/2026-11-23T04:00Z#1")
+        made.bury("poison", run="")
+
+        for name, ids in (
+            ("daily/2026-11-22T04:00Z#2", ["r2"]),
+            ("daily/2026-11-22T04:00Z", ["r1", "r2"]),
+            ("daily/2026-11-22T05:00:00+01:00#1", ["r1"]),
+        ):
+            assert made.run("dead", "list", "--run", name, "--json") == 0
+            assert [each["id"] for each in document(capsys)] == ids
+        assert made.run("dead", "replay", "--run", "daily") == EXIT_CONFIG
+        assert "daily: is no run's name" in capsys.readouterr().err
 
     def test_list_is_a_table(self, made: Place, capsys: pytest.CaptureFixture[str]) -> None:
         """Nothing in it is acted upon by a terminal."""
@@ -746,6 +765,29 @@ def enqueue(place: Place, asked: list[tuple[str, str]], *, told: bool = True) ->
     if told:
         write(place, place.topics.runs, manifest.to_json(), 0)
     return manifest
+
+
+class TestRequests:
+    def test_files_of_many_days_are_counted(
+        self, made: Place, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The first is named; a month in three formats would be a hundred lines."""
+        enqueue(made, [("7", RUN)])
+        part = partition_of(b"7", 3)
+        (message,) = made.read(made.topics.requests("acme"))
+        names = [f"acme/campaigns/date=2026-01-{day:02}/7.csv" for day in (1, 2, 3)]
+        files = tuple(
+            PublishedFile(path=name, day=name[20:30], format="csv", rows=1, bytes=9, checksum="x")
+            for name in names
+        )
+        days = {"first_day": "2026-01-01", "last_day": "2026-01-03"}
+        end = end_of(message)[1].model_copy(update={"files": files, **days})
+        write(made, made.topics.ledger("acme"), end.to_json(), part)
+
+        assert made.run("requests", "--account", "7") == 0
+        said = "".join(capsys.readouterr().out.split())
+        assert "date=2026-01-01/7.csvand2more" in said
+        assert "date=2026-01-02" not in said
 
 
 ACCOUNTS = 100

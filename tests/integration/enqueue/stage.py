@@ -15,7 +15,7 @@ from reportd.broker.message import Message
 from reportd.broker.reader import PartitionReader
 from reportd.broker.settings import ClientSettings, client_settings
 from reportd.broker.topics import Topics, topic_plans
-from reportd.clock import SystemClock
+from reportd.clock import Clock, SystemClock
 from reportd.config.schedule import load_schedule
 from reportd.config.settings import KafkaSettings
 from reportd.enqueue.holder import is_gone, process_name
@@ -129,6 +129,7 @@ class Stage:
         order: Order = PLAIN,
         kind: type[BrokerCluster] = BrokerCluster,
         machine: str = "vm",
+        clock: Clock = SystemClock(),  # noqa: B008 - it holds nothing
     ) -> list[Outcome]:
         """Enqueue as `reportd.enqueue.compose` does, with the session that is there."""
         schedule = load_schedule(self.folder / "daily.toml")
@@ -152,7 +153,7 @@ class Stage:
                 cluster,
                 engine,
                 Holder(machine, process_name()),
-                clock=SystemClock(),
+                clock=clock,
                 pause=threading.Event().wait,
                 gone=is_gone,
             ).run(order)

@@ -3,8 +3,9 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -14,6 +15,7 @@ from reportd.broker.keys import partition_of
 from reportd.broker.message import Message
 from reportd.broker.producer import Producer
 from reportd.cli.outlook import outlook_of
+from reportd.clock import SystemClock
 from reportd.config.accounts import AccountsSource
 from reportd.enqueue.csv_accounts import read_csv
 from reportd.enqueue.job import Order, Outcome
@@ -157,6 +159,45 @@ def test_add_brings_new_accounts_and_marks_those_gone(stage: Stage) -> None:
     assert last.requests == 4
     assert {("1", False), ("2", True)} == {(a.account, a.active) for a in changed}
     assert {"acme"} == {account.partner for account in changed}
+
+
+class At(SystemClock):
+    """Stands at an instant."""
+
+    def __init__(self, instant: datetime) -> None:
+        self._wall = instant.timestamp()
+
+    def wall(self) -> float:
+        return self._wall
+
+
+def test_missed_slots_are_caught_up(stage: Stage) -> None:
+    """Each missed run has the days of its own slot, in the zones that accounts have now."""
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    stage.accounts(TABLE)
+    (first,) = stage.enqueue(clock=At(now - timedelta(days=3)))
+    stage.accounts(TABLE.replace("Europe/Zurich", "Pacific/Auckland"))
+
+    missed = stage.enqueue(clock=At(now))
+    (again,) = stage.enqueue(clock=At(now))
+
+    assert [one.run.slot.day for one in (first, *missed)] == [17, 18, 19, 20]
+    requests = stage.requests()
+    for outcome in (first, *missed):
+        own = [one for one in requests if one.run == str(outcome.run)]
+        assert outcome.manifest is not None
+        assert outcome.manifest.requests == len({one.id for one in own}) == len(own) == 3
+        assert {one.timezone for one in own} == {
+            "America/New_York",
+            "Europe/Zurich" if outcome is first else "Pacific/Auckland",
+        }
+        for one in own:
+            today = outcome.run.slot.astimezone(ZoneInfo(one.timezone)).date()
+            assert (one.first_day, one.last_day) == (
+                today - timedelta(days=7),
+                today - timedelta(days=1),
+            )
+    assert (again.run, again.written) == (missed[-1].run, 0)
 
 
 def test_repeated_and_hostile_messages_do_not_count(stage: Stage) -> None:

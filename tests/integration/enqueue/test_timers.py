@@ -1,7 +1,10 @@
 """What is to do for the timers to be as the schedules say; `systemctl` is a script that notes."""
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,12 +87,12 @@ def test_doing_it_again_changes_nothing(place: Place) -> None:
     place.write("daily")
     timers = place.systemctl()
     timers.apply(changes(place.load(), place.units))
-    before = place.drop_in("daily").stat()
+    before = place.drop_in("daily").stat().st_ino
     planned = changes(place.load(), place.units)
     timers.apply(planned)
 
     assert (list(planned.write), list(planned.remove)) == ([], [])
-    assert place.drop_in("daily").stat() == before
+    assert place.drop_in("daily").stat().st_ino == before  # not the time it was read
     assert place.asked()[2:] == place.asked()[:2]
 
 
@@ -168,12 +171,16 @@ def test_what_systemctl_says_is_passed_on(place: Place) -> None:
         place.systemctl(fails="enable").apply(changes(place.load(), place.units))
 
 
-def test_who_may_not_write_is_told(place: Place) -> None:
-    """Without the right to write (nobody may make folders in /sys): which file, what to do."""
+def test_who_may_not_write_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the right to write (tests may be root, who has it): which file, what to do."""
     place.write("daily")
 
-    with pytest.raises(ReportdError, match=r"/sys/.*50-schedule.conf: not allowed: run it as root"):
-        place.systemctl().apply(changes(place.load(), Path("/sys")))
+    def forbidden(folder: Path, **_how: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    with pytest.raises(ReportdError, match=r"/.*50-schedule.conf: not allowed: run it as root"):
+        place.systemctl().apply(changes(place.load(), place.units))
 
 
 def test_state_is_systemds(place: Place) -> None:

@@ -21,6 +21,11 @@ DROP_IN = "/etc/systemd/system/reportd-enqueue@daily.timer.d/50-schedule.conf"
 OWN = "/etc/systemd/system/reportd.service.d/own.conf"
 OWN_TEXT = "[Service]\nType=exec\nExecStart=\nExecStart=sleep infinity\nWatchdogSec=0\n"
 """A daemon that needs no Kafka."""
+REFUSED_TEXT = (
+    "[Service]\nExecStart=\nExecStart=sh -c 'systemd-notify --status=\"what is wrong\"; exit 78'\n"
+    "NotifyAccess=all\nWatchdogSec=0\n"
+)
+"""One that refuses the configuration on disk."""
 
 
 def test_what_debian_users_expect(make_lab: MakeLab, packages: Packages, tmp_path: Path) -> None:
@@ -49,7 +54,12 @@ def test_what_debian_users_expect(make_lab: MakeLab, packages: Packages, tmp_pat
     lab.install(*newer)
     _is_there(lab, "99")
     second = _main_pid(lab)
-    lab.install(*older)
+    lab.write(OWN, REFUSED_TEXT)
+    said = lab.install(newer[0])
+    assert "reportd: the daemon does not run: what is wrong" in said
+    lab.write(OWN, OWN_TEXT)
+    lab.shell("systemctl daemon-reload; systemctl start reportd")
+    assert "the daemon does not run" not in lab.install(*older)
     _is_there(lab, "0.0.1")
     assert len({"0", first, second, _main_pid(lab)}) == 4, "it was not restarted"
 

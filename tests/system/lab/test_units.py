@@ -146,6 +146,19 @@ def test_secrets_folder_is_missing(lab: Lab) -> None:
     lab.says("Failed to set up credentials", unit="")
 
 
+def test_default_output_stays_the_daemons(lab: Lab) -> None:
+    """At each start systemd gives it back, and all that is in it: docs/output.rst says so."""
+    output, file = "/var/lib/reportd/output", "/var/lib/reportd/output/orders.csv"
+    lab.shell(
+        f"groupadd --force analysts; install -d -o reportd -g analysts -m 2750 {output}\n"
+        f"install -o reportd -g analysts /dev/null {file}"
+    )
+    lab.tries("systemctl", "start", "reportd")
+
+    of_output, of_file = lab.run("stat", "-c", "%a %U:%G", output, file).splitlines()
+    assert (of_output, of_file.split()[1]) == ("750 reportd:reportd", "reportd:reportd")
+
+
 def test_adding_a_secret_is_dropping_a_file(lab: Lab) -> None:
     """A file that only root can read reaches the daemon's user by its name."""
     lab.write("/etc/systemd/system/shows.service", SHOWS_CREDENTIALS)

@@ -171,6 +171,19 @@ def test_without_a_broker_the_rest_is_looked_at(patient: Patient) -> None:
     assert "nobody:9092" in ill[0].mend
 
 
+def test_before_the_topics_are_made_that_is_one_thing_to_do(patient: Patient) -> None:
+    """Not a line for each of them, and errors of whatever would read them."""
+    patient.cluster.counts.clear()
+
+    ill = patient.ill()
+
+    assert [(one.level, one.check) for one in ill] == [
+        ("bad", "topics"),
+        ("warning", "credentials"),
+    ]
+    assert ill[0].what.startswith("none of the 8 topics reportd.* is there yet")
+
+
 def test_where_nobody_listens_the_client_is_not_asked(patient: Patient) -> None:
     """It would try for ten seconds, and then say it in its own words."""
 

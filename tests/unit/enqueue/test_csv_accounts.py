@@ -91,3 +91,10 @@ def test_only_one_local_file_is_read(
     Path("folder.csv").mkdir()
 
     assert wanted == is_plain(AccountsSource.model_validate(source))
+
+
+def test_a_control_character_at_an_end_is_no_space(table: Path) -> None:
+    """Spaces around a value do not count; what a terminal would act upon does."""
+    said = problems(table, 'partner,account,team\nmeta,1,"bell\x07"\nmeta,2,\t x \n')
+
+    assert ["row 1: column 'team': 'bell\\x07' has a control character"] == said

@@ -69,6 +69,28 @@ def test_client_certificate_is_translated(tmp_path: Path) -> None:
     assert not settings["ssl.endpoint.identification.algorithm"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    [
+        ("PRIVATE KEY", True),
+        ("ENCRYPTED PRIVATE KEY", True),
+        ("RSA PRIVATE KEY", False),
+        ("EC PRIVATE KEY", False),
+    ],
+)
+def test_a_key_that_java_cannot_read_is_named(kind: str, taken: bool) -> None:
+    """The daemon could, so the enqueuer says what to do, without the key."""
+    key = Secret(f"-----BEGIN {kind}-----\nhunter2\n-----END {kind}-----\n")
+    given = kafka(security_protocol="ssl", ssl_certificate_pem="CERT", ssl_key_pem=key)
+
+    if taken:
+        assert java_settings(given, {})["ssl.keystore.key"] == key
+        return
+    with pytest.raises(ConfigError, match="pkcs8 -topk8") as raised:
+        java_settings(given, {})
+    assert "hunter2" not in str(raised.value)
+
+
 def test_no_secret_shows() -> None:
     """Neither the translation's repr nor that of what Spark is given shows a value."""
     settings = java_settings(

@@ -180,7 +180,15 @@ CASES = [
         step="read",
         outcome=BIG,
     ),
+    Case(
+        rule="meta.expired.0",
+        status=400,
+        body=meta(-2, error_subcode=2490547),
+        step="poll",
+        outcome=Outcome.FAILED,
+    ),
     Case(rule="meta.transient.0", status=400, body=meta(99, is_transient=True), outcome=AGAIN),
+    Case(rule="meta.transient.0", status=400, body=meta(-3), outcome=AGAIN),
     Case(rule="meta.transient.1", status=200, body=meta(3), step="read", outcome=AGAIN),
     Case(rule="meta", status=403, body=meta(200), outcome=NEVER),
     Case(

@@ -196,3 +196,29 @@ def test_what_is_not_in_the_catalogue(folder: Path, name: str, wanted: str) -> N
     assert [f"{folder / 'x.toml'}: {wanted}"] == [
         line[: len(f"{folder / 'x.toml'}: {wanted}")] for line in caught.value.problems
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("[reports.campaign.columns]\nx = 'int64'\n", "no such report; did you mean 'campaigns'?"),
+        (
+            "[[reports.campaigns.steps]]\nname = 'creat'\n",
+            "'creat' in the catalogue, so they replace",
+        ),
+        ("[reports.mine.columns]\nx = 'int64'\n", ""),
+        ("reports = 7\n", ""),
+        ("reports.campaigns = 7\n", ""),
+    ],
+)
+def test_what_was_meant_to_be_laid_over_the_catalogue(
+    tmp_path: Path, text: str, wanted: str
+) -> None:
+    """A name that is nearly one of the catalogue's: what its keys lack is not the mistake."""
+    (tmp_path / "own.toml").write_text(f'extends = "meta"\n{text}')
+
+    with pytest.raises(ConfigError) as caught:
+        load_partner(tmp_path / "own.toml")
+
+    hints = [problem for problem in caught.value.problems if "catalogue" in problem]
+    assert [wanted in hint for hint in hints] == ([True] if wanted else [])

@@ -2,7 +2,10 @@
 
 import contextlib
 import gzip
+from base64 import b64encode, urlsafe_b64encode
+from html import escape
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -300,6 +303,30 @@ def test_samples_hold_no_secret_and_are_short() -> None:
     assert sample.count(b"[secret]") == 3
     for part in (b"hunter2", b"k3y", b"aHVudGVy"):
         assert part not in sample
+
+
+@pytest.mark.parametrize("before", ["", "B", "Be", "Bearer ", "user:"])
+@pytest.mark.parametrize("behind", ["", "\n", "; x"])
+def test_a_secret_in_other_spellings(before: str, behind: str) -> None:
+    """Percent-encoded, in JSON, in HTML, in Base64 with what stands around it: it is hidden."""
+    secret = 'sword/fish"of+the=house%&<'
+    echo = f"{before}{secret}{behind}"
+    percented = quote(echo)
+    spelled = [
+        *(echo, percented, percented.lower()),
+        orjson.dumps(echo).decode(),
+        orjson.dumps(echo).decode().replace("/", "\\/"),
+        escape(echo),
+        b64encode(echo.encode()).decode(),
+        urlsafe_b64encode(echo.encode()).decode(),
+    ]
+    auth = Auth(secrets=(secret,))
+
+    for text in spelled:
+        sample = flow(partner(), auth).judge({}, answer(f"a {text} b".encode(), 400), NOW).sample
+
+        assert sample.count(b"[secret]") == 1, text
+        assert len(sample) < len(before) * 2 + len(behind) * 6 + 24, sample
 
 
 def test_a_secret_at_the_end_of_a_sample() -> None:

@@ -1,12 +1,18 @@
 """Partner files: what loads, and what is said about what does not."""
 
+import copy
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from reportd.config.problems import Location, problems_of
 from reportd.errors import ConfigError
 from reportd.partners.load import load_partner, load_partners, parse_spec
+from reportd.partners.spec import PartnerSpec
 from tests.unit.partners.making import REPORT, TOP, partner
 
 DATA = Path(__file__).parents[2] / "data" / "partners"
@@ -121,6 +127,104 @@ def test_urls_are_compared_with_the_hosts(url: str, wanted: str) -> None:
 def test_hosts_are_names(host: str) -> None:
     """A host is no URL and no pattern but ``*.`` before a name."""
     assert "hosts[1]: " in problems(hosts=f'hosts = ["{host}"]\n')[0]
+
+
+WHOLE = """
+allow_private = true
+limits = [{ per = "account", calls = 5, seconds = 1, reports = ["ads"] }]
+slow_down = [{ status = 429, wait = "header:Retry-After", steps = ["poll"] }]
+too_big = [{ status = 413, text = "too (much|many)" }]
+usage = [{ used = "header:X-Used", above = 80, pace_seconds = 60 }]
+
+[auth]
+secrets = { key = { secret = "acme-{{ account.credential }}" } }
+headers = { X-Key = "{{ secrets.key }}" }
+
+[accounts]
+get = "http://127.0.0.1:8000/accounts"
+rows = "data"
+next = { cursor = "next", query = "after" }
+columns = { account = { type = "string", from = "id" }, timezone = "string" }
+
+[reports.ads]
+format = "csv"
+csv = { delimiter = ";" }
+day_column = "date"
+params = { hour = { default = "all", one_of = ["all", "a", "b"] } }
+split = { param = "hour", values = ["a", "b"] }
+columns = { date = { type = "date", from = "Day (UTC)" }, cost = { type = "decimal(9,2)" } }
+
+[[reports.ads.steps]]
+name = "create"
+post = "http://127.0.0.1:8000/reports"
+json = { start = "{{ from }}", hour = "{{ params.hour }}" }
+pick = { report = "id" }
+adopt = [{ status = 425, pick = { report = "text:of ([0-9]+)" } }]
+
+[[reports.ads.steps]]
+name = "poll"
+get = "http://127.0.0.1:8000/reports/{{ picked.report }}"
+pick = { urls = "urls" }
+poll = { done = "state == 'DONE'", first_seconds = 1 }
+
+[[reports.ads.steps]]
+name = "download"
+get = "{{ item }}"
+each = "picked.urls"
+hosts = ["files.acme.com"]
+"""
+OWN_HOST = 'hosts = ["127.0.0.1"]\n'
+
+
+def places(value: Any, above: Location = ()) -> Iterator[Location]:
+    """Yield the location of everything that stands in a table."""
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    for key, found in inner:
+        yield (*above, key)
+        yield from places(found, (*above, key))
+
+
+WRONG = tomllib.loads(OWN_HOST + WHOLE)
+
+
+@pytest.mark.parametrize("at", list(places(WRONG)), ids=lambda at: ".".join(map(str, at)))
+def test_one_mistake_is_one(at: Location) -> None:
+    """What is only said because something else is wrong is not said."""
+    data = copy.deepcopy(WRONG)
+    table: Any = data
+    for key in at[:-1]:
+        table = table[key]
+    table[at[-1]] = "{{ x(" if isinstance(table[at[-1]], str) else 7
+    try:
+        PartnerSpec.model_validate(data)
+    except ValidationError as error:
+        alone = problems_of(error, PartnerSpec, lambda _at: "acme.toml")
+        with pytest.raises(ConfigError) as caught:
+            parse_spec(data, "acme.toml")
+        assert caught.value.problems == alone
+
+
+def test_mistakes_behind_mistakes() -> None:
+    """Whoever mends a wrong key learns nothing new by that: all was said at once."""
+    text = (OWN_HOST + WHOLE).replace("calls = 5", "calls = 5, metre = 'day'")
+    text = text.replace('reports = ["ads"]', 'reports = ["ad"]').replace("127.0.0.1:8000/acc", "x/")
+    text = text.replace('steps = ["poll"]', 'steps = ["pol"]').replace("first_seconds", "first")
+    text = text.replace('param = "hour"', 'param = "our"')
+    with pytest.raises(ConfigError) as caught:
+        parse_spec(tomllib.loads(text), "acme.toml")
+
+    assert {problem.split(": ")[1] for problem in caught.value.problems} == {
+        "limits[1].metre",
+        "reports.ads.steps[2].poll.first",
+        "reports.ads.split.param",
+        "limits[1].reports",
+        "slow_down[1].steps",
+        "accounts.get",
+    }
 
 
 def test_no_values_in_problems() -> None:

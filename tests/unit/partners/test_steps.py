@@ -357,6 +357,17 @@ def test_a_list_that_comes_in_pages() -> None:
     assert second.picked == {"ids": ["1", "2"]}
 
 
+def test_each_is_asked_for_once() -> None:
+    """What stands in a list twice, or on two of its pages, would give its rows twice."""
+    walk = ads(LIST.replace('ids = "data[].id" }', 'ids = "data[].id" }\nnext = { url = "more" }'))
+    more = "https://api.acme.com/campaigns?p=2"
+
+    walk.take(answer({"data": [{"id": "1"}, {"id": "2"}, {"id": "1"}], "more": more}))
+    second = walk.take(answer({"data": [{"id": "2"}, {"id": {"b": 1, "a": 2}}, {"id": 2}]}))
+
+    assert second.picked == {"ids": ["1", "2", {"b": 1, "a": 2}, 2]}
+
+
 def test_no_data_for_one_item() -> None:
     """The others are still asked."""
     walk = ads(LIST, "empty = [{ status = 404 }]\n")
@@ -593,7 +604,7 @@ def test_every_step_has_the_usual_table(make: Callable[[], Walk]) -> None:
 
 def test_picks_have_a_bound() -> None:
     """The ledger is no place for megabytes."""
-    big = answer({"data": [{"id": "x" * 1000} for _ in range(300)]})
+    big = answer({"data": [{"id": f"{number:01000}"} for number in range(300)]})
 
     assert "pick: " in ads(LIST).take(big).reason
 

@@ -63,7 +63,7 @@ def test_a_missing_value_is_an_error(source: str) -> None:
         "{{ params.n.format.__globals__ }}",
         "{{ (1).__class__.__base__.__subclasses__() }}",
         "{{ 1 // 0 }}",
-        "{{ from | date('%Y', 3) }}",
+        "{{ account | date('%Y') }}",
     ],
 )
 def test_the_sandbox_holds(source: str) -> None:

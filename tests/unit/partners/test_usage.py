@@ -50,6 +50,13 @@ def meta(call_count: int = 0, minutes: int = 0) -> str:
     return orjson.dumps(known).decode()
 
 
+def test_lists_within_lists() -> None:
+    """Without the last ``[]`` each entry is a list of its own; all of them count."""
+    given = answer(ROWS, x_business_use_case_usage=meta(100))
+
+    assert judged(META.replace("total_time][]", "total_time]"), given).paces[0].wait_seconds == 60
+
+
 @pytest.mark.parametrize(
     ("call_count", "minutes", "paces"),
     [

@@ -87,6 +87,14 @@ def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, root: str) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_root_without_capitals_is_refused(tmp_path: Path) -> None:
+    """Where ABC and abc are one name, two accounts would be one file (a Windows share)."""
+    (tmp_path / "_REPORTD").symlink_to("_reportd")
+
+    with pytest.raises(ConfigError, match="capitals"):
+        LocalStore(tmp_path)
+
+
 def test_an_unmounted_root_is_not_written(tmp_path: Path) -> None:
     """What lies below a mount point is another folder: no staging there, no files."""
     root = tmp_path / "root"

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from reportd.errors import ConfigError, CredentialRefusedError, NotYetError, OutputError
+from reportd.errors import (
+    ConfigError,
+    CredentialRefusedError,
+    NotYetError,
+    OutputError,
+    UnavailableError,
+)
 from reportd.transport.exchange import Answer, Failure, FailureKind
-from reportd.transport.token_files import TokenFolder, TokenMemory
+from reportd.transport.token_files import TokenFolder, TokenMemory, TokenState
+from reportd.transport.token_request import TokenPlan
 from reportd.transport.tokens import READ_AGAIN_SECONDS
 from tests.unit.transport.token_server import (
     HOUR,
@@ -317,6 +324,48 @@ def test_an_output_that_is_away_costs_no_refresh(clock: HandClock) -> None:
         tokens(server, clock, notes=notes).token(ROTATES)
 
     assert server.forms == []
+
+
+class Full(TokenMemory):
+    """A folder of tokens that takes nothing while it has no room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_room = True
+
+    def write(self, identity: str, state: TokenState) -> None:
+        """Write, or fail."""
+        if not self.has_room:
+            raise UnavailableError("the folder of tokens: no space left")
+        super().write(identity, state)
+
+
+@pytest.mark.parametrize("plan", [PLAN, ROTATES])
+def test_a_vm_without_room_asks_for_nothing(clock: HandClock, plan: TokenPlan) -> None:
+    """What it got could not be kept, and a refresh token that rotates would be used up."""
+    server, files = Rotating(), Full()
+    files.has_room = False
+
+    with pytest.raises(UnavailableError, match="no space left"):
+        tokens(server, clock, files, Notes()).token(plan)
+
+    assert server.forms == []
+
+
+def test_a_vm_whose_room_ends_while_it_asks(clock: HandClock) -> None:
+    """The next refresh token stands at the output all the same: the chain goes on."""
+    server, files, notes = Rotating(), Full(), Notes()
+
+    def ends(_form: object) -> None:
+        files.has_room = False
+
+    server.otherwise = ends
+    with pytest.raises(UnavailableError):
+        tokens(server, clock, files, notes).token(ROTATES)
+
+    assert tokens(server, clock, TokenMemory(), notes).token(ROTATES) == "access-1"
+    clock.now += HOUR
+    assert tokens(server, clock, TokenMemory(), notes).token(ROTATES) == "access-2"
 
 
 def test_a_vm_that_died_while_it_refreshed(clock: HandClock) -> None:

@@ -80,6 +80,11 @@ def spec(**options: Any) -> ColumnSpec:
          "dots: decimals, or thousands? where 1.234 is 1234:"
          ' cost = { type = "int64", thousands = ".", decimal_point = "," }'),
         (spec(type="int64", thousands=".", decimal_point=","), [{"cost": "1.234"}], ""),
+        (spec(type="timestamp"), [{"cost": 1_763_784_000}],
+         'counted from 1970 on: cost = { type = "timestamp", format = "epoch" }'),
+        (spec(type="date", format="epoch"), [{"cost": "1763784000000"}],
+         'counted from 1970 on: cost = { type = "date", format = "epoch_ms" }'),
+        (spec(type="timestamp", format="epoch"), [{"cost": 1_763_784_000}], ""),
         (spec(type="string"), [{"cost": True}], "all are bool"),
         (spec(type="date"), [{"cost": "2026/9/10"}],
          'days like %Y/%m/%d: cost = { type = "date", format = "%Y/%m/%d" }'),

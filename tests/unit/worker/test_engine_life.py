@@ -102,6 +102,51 @@ def test_when_the_output_is_back_everything_goes_on() -> None:
     assert hands.asked() == ["b"]
 
 
+def test_files_that_are_not_taken_stop_their_own_partner_alone() -> None:
+    """A folder that nobody may write to is no output that is away: others' calls go on."""
+    hands = Hands(partners=("acme", "other"))
+    hands.own("acme")
+    hands.own("other")
+    hands.kept = (StartCall, Finish)
+    hands.put(request("a"))
+    hands.answer(hands.calls[0])
+    (finish,) = hands.done(Finish)
+    for number in range(5):
+        hands.engine.not_stored(finish.entry, finish, "acme: Permission denied", hands.now)
+        hands.put(request(f"a{number}"))
+        hands.put(message(request(f"x{number}", partner="other"), number, "requests.other"))
+        hands.kept = (StartCall,)
+        hands.answer(hands.calls[0])
+        hands.kept = (StartCall, Finish)
+        hands.go(20.0)
+
+    assert hands.states() == [(f"x{number}", "result") for number in range(5)]
+    assert hands.calls == []
+    assert hands.engine.outlet.trouble(hands.now) == "acme: Permission denied"
+    assert hands.done(Pause) == [Pause((REQUESTS, 0)), Pause((BACKFILL, 0))]
+    assert hands.done(Finish).count(finish) == 6
+    assert hands.engine.next_wake(hands.now) > hands.now.mono, "it would turn for nothing"
+
+
+def test_a_suspect_whose_files_are_not_taken_holds_nobody_back() -> None:
+    """Its turn comes when they are."""
+    hands = Hands(partners=("acme", "other"), strikes={request("s").id: 1})
+    hands.own("acme")
+    hands.own("other")
+    hands.kept = (StartCall, Finish)
+    hands.put(request("a"))
+    hands.answer(hands.calls[0])
+    (finish,) = hands.done(Finish)
+    hands.engine.not_stored(finish.entry, finish, "acme: Permission denied", hands.now)
+    hands.put(request("s"), message(request("x", partner="other"), 0, "requests.other"))
+    assert hands.asked() == ["x"]
+    hands.kept = (StartCall,)
+    hands.answer(hands.calls[0])
+    hands.go(2.0)
+
+    assert (hands.states(), hands.asked()) == ([("x", "result"), ("a", "result")], ["s"])
+
+
 def test_an_answer_of_a_many_call_request_is_kept_too() -> None:
     """A page that could not be spooled is spooled later; it is not asked again."""
     hands = Hands()

@@ -122,7 +122,7 @@ def test_an_answer_is_bounded() -> None:
     """It fits the board, however many are open."""
     hands = Hands(window_requests=10_000)
     hands.own()
-    hands.engine.outlet.reason = "keep all"
+    hands.engine.is_stopping = True  # all of them wait
     for number in range(MOST_REQUESTS + 20):
         hands.put(request("a", params={"n": f"{number:01000d}"}))
     said = found(hands)
