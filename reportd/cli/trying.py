@@ -11,7 +11,7 @@ from typing import Any
 
 from reportd.cli.asking import accounts_request, asked_request, recorded_request, unsaid
 from reportd.cli.choosing import place_of
-from reportd.cli.showing import harmless, show_json, show_table
+from reportd.cli.showing import duration, harmless, show_json, show_table
 from reportd.cli.stage import Stage, stage_of
 from reportd.config.days import FixedDays
 from reportd.config.load import load
@@ -77,7 +77,9 @@ def try_report(args: argparse.Namespace) -> int:
         )
     except UnexpectedAnswerError as error:
         print(f"The answers do not fit: {harmless(str(error))}")
-        print("A worker would keep them and hold the request until the file is mended.")
+        most = duration(partner.spec.retry.give_up_seconds)
+        print(f"A worker would keep them and hold the request until the file is mended, for {most}")
+        print("at most (retry.give_up_seconds); then it is a dead letter, to be replayed.")
         _show_replay(stage)
         return 1
     _show_rows(tables, args.rows)

@@ -1,5 +1,6 @@
 """Where the accounts come from, as a schedule names it. Read by the enqueuer."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +13,12 @@ from reportd.config.problems import FieldProblems
 
 _FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".orc": "orc", ".parquet": "parquet"}
 _PACKED = {".gz", ".bz2", ".zst"}
+
+
+def _tidy(path: str) -> str:
+    """Return a path without ``..``, unless a link on the way makes that another place."""
+    short = os.path.normpath(path)
+    return short if os.path.realpath(short) == os.path.realpath(path) else path
 
 
 class AccountsSource(Section):
@@ -31,7 +38,7 @@ class AccountsSource(Section):
     def _absolute(cls, path: str | None, info: ValidationInfo) -> str | None:
         if path is None or "://" in path or not isinstance(info.context, Origin):
             return path
-        return str(info.context.folder / path)
+        return _tidy(str(info.context.folder / path))
 
     @model_validator(mode="before")
     @classmethod

@@ -128,7 +128,10 @@ def play(stage: Stage, deadline: float) -> None:
     """Enqueue, download, kill a worker, kill the daemon; return when every request has ended."""
     stage.enqueuer.start()
     stage.daemon.start()
-    stage.display.say(f"Spark enqueues {stage.total} requests; reportd starts 4 workers")
+    stage.display.say(
+        f"Spark starts, which takes a while, and enqueues {stage.total} requests; reportd starts 4"
+        " workers: nothing moves until it has"
+    )
     kills: list[tuple[float, Callable[[Stage], None]]] = [
         (_KILL_WORKER_AT, kill_worker),
         (_KILL_DAEMON_AT, kill_daemon),

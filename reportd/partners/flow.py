@@ -21,7 +21,7 @@ from reportd.partners.picking import PickError
 from reportd.partners.picks import Source, check_recordable, picked_from
 from reportd.partners.redaction import redacted, redacted_reason
 from reportd.partners.rules import Rule
-from reportd.partners.steps import Poll, State, Step
+from reportd.partners.steps import POLL_LEAST_SECONDS, Poll, State, Step
 from reportd.partners.templates import Values
 from reportd.partners.usage import cost_of, paces
 from reportd.partners.verdict import Cursor, Outcome, Verdict
@@ -50,8 +50,6 @@ _MADE_OVER: frozenset[State] = frozenset({"failed", "cancelled", "expired"})
 _MAX_URL_CHARS = 8192
 NO_ROOM_SECONDS = 30.0
 """When an answer is asked for again that this machine had no room for."""
-_POLL_LEAST_SECONDS = 0.5
-"""Between two polls, whatever file and partner say: ``Retry-After: 0`` is no wait."""
 _SECRET_CHARS = 8
 _ANY_URL = re.compile(r"https?:(?:\\?/){2}[^\s\"'<>]+")
 
@@ -319,11 +317,11 @@ class Flow:
             return self._refused(Outcome.FAILED, step, answer, body, why)
         polls = int(cursor.get("polls", "0")) + 1
         told = (seconds_from(wait(answer, body), now_wall) for wait in poll.waits)
-        said = next((seconds for seconds in told if seconds is not None), None)
+        said = next((seconds for seconds in told if seconds), None)
         return Verdict(
             outcome=Outcome.PENDING,
             wait_seconds=max(
-                poll.wait_seconds(polls) if said is None else said, _POLL_LEAST_SECONDS
+                poll.wait_seconds(polls) if said is None else said, POLL_LEAST_SECONDS
             ),
             jitter=poll.spec.jitter if said is None else 0.0,
             next_cursor={**cursor, "since": f"{since:.0f}", "polls": str(polls)},

@@ -32,6 +32,8 @@ from reportd.partners.templates import (
 )
 from reportd.partners.waits import Source, compile_source
 
+POLL_LEAST_SECONDS = 0.5
+"""Between two polls, whatever file and partner say."""
 State = Literal["too_big", "failed", "cancelled", "expired", "empty", "done", "pending"]
 STATES: tuple[State, ...] = (
     "too_big",
@@ -57,9 +59,10 @@ class Poll:
     waits: tuple[Source, ...]
 
     def wait_seconds(self, polls: int) -> float:
-        """Return the wait after so many polls."""
+        """Return the wait after so many polls; one that begins with nothing grows, too."""
         spec = self.spec
-        return float(min(spec.first_seconds * spec.factor ** min(polls, 100), spec.most_seconds))
+        first = max(spec.first_seconds, POLL_LEAST_SECONDS) if polls else spec.first_seconds
+        return float(min(first * spec.factor ** min(polls, 100), spec.most_seconds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

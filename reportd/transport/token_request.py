@@ -73,11 +73,14 @@ class TokenSecrets:
     client_secret: str = field(default="", repr=False)
     refresh_token: str = field(default="", repr=False)
     key: str = field(default="", repr=False)
+    client_id_is_told: bool = False
+    """Whether the partner's file says the client's id itself: a word like ``reports``."""
 
     @property
     def values(self) -> tuple[str, ...]:
         """All that must stand in no message."""
-        found = (self.client_id, self.client_secret, self.refresh_token)
+        client_id = "" if self.client_id_is_told else self.client_id
+        found = (client_id, self.client_secret, self.refresh_token)
         return tuple(value for value in found if value)
 
 

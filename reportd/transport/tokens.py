@@ -147,7 +147,8 @@ class Tokens:
             if kept is not None and kept.identity == identity:
                 kept.read_at = now
                 return kept
-            fresh = self._known[plan] = _Kept(TokenSecrets(**values), identity, now)
+            secrets = TokenSecrets(**values, client_id_is_told=bool(plan.client_id))
+            fresh = self._known[plan] = _Kept(secrets, identity, now)
         return fresh
 
     def _value(self, name: str) -> str:

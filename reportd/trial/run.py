@@ -207,6 +207,8 @@ class _Loop:
             usual = retry.quota if verdict.outcome is Outcome.QUOTA else retry.slow_down
             wait = (verdict.growing or usual).after(self.throttled)
             why = "the partner does not say how long"
+        if verdict.unsent:
+            why = "then the token server is asked again"
         self.throttled += 1
         if verdict.scope != "call":
             self._block(verdict.scope, wait)

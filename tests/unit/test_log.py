@@ -5,6 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -99,12 +100,13 @@ def test_a_record_is_one_write() -> None:
     os.close(reader)
 
 
-def test_the_journal_gets_priorities_and_no_time() -> None:
-    """Every line for the journal starts with its priority, the trace's too."""
+def test_the_journal_gets_priorities_and_no_time(tmp_path: Path) -> None:
+    """Every line for the journal starts with its priority, the trace's too; its socket is away."""
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as stream, os.fdopen(reader) as lines:
         found = os.fstat(writer)
-        log.setup("debug", stream, environ={"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+        environ = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+        log.setup("debug", stream, environ=environ, journal=tmp_path / "away")
         LOGGER.debug("d")
         LOGGER.error("e", stack_info=True)
         log.setup("debug", stream, environ={"INVOCATION_ID": "1"})

@@ -173,6 +173,7 @@ def test_what_does_not_fit_is_1(folder: Path, capsys: pytest.CaptureFixture[str]
 
     said = capsys.readouterr().out
     assert "The answers do not fit: column cost, row 1" in said
+    assert "until the file is mended, for 2 h\nat most (retry.give_up_seconds); then" in said
     assert 'looks like string: cost = "string"' in said
 
 

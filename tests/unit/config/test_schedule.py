@@ -69,7 +69,7 @@ def test_the_shape_that_users_write(folder: Folder) -> None:
     ("written", "format_", "path"),
     [
         ('"accounts.parquet"', "parquet", "{folder}/accounts.parquet"),
-        ('"../accounts.csv.gz"', "csv", "{folder}/../accounts.csv.gz"),
+        ('"../accounts.csv.gz"', "csv", "{folder.parent}/accounts.csv.gz"),
         ('"s3a://bucket/accounts.jsonl"', "json", "s3a://bucket/accounts.jsonl"),
         ('{ format = "delta", path = "/lake/accounts" }', "delta", "/lake/accounts"),
         ('{ format = "csv", path = "/x/accounts.txt" }', "csv", "/x/accounts.txt"),
@@ -83,6 +83,19 @@ def test_accounts_are_anything_spark_reads(
 
     assert accounts.format == format_
     assert accounts.path == path.format(folder=folder.path)
+
+
+def test_a_link_on_the_way_to_the_accounts_is_followed(folder: Folder) -> None:
+    """Beside where the schedules are, not beside where the link to them is: as a shell has it."""
+    elsewhere = folder.path.parent / "elsewhere" / "schedules"
+    elsewhere.mkdir(parents=True)
+    link = folder.path / "linked"
+    link.symlink_to(elsewhere)
+    (elsewhere / "daily.toml").write_text(f'{HEAD}accounts = "../accounts.csv"\n{ASK}')
+
+    path = load_schedule(link / "daily.toml").settings.accounts.path
+
+    assert path == f"{link}/../accounts.csv"
 
 
 def test_accounts_from_a_database(folder: Folder) -> None:

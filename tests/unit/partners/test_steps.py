@@ -251,12 +251,12 @@ def test_the_partner_says_when_to_ask_again() -> None:
 
 @pytest.mark.parametrize("told", ["", "0"])
 def test_nobody_is_polled_without_a_pause(told: str) -> None:
-    """Not even where file and partner have nothing against it."""
-    text = ADS.replace("poll = { ", "poll = { first_seconds = 0, ")
+    """Not even where file and partner have nothing against it; and the pause grows."""
+    walk = at_poll(ADS.replace("poll = { ", "poll = { first_seconds = 0, factor = 2, "))
+    pending = answer({"status": "PENDING"}, retry_after=told)
 
-    pending = at_poll(text).take(answer({"status": "PENDING"}, retry_after=told))
-
-    assert pending.wait_seconds == 0.5
+    assert [walk.take(pending).wait_seconds for _ in range(4)] == [1.0, 2.0, 4.0, 8.0]
+    assert walk.take(answer({"status": "PENDING"}, retry_after="0.1s")).wait_seconds == 0.5
 
 
 def test_a_report_that_takes_too_long_is_made_anew() -> None:

@@ -243,9 +243,18 @@ def test_what_must_not_be_seen(clock: HandClock, server: TokenServer) -> None:
     given = tokens(server, clock)
     given.token(PLAN)
 
-    assert set(given.known(PLAN)) == {"app", "s3cret", "refresh-0", "access-1"}
+    assert set(given.known(PLAN)) == {"s3cret", "refresh-0", "access-1"}
     shown = repr(vars(given))
     assert not [word for word in ("s3cret", "refresh-0", "access-1") if word in shown]
+
+
+def test_a_clients_id_is_hidden_where_it_is_a_secret(clock: HandClock, server: TokenServer) -> None:
+    """One that the partner's file says is a word like "reports": URLs and reasons may have it."""
+    plan = replace(PLAN, client_id="", client_id_secret="app-id")
+    given = tokens(server, clock, secrets={**SECRETS, "app-id": "app"})
+
+    assert "app" in given.known(plan)
+    assert "app" not in given.known(PLAN)
 
 
 def test_a_secret_whose_file_is_gone_is_hidden_all_the_same(
@@ -258,7 +267,7 @@ def test_a_secret_whose_file_is_gone_is_hidden_all_the_same(
     clock.now += READ_AGAIN_SECONDS
     secrets.clear()
 
-    assert set(given.known(PLAN)) == {"app", "s3cret", "refresh-0", "access-1"}
+    assert set(given.known(PLAN)) == {"s3cret", "refresh-0", "access-1"}
 
 
 def test_each_rotated_token_is_used_once(clock: HandClock) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from reportd.config.secrets import Secret
-from reportd.errors import ConfigError, InvalidMessageError
+from reportd.errors import ConfigError, InvalidMessageError, NotYetError
 from reportd.model.content import Content
 from reportd.partners.partner import Partner
 from reportd.partners.recording import Recorder, new_recording, read_request
 from reportd.partners.verdict import Outcome, Verdict
 from reportd.transport.credentials import Credentials
 from reportd.transport.exchange import Answer, Call, Failure, FailureKind
+from reportd.transport.token_request import TokenPlan
 from reportd.trial.replay import RecordedClock, open_recording
 from reportd.trial.run import ImpatientError, RefusedError, Trial
 from tests.unit.partners.making import NOW, answer, partner, request
@@ -116,6 +117,37 @@ def test_slow_down_is_obeyed() -> None:
     assert [(30.0, "as the partner says")] == stage.waits
     assert (Outcome.THROTTLED, ["slow_down[1]", "permanent[1]"]) == stage.verdicts[0]
     assert [0.0, 30.0] == [at for at, _ in stage.calls]
+
+
+class AwayTokens:
+    """A token server that is not there, and then is."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def token(self, _plan: TokenPlan, _refused: str = "") -> str:
+        self.asked += 1
+        if self.asked == 1:
+            raise NotYetError("no token: HTTP 404", 8.0)
+        return "token"
+
+    def known(self, _plan: TokenPlan) -> tuple[str, ...]:
+        return ()
+
+
+def test_the_partner_did_not_say_what_its_token_server_makes_wait() -> None:
+    """Who wrote the wrong token_url looks for it there, and not in the limits."""
+    auth = (
+        'auth = { oauth2 = { grant = "client_credentials", client_id = "us",'
+        ' token_url = "https://api.acme.com/token", client_secret = { secret = "app" } } }\n'
+    )
+    stage = Stage(partner(auth), answer({"data": []}))
+    credentials = Credentials(lambda name: Secret("hush", name), AwayTokens())
+    stage.trial = replace(stage.trial, credentials=credentials)
+
+    stage.run()
+
+    assert [(8.0, "then the token server is asked again")] == stage.waits
 
 
 def test_a_slow_down_without_a_word_how_long() -> None:
