@@ -14,8 +14,9 @@ from reportd.model.run import order_of
 from reportd.sinks.receipts import Receipt
 from reportd.sinks.store import Guard, Stage, Store
 
-_LOCKS = 1024
-"""Names share them by chance: more than threads, by so much that one hardly waits for another."""
+_LOCKS = 256
+"""Names share them by chance: more than threads, by so much that one in seventeen waits for
+another. A thousand cost each idle worker 0.15 MB."""
 
 
 class Standing:
