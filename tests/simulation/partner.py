@@ -159,8 +159,10 @@ class Partner:
         random, plan = self.world.random, self.plan
         if any(start <= self.world.time < end for start, end in plan.outages):
             return plan.outage_kind, "the partner is down"
-        if random.random() < plan.transient_share:
-            return Outcome.TRANSIENT, "HTTP 500"  # whoever asks, whatever for
+        fails = random.random() < plan.transient_share
+        # whoever asks, whatever for; but who is refused for good could end no outage
+        if fails and not plan.is_unmended(request.account):
+            return Outcome.TRANSIENT, "HTTP 500"
         if plan.is_refused(request.account, self.world.time):
             return Outcome.AUTH, "HTTP 401"
         if request.account in plan.bad_accounts:
