@@ -33,6 +33,7 @@ help:
 	@echo 'make lock      pin the newest versions of everything'
 
 setup:
+	@mkdir -p $(TEMPORARY)
 	@packaging/bootstrap
 
 # Built once, minutes the first time; where there is no Go it says so, and its tests are skipped
