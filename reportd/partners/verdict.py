@@ -116,6 +116,11 @@ class Verdict:
         wait = self.wait_seconds
         return None if wait is None or wait < TOLD_LEAST_SECONDS else wait
 
+    def told_after(self, times: int) -> float | None:
+        """Return the same, or what a rule lets grow with each of so many times before."""
+        told = self.told_seconds
+        return self.growing.after(times) if told is None and self.growing is not None else told
+
     @property
     def is_recorded(self) -> bool:
         """Say whether the next call waits for a step record: not where a URL is all that is new."""

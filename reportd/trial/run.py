@@ -222,9 +222,7 @@ class _Loop:
         retry = self.rules.retry
         if self.tries >= min(TRIES_MOST, retry.attempts):
             raise RefusedError(verdict)
-        wait = verdict.told_seconds
-        if wait is None and verdict.growing is not None:
-            wait = verdict.growing.after(self.tries - 1)
+        wait = verdict.told_after(self.tries - 1)
         if wait is None:
             wait = min(retry.base_seconds * 2 ** (self.tries - 1), retry.max_seconds)
         self._wait(wait, f"try {self.tries + 1} follows")

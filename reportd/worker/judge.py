@@ -176,7 +176,7 @@ class Judge:
             entry.first_failed_at = None
             if len(outage.accounts) > 1:  # else it may be this account that fails, not all
                 entry.failing_since = None
-            self._back_off(partition, entry, 1, now, _told(verdict, 0))
+            self._back_off(partition, entry, 1, now, verdict.told_after(0))
             return
         entry.attempts += 1
         if entry.attempts == 1 and not entry.holds:
@@ -185,7 +185,7 @@ class Judge:
             entry.attempts = 0
             self.hold(partition, entry, "transient", verdict.reason, now)
             return
-        told = _told(verdict, entry.attempts - 1)
+        told = verdict.told_after(entry.attempts - 1)
         self._back_off(partition, entry, entry.attempts, now, told)
 
     def _auth(self, partition: Partition, entry: Entry, verdict: Verdict, now: Now) -> None:
@@ -258,13 +258,6 @@ class Judge:
             and other.request.account != request.account
             for other in partition.entries.values()
         )
-
-
-def _told(verdict: Verdict, times: int) -> float | None:
-    told = verdict.told_seconds
-    if told is None and verdict.growing is not None:
-        return verdict.growing.after(times)
-    return told
 
 
 def scope_of(entry: Entry, per: str) -> Scope:
