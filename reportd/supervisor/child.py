@@ -23,6 +23,7 @@ from reportd.supervisor.inbox import LEAVE, blocked, unblock
 
 logger = logging.getLogger(__name__)
 
+_LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 _M_ARENA_MAX = -8
 _ARENAS = 2
@@ -137,8 +138,7 @@ def die_with_parent(parent: int) -> None:
     The daemon is started again by whoever watches it: children of the one before must be gone,
     or two processes would share a group member's name.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0) != 0:
+    if _LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0) != 0:
         logger.warning("cannot tie this process to its supervisor", extra={"action": "no_pdeath"})
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
@@ -149,7 +149,7 @@ def share_arenas() -> None:
 
     librdkafka's seven have one each otherwise: 0.15 MB of an idle worker.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not every C library has it
+    mallopt = getattr(_LIBC, "mallopt", None)  # not every C library has it
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
 
