@@ -54,8 +54,8 @@ class Slots:
         found = {}
         for path in sorted(self._folder.glob("*.toml")):
             try:
-                found[path.stem] = Calendar.parse(str(read_toml(path).get("calendar")))
                 self._changed_at[path.stem] = path.stat().st_ctime
+                found[path.stem] = Calendar.parse(str(read_toml(path).get("calendar")))
             except (ConfigError, OSError, ValueError) as error:
                 logger.debug("%s: %s", path, error, extra={"action": "schedule_passed_over"})
         return found
