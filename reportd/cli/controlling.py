@@ -5,7 +5,7 @@ import getpass
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Literal, Self
@@ -13,6 +13,7 @@ from typing import Literal, Self
 from reportd.broker.producer import Producer
 from reportd.broker.reader import PartitionReader
 from reportd.broker.topics import Topics
+from reportd.cli.known_accounts import known_accounts
 from reportd.cli.options import add_config_option, asked_record
 from reportd.cli.reaching import reach
 from reportd.cli.showing import harmless, instant
@@ -59,6 +60,10 @@ class Desk:
             with suppress(InvalidMessageError):
                 found.append(read_control(message.key, message.value))
         return folded(found)
+
+    def accounts(self, partner: str) -> Collection[str]:
+        """Return the accounts of a partner that the last enqueue saw."""
+        return known_accounts(self._settings, self.topics, partner)
 
     def write(self, scope: str, control: Control | None) -> None:
         """Ask for something, or for nothing any more; raises `BrokerError` if it is not there."""
@@ -168,17 +173,10 @@ def _note_stranger(target: Target, desk: Desk) -> None:
     """Say where nobody has an account: what is paused by another name is not paused."""
     if target.kind != "account":
         return
-    start, near, is_known = f"{target.partner}/", "", True
-    for message in desk.reader.read_all(desk.topics.accounts):
-        key = (message.key or b"").decode(errors="replace")
-        if key == f"{start}{target.value}":
-            return
-        if key.startswith(start):
-            is_known = False
-            if _bare(key.removeprefix(start)) == _bare(target.value):
-                near = key
-    if not is_known:
-        meant = f"; did you mean {harmless(near)}?" if near else ""
+    known = desk.accounts(target.partner)
+    if known and target.value not in known:
+        near = next((one for one in known if _bare(one) == _bare(target.value)), "")
+        meant = f"; did you mean {harmless(f'{target.partner}/{near}')}?" if near else ""
         print(
             f"{target.partner} has no account {target.value!r} in its last accounts table{meant}",
             file=sys.stderr,
