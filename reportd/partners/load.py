@@ -112,6 +112,11 @@ def partner_problems(folder: Path) -> tuple[str, ...]:
     return ()
 
 
+def has_file(folder: Path, partner: str) -> bool:
+    """Say whether a partner has a file: without one nobody reads what is sent to it."""
+    return (folder / f"{partner}.toml").exists()
+
+
 def load_partners(folder: Path) -> dict[str, Partner]:
     """Load every ``*.toml`` of a folder by name; raises `ConfigError` with all problems of all."""
     if not folder.is_dir():

@@ -40,6 +40,7 @@ from reportd.clock import SystemClock
 from reportd.config.load import load
 from reportd.errors import BrokerError, ConfigError, InvalidMessageError
 from reportd.model.run import RunId
+from reportd.partners.load import has_file
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -88,9 +89,8 @@ def add_parser(subparsers: "Subparsers") -> argparse.ArgumentParser:
         help="send the original requests again",
         description="Send requests to their topics again, as they were. Those that were replayed "
         "or dropped before are left out, and so are those whose topic or partner is gone, or whose "
-        "letter has "
-        "the beginning of a message alone: how many is said, and --json has them with 'left_out', "
-        f"why. {READS}",
+        "letter has the beginning of a message alone: how many is said, and --json has them with "
+        f"'left_out', why. {READS}",
         epilog="example: reportctl dead replay --partner google_ads --error auth --dry-run",
     )
     _add_filters(replaying)
@@ -323,7 +323,7 @@ def _why_not(letter: DeadLetter, place: _Place, counts: Mapping[str, int]) -> st
         return NO_PARTNERS
     if letter.topic not in counts:
         return GONE
-    if not (place.partners_folder / f"{place.partner_of(letter)}.toml").exists():
+    if not has_file(place.partners_folder, place.partner_of(letter)):
         return NO_FILE
     return CUT if letter.cut_from else ""
 

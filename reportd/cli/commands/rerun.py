@@ -19,6 +19,7 @@ from reportd.enqueue.rerun import Rerunner, planned
 from reportd.enqueue.runs import Holder
 from reportd.enqueue.runs_topic import BrokerCluster
 from reportd.errors import ConfigError
+from reportd.partners.load import has_file
 
 if TYPE_CHECKING:
     from reportd.cli.options import Subparsers
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         for topic in rerun.source.topics:
             parsed = topics.parse(topic.topic)
             partner = parsed[1] if parsed is not None else topic.topic
-            if not (config.settings.partners_folder / f"{partner}.toml").exists():
+            if not has_file(config.settings.partners_folder, partner):
                 raise ConfigError(f"{rerun.source.run} asks {partner}, which has no file any more")
         if args.dry_run:
             _say(str(rerun.target), rerun.source.requests, rerun.source.run, args)
