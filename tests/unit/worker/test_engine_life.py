@@ -1,5 +1,7 @@
 """The engine: the output or the broker away, drains, losses, the window."""
 
+from collections.abc import Mapping
+
 from reportd.limits.limiter import LimitRule
 from reportd.worker.actions import (
     Finish,
@@ -102,15 +104,21 @@ def test_when_the_output_is_back_everything_goes_on() -> None:
     assert hands.asked() == ["b"]
 
 
-def test_files_that_are_not_taken_stop_their_own_partner_alone() -> None:
-    """A folder that nobody may write to is no output that is away: others' calls go on."""
-    hands = Hands(partners=("acme", "other"))
+def with_files_of_acme(strikes: Mapping[str, int] | None = None) -> tuple[Hands, Finish]:
+    """Return two partners, and the files of one that are about to be stored."""
+    hands = Hands(partners=("acme", "other"), strikes=strikes)
     hands.own("acme")
     hands.own("other")
     hands.kept = (StartCall, Finish)
     hands.put(request("a"))
     hands.answer(hands.calls[0])
     (finish,) = hands.done(Finish)
+    return hands, finish
+
+
+def test_files_that_are_not_taken_stop_their_own_partner_alone() -> None:
+    """A folder that nobody may write to is no output that is away: others' calls go on."""
+    hands, finish = with_files_of_acme()
     for number in range(5):
         hands.engine.not_stored(finish.entry, finish, "acme: Permission denied", hands.now)
         hands.put(request(f"a{number}"))
@@ -130,13 +138,7 @@ def test_files_that_are_not_taken_stop_their_own_partner_alone() -> None:
 
 def test_a_suspect_whose_files_are_not_taken_holds_nobody_back() -> None:
     """Its turn comes when they are."""
-    hands = Hands(partners=("acme", "other"), strikes={request("s").id: 1})
-    hands.own("acme")
-    hands.own("other")
-    hands.kept = (StartCall, Finish)
-    hands.put(request("a"))
-    hands.answer(hands.calls[0])
-    (finish,) = hands.done(Finish)
+    hands, finish = with_files_of_acme(strikes={request("s").id: 1})
     hands.engine.not_stored(finish.entry, finish, "acme: Permission denied", hands.now)
     hands.put(request("s"), message(request("x", partner="other"), 0, "requests.other"))
     assert hands.asked() == ["x"]
