@@ -151,7 +151,8 @@ def _each(item: Any, model: type[BaseModel]) -> Iterator[tuple[Location, str]]:
     if not isinstance(bundle, FieldProblems):
         what = _what(item["type"], context, item["msg"], location, model)
         if location and location[-1] == "[key]":
-            location, what = location[:-1], f"is no name: it {what}"
+            it = "it " if what.startswith("must ") else ""
+            location, what = location[:-1], f"is no name: {it}{what}"
         yield location, what
         return
     base = location[: len(location) - bundle.above]
